@@ -1,0 +1,382 @@
+//! What is sent: a notification's parts, each checked once at the door and right from then on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{CustomerId, NotificationId};
+use crate::provider::spelled;
+
+/// Title, body, data keys and data values together, in bytes of UTF-8. Both providers end at 4,096
+/// for everything; the rest is room for their envelopes, ours and the ids that are added.
+pub const CONTENT_BYTES_MAX: usize = 3_500;
+
+/// A notification as it was accepted. Its parts have been checked; it never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// Its id for life.
+    #[serde(rename = "notificationId")]
+    pub id: NotificationId,
+    /// Whom it is for.
+    #[serde(rename = "customerId")]
+    pub customer: CustomerId,
+    /// What kind of news it is.
+    #[serde(rename = "type")]
+    pub kind: NotificationType,
+    /// What the customer reads, and what the app gets.
+    #[serde(flatten)]
+    pub content: Content,
+    /// How urgently the device is woken.
+    pub priority: Priority,
+    /// What it replaces on the device, if it replaces anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_key: Option<CollapseKey>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is not sent any more.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Notification {
+    /// The tag by which a device replaces an older showing: equal for every send of a notification,
+    /// and for all notifications with one collapse key.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        self.collapse_key.as_ref().map_or_else(|| self.id.to_string(), |key| key.0.clone())
+    }
+
+    /// Whether it is too old to be sent.
+    #[must_use]
+    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        now >= self.expires_at
+    }
+
+    /// What is left of its time to live.
+    #[must_use]
+    pub fn time_left(&self, now: DateTime<Utc>) -> Duration {
+        (self.expires_at - now).to_std().unwrap_or(Duration::ZERO)
+    }
+}
+
+/// What the customer reads, and what the app gets. Its `Debug` shows sizes only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// The headline.
+    pub title: Title,
+    /// The text.
+    pub body: Body,
+    /// Key-value pairs for the app.
+    #[serde(default)]
+    pub data: Data,
+    /// A picture shown with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_url: Option<ImageUrl>,
+}
+
+impl Content {
+    /// The bytes that count towards [`CONTENT_BYTES_MAX`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let data: usize = self.data.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.title.0.len() + self.body.0.len() + data
+    }
+
+    /// Whether both providers will take it.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the size when it is over [`CONTENT_BYTES_MAX`].
+    pub fn check_size(&self) -> Result<(), Invalid> {
+        let bytes = self.bytes();
+        if bytes > CONTENT_BYTES_MAX {
+            return Err(Invalid(format!(
+                "title, body and data have {bytes} bytes of UTF-8 together; at most {CONTENT_BYTES_MAX} fit into a push"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.bytes())
+    }
+}
+
+/// What is wrong with a value, in words that complete "`field` …".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// A text type with one way in.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Reads it from a caller.
+            ///
+            /// # Errors
+            /// [`Invalid`], saying what is allowed. Never repeats the text.
+            pub fn parse(text: &str) -> Result<Self, Invalid> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                check(text).map_err(|what| Invalid(what.to_owned()))?;
+                Ok(Self(text.to_owned()))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> Self {
+                text.0
+            }
+        }
+    };
+}
+
+fn require(condition: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    if condition { Ok(()) } else { Err(otherwise) }
+}
+
+text! {
+    /// The headline: 1 to 200 characters (the width of `notification_history.title`).
+    Title, |text| {
+        require(!text.trim().is_empty(), "must not be empty")?;
+        require(text.chars().count() <= 200, "must have at most 200 characters")
+    }
+}
+
+text! {
+    /// The text: not empty; its length is bounded by [`CONTENT_BYTES_MAX`].
+    Body, |text| require(!text.trim().is_empty(), "must not be empty")
+}
+
+text! {
+    /// What kind of news: the preference key, the filter in the history, `data.type` in the app.
+    NotificationType, |text| {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
+        require(
+            (1..=50).contains(&text.len()) && text.bytes().all(allowed),
+            "must be 1 to 50 of the characters a-z, 0-9, `_`, `.` and `-`",
+        )
+    }
+}
+
+impl NotificationType {
+    /// What the guide logs when nothing else is said.
+    #[must_use]
+    pub fn service_update() -> Self {
+        Self("service_update".to_owned())
+    }
+}
+
+text! {
+    /// Names what a newer notification replaces. At most 64 bytes, the limit of `apns-collapse-id`
+    /// (Apple, "Sending notification requests to APNs"), so that it can serve as the tag as it is.
+    CollapseKey, |text| require(
+        (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+        "must be 1 to 64 visible ASCII characters",
+    )
+}
+
+text! {
+    /// The address of a picture; both providers fetch it over https only.
+    ImageUrl, |text| require(
+        text.len() <= 2_000 && text.len() > "https://".len() && text.starts_with("https://")
+            && text.bytes().all(|byte| byte.is_ascii_graphic()),
+        "must be an https:// address of at most 2,000 characters",
+    )
+}
+
+spelled! {
+    /// How urgently a device is woken.
+    Priority {
+        /// At once, even from doze.
+        High = "high",
+        /// When the device finds it convenient.
+        Normal = "normal",
+    }
+}
+
+/// How long a notification is worth sending: 0 to four weeks, FCM's maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ttl(Duration);
+
+impl Ttl {
+    /// Four weeks, FCM's maximum (FCM v1 discovery document, `AndroidConfig.ttl`).
+    pub const SECONDS_MAX: i64 = 2_419_200;
+    /// A day, for what is no booking status.
+    pub const DEFAULT: Self = Self(Duration::from_secs(86_400));
+    /// An hour: the status of a booking is soon overtaken.
+    pub const BOOKING: Self = Self(Duration::from_secs(3_600));
+
+    /// Reads a number of seconds.
+    ///
+    /// # Errors
+    /// [`Invalid`] outside of 0 to [`Ttl::SECONDS_MAX`].
+    pub fn from_seconds(seconds: i64) -> Result<Self, Invalid> {
+        match u64::try_from(seconds) {
+            Ok(ttl) if seconds <= Self::SECONDS_MAX => Ok(Self(Duration::from_secs(ttl))),
+            _ => Err(Invalid(format!("must be 0 to {} seconds", Self::SECONDS_MAX))),
+        }
+    }
+
+    /// The duration.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        self.0
+    }
+}
+
+/// Key-value pairs for the app. Values are strings: FCM takes no others.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Data(BTreeMap<String, String>);
+
+impl Data {
+    /// Enough for any event of ours; the size limit is met long before.
+    pub const KEYS_MAX: usize = 64;
+
+    /// Reads a JSON object: numbers and booleans become strings, `null` is dropped.
+    ///
+    /// # Errors
+    /// Every problem, each with the path of its field below `data`.
+    pub fn parse(object: &serde_json::Map<String, Value>) -> Result<Self, Vec<(String, Invalid)>> {
+        let mut data = BTreeMap::new();
+        let mut problems = Vec::new();
+        if object.len() > Self::KEYS_MAX {
+            problems.push(("data".to_owned(), Invalid(format!("must have at most {} keys", Self::KEYS_MAX))));
+        }
+        for (key, value) in object.iter().take(Self::KEYS_MAX) {
+            match check_key(key).and_then(|()| scalar(value)) {
+                Ok(Some(text)) => drop(data.insert(key.clone(), text)),
+                Ok(None) => {}
+                Err(problem) => problems.push((format!("data.{key}"), problem)),
+            }
+        }
+        if problems.is_empty() { Ok(Self(data)) } else { Err(problems) }
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// All pairs, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+impl FromIterator<(String, String)> for Data {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// Keys that FCM refuses (its docs, "ErrorCode"; the v1 discovery document), that its Android SDK
+/// drops before the app sees them (`Constants.java`), or that we set ourselves.
+fn check_key(key: &str) -> Result<(), Invalid> {
+    let of_fcm = ["from", "message_type", "collapse_key", "gcm"].contains(&key)
+        || key.starts_with("google")
+        || key.starts_with("gcm.");
+    if of_fcm {
+        return Err(Invalid("is a key reserved by FCM; choose another name".to_owned()));
+    }
+    if ["notificationId", "tag", "click_action"].contains(&key) {
+        return Err(Invalid("is set by the push service itself; choose another name".to_owned()));
+    }
+    if key.is_empty() {
+        return Err(Invalid("must have a key that is not empty".to_owned()));
+    }
+    Ok(())
+}
+
+fn scalar(value: &Value) -> Result<Option<String>, Invalid> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Bool(flag) => Ok(Some(flag.to_string())),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        Value::String(text) => Ok(Some(text.clone())),
+        Value::Array(_) | Value::Object(_) => {
+            Err(Invalid("must be a string, number or boolean; nested values do not reach the app".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn data(value: Value) -> Result<Data, Vec<(String, Invalid)>> {
+        Data::parse(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn data_values_become_strings_and_null_is_dropped() {
+        let data = data(json!({"a": 1, "b": true, "c": null, "d": "x", "e": 1.5})).unwrap();
+        let pairs: Vec<_> = data.iter().collect();
+        assert_eq!(pairs, [("a", "1"), ("b", "true"), ("d", "x"), ("e", "1.5")]);
+    }
+
+    #[test]
+    fn every_bad_key_is_named() {
+        let problems = data(json!({"from": 1, "google.x": 1, "gcm": 1, "tag": 1, "ok": {"no": 1}, "fine": 2})).unwrap_err();
+        let fields: Vec<_> = problems.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["data.from", "data.gcm", "data.google.x", "data.ok", "data.tag"]);
+    }
+
+    #[test]
+    fn limits_hold_at_the_limit() {
+        assert!(Title::parse(&"🚗".repeat(200)).is_ok());
+        assert!(Title::parse(&"🚗".repeat(201)).is_err());
+        assert!(Title::parse(" \n").is_err());
+        assert!(NotificationType::parse(&"a".repeat(50)).is_ok());
+        assert!(NotificationType::parse(&"a".repeat(51)).is_err());
+        assert!(NotificationType::parse("Upper").is_err());
+        assert!(Ttl::from_seconds(Ttl::SECONDS_MAX).is_ok());
+        assert!(Ttl::from_seconds(Ttl::SECONDS_MAX + 1).is_err());
+        assert!(Ttl::from_seconds(-1).is_err());
+        assert!(CollapseKey::parse(&"k".repeat(64)).is_ok());
+        assert!(CollapseKey::parse(&"k".repeat(65)).is_err());
+        assert!(ImageUrl::parse("http://plain").is_err());
+        let many: serde_json::Map<_, _> = (0..65).map(|n| (n.to_string(), json!(n))).collect();
+        assert!(Data::parse(&many).is_err());
+    }
+
+    #[test]
+    fn the_size_counts_title_body_and_data() {
+        let content = |body: usize| Content {
+            title: Title::parse("ab").unwrap(),
+            body: Body::parse(&"x".repeat(body)).unwrap(),
+            data: [("key".to_owned(), "value".to_owned())].into_iter().collect(),
+            image_url: None,
+        };
+        assert!(content(CONTENT_BYTES_MAX - 10).check_size().is_ok());
+        assert!(content(CONTENT_BYTES_MAX - 9).check_size().is_err());
+    }
+}

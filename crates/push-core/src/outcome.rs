@@ -1,0 +1,100 @@
+//! What became of one attempt to reach one target.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a provider's answer, or its silence, means for a target. The providers' tables end here;
+/// what follows is decided by [`settle`](crate::settle).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The provider took the message.
+    Accepted(ProviderMessageId),
+    /// The token will never work again: switch it off.
+    TokenDead(Cause),
+    /// Not now.
+    Retry(Retry),
+    /// Credentials, project or sender are wrong: an operator must mend that; the token is not at fault.
+    OperatorMustAct(Cause),
+    /// This message will never be taken, whoever it is for.
+    Refused(Cause),
+}
+
+/// The provider's name for an accepted message: FCM's `projects/…/messages/…`, Expo's ticket id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProviderMessageId(String);
+
+impl ProviderMessageId {
+    /// The width of `notification_deliveries.provider_id`.
+    pub const BYTES_MAX: usize = 255;
+
+    /// The id as the provider gave it, cut at [`Self::BYTES_MAX`].
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self(cut(id, Self::BYTES_MAX))
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a target was not reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The provider's own code where it gave one (`UNREGISTERED`, `DeviceNotRegistered`), else ours
+    /// (`timeout`, `connection_refused`, `http_503`).
+    pub code: String,
+    /// What it means and, where someone can act, what to do. Our words: a provider's text may hold a token.
+    pub text: String,
+}
+
+impl Cause {
+    const CODE_BYTES_MAX: usize = 64;
+    const TEXT_BYTES_MAX: usize = 255;
+
+    /// A cause. A code from outside is reduced to letters, digits, `_`, `-` and `.`, and cut.
+    #[must_use]
+    pub fn new(code: &str, text: &str) -> Self {
+        let plain: String =
+            code.chars().filter(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).take(Self::CODE_BYTES_MAX).collect();
+        Self { code: plain, text: cut(text, Self::TEXT_BYTES_MAX) }
+    }
+}
+
+/// When to try again, and whether the failed attempt may have got through all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Why.
+    pub cause: Cause,
+    /// How long to stay away.
+    pub pause: Pause,
+    /// Whether the message may be on its way nevertheless.
+    pub sent: Sent,
+}
+
+/// How long to stay away before the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The provider said so (`Retry-After`): binding.
+    Asked(Duration),
+    /// The provider's documentation says so in general: holds for the default ladder only.
+    AtLeast(Duration),
+}
+
+/// Whether a failed attempt may have reached the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sent {
+    /// The provider refused it or never saw it.
+    SurelyNot,
+    /// No answer came, or one that says nothing.
+    Maybe,
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}

@@ -1,0 +1,50 @@
+//! The decisions made about a notification, in plain words: one call answers "why did customer 123
+//! not get it?".
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::provider::spelled;
+
+spelled! {
+    /// What kind of decision an entry tells of.
+    Step {
+        /// Committed to the database.
+        Accepted = "accepted",
+        /// Devices were chosen, or none was found.
+        Devices = "devices",
+        /// A provider was asked, and what it said.
+        Attempt = "attempt",
+        /// A token was switched off.
+        TokenOff = "token_off",
+        /// It waits for its next attempt.
+        Retry = "retry",
+        /// It was put back without an attempt.
+        Postponed = "postponed",
+        /// It was published again, because no queue knew it any more.
+        Republished = "republished",
+        /// It was given up and kept as a dead letter.
+        DeadLettered = "dead_lettered",
+        /// It has ended.
+        Settled = "settled",
+    }
+}
+
+/// One decision. Holds no content and no whole token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When it was made.
+    pub at: DateTime<Utc>,
+    /// What kind it is.
+    pub step: Step,
+    /// What was decided, and why.
+    pub text: String,
+}
+
+impl TimelineEntry {
+    /// An entry.
+    #[must_use]
+    pub fn new(at: DateTime<Utc>, step: Step, text: impl Into<String>) -> Self {
+        Self { at, step, text: text.into() }
+    }
+}
