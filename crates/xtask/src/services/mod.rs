@@ -1,0 +1,215 @@
+//! Private servers below the checkout: one RabbitMQ and one MariaDB a set, on loopback only.
+
+pub mod command;
+mod maria;
+mod rabbit;
+
+use crate::install::{self, Package};
+use crate::say::Step;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+pub use maria::{Maria, installed as maria_installed};
+pub use rabbit::Rabbit;
+
+/// Is the broker installed?
+pub fn rabbit_installed() -> bool {
+    rabbit::installed().is_some()
+}
+
+/// Who uses a set of servers. Each has its own data and ports, so that they can run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Purpose {
+    /// `cargo xtask run`
+    Run,
+    /// `cargo xtask test`
+    Test,
+    /// `cargo xtask services`
+    Dev,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Test => "test",
+            Self::Dev => "dev",
+        }
+    }
+}
+
+/// The servers of one purpose, and the folder that holds everything of theirs.
+pub struct Set {
+    purpose: Purpose,
+    dir: PathBuf,
+}
+
+/// The root of this checkout.
+pub fn checkout() -> Result<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .filter(|root| root.join("Cargo.toml").is_file())
+        .map(Path::to_owned)
+        .context("this checkout was moved since xtask was built: touch crates/xtask/src/main.rs and try again")
+}
+
+impl Set {
+    /// The set for `purpose` in this checkout.
+    pub fn of(purpose: Purpose) -> Result<Self> {
+        let dir = checkout()?.join(".services").join(purpose.name());
+        fs::create_dir_all(dir.join("logs"))
+            .with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(Self { purpose, dir })
+    }
+
+    /// Where everything of this set is kept; also the mark of its processes.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The log file of one of its processes.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.join("logs").join(format!("{name}.log"))
+    }
+
+    /// The broker of this set.
+    pub fn rabbit(&self) -> Result<Rabbit> {
+        Ok(Rabbit::new(
+            self.dir.join("rabbit"),
+            self.log("rabbitmq"),
+            self.port("rabbit")?,
+            self.purpose != Purpose::Run,
+        ))
+    }
+
+    /// The database server of this set.
+    pub fn maria(&self) -> Result<Maria> {
+        Ok(Maria::new(
+            self.dir.join("maria"),
+            self.log("mariadb"),
+            self.port("maria")?,
+        ))
+    }
+
+    /// Starts both, or leaves running what runs.
+    pub fn up(&self, step: &mut Step) -> Result<()> {
+        self.up_rabbit(step)?;
+        self.up_maria(step)
+    }
+
+    /// Starts the broker, unless it runs.
+    pub fn up_rabbit(&self, step: &mut Step) -> Result<()> {
+        let _alone = self.alone()?;
+        install::ensure(Package::RabbitMq, step)?;
+        if self.rabbit()?.is_up() {
+            step.note("RabbitMQ runs already");
+            return Ok(());
+        }
+        self.rabbit()?.down();
+        self.choose_port("rabbit", rabbit::PORTS)?;
+        let rabbit = self.rabbit()?;
+        step.note(&format!("RabbitMQ on port {}", rabbit.port()));
+        rabbit.up()
+    }
+
+    /// Starts the database server, unless it runs.
+    pub fn up_maria(&self, step: &mut Step) -> Result<()> {
+        let _alone = self.alone()?;
+        install::ensure(Package::MariaDb, step)?;
+        if self.maria()?.is_up() {
+            step.note("MariaDB runs already");
+            return Ok(());
+        }
+        self.maria()?.down();
+        self.choose_port("maria", 1)?;
+        let maria = self.maria()?;
+        step.note(&format!("MariaDB on port {}", maria.port()));
+        maria.up()
+    }
+
+    /// Stops both, and whatever else carries the mark of this set.
+    pub fn down(&self) -> Result<()> {
+        self.maria()?.down();
+        self.rabbit()?.down();
+        crate::process::stop(&self.dir, &[], std::time::Duration::from_secs(10));
+        Ok(())
+    }
+
+    /// Throws the data away. Only for stopped servers.
+    pub fn wipe(&self) -> Result<()> {
+        for part in ["rabbit", "maria"] {
+            let dir = self.dir.join(part);
+            if dir.exists() {
+                fs::remove_dir_all(&dir)
+                    .with_context(|| format!("cannot remove {}", dir.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds this set until the answer is dropped, or says who else does. A killed holder lets go by itself.
+    pub fn lock(&self) -> Result<Option<File>> {
+        let path = self.dir.join("lock");
+        let file = File::create(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// Held while a server is started: who comes at the same moment waits, and then finds it running.
+    fn alone(&self) -> Result<File> {
+        let path = self.dir.join("starting");
+        let file =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(file)
+    }
+
+    fn ports_file(&self) -> PathBuf {
+        self.dir.join("ports.json")
+    }
+
+    fn ports(&self) -> Value {
+        fs::read(self.ports_file())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_else(|| json!({}))
+    }
+
+    /// The (first) port of a server; 0 as long as none was chosen.
+    fn port(&self, server: &str) -> Result<u16> {
+        let ports = self.ports();
+        let Some(port) = ports.get(server) else {
+            return Ok(0);
+        };
+        match port.as_u64().and_then(|port| u16::try_from(port).ok()) {
+            Some(port) => Ok(port),
+            None => bail!(
+                "{} does not hold a port for {server}: remove the file",
+                self.ports_file().display()
+            ),
+        }
+    }
+
+    /// Keeps the ports of a stopped server if they are free, else chooses others.
+    fn choose_port(&self, server: &str, count: u16) -> Result<()> {
+        let old = self.port(server)?;
+        if old != 0 && (old..old + count).all(crate::ports::is_free) {
+            return Ok(());
+        }
+        let mut ports = self.ports();
+        ports[server] = json!(crate::ports::block(&self.dir.join(server), count)?);
+        let path = self.ports_file();
+        fs::write(&path, format!("{ports:#}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
