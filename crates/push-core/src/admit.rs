@@ -1,1 +1,47 @@
-//! (being written)
+//! Whether a job that came out of the queue is to be worked on.
+
+use crate::job::Job;
+use crate::status::Status;
+
+/// What the database knows of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Where it stands.
+    pub status: Status,
+    /// The last round that was recorded; 0 before the first.
+    pub round: u32,
+}
+
+/// What to do with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is due.
+    Deliver,
+    /// The notification has ended: a duplicate. Acknowledge it, do nothing.
+    AlreadySettled,
+    /// This round has been recorded, so the job is a copy that came back because its
+    /// acknowledgement was lost. Should its successor be lost as well, the reconciler makes a new one.
+    Stale,
+    /// The database has no such notification: not ours to send.
+    Unknown,
+}
+
+/// Compares a job with what is recorded (P2: a redelivered or duplicated job sends nothing twice).
+#[must_use]
+pub fn admit(job: &Job, recorded: Option<Recorded>) -> Admission {
+    match recorded {
+        None => Admission::Unknown,
+        Some(Recorded {
+            status: Status::Sent | Status::Failed | Status::Suppressed,
+            ..
+        }) => Admission::AlreadySettled,
+        Some(Recorded {
+            status: Status::Pending,
+            round,
+        }) if round >= job.round => Admission::Stale,
+        Some(Recorded {
+            status: Status::Pending,
+            ..
+        }) => Admission::Deliver,
+    }
+}

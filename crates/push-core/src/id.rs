@@ -67,7 +67,11 @@ impl TryFrom<i64> for CustomerId {
     type Error = InvalidCustomerId;
 
     fn try_from(id: i64) -> Result<Self, InvalidCustomerId> {
-        if id > 0 { Ok(Self(id)) } else { Err(InvalidCustomerId) }
+        if id > 0 {
+            Ok(Self(id))
+        } else {
+            Err(InvalidCustomerId)
+        }
     }
 }
 

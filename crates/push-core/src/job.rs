@@ -1,1 +1,273 @@
-//! (being written)
+//! The job: what travels through the queue. The only file that knows its JSON.
+//!
+//! A job is self-contained but for tokens, which are looked up afresh at each attempt, so that a
+//! token that moved to another customer is never used (P4). It is versioned; an old version stays
+//! readable, an unknown one is refused with a reason.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::id::RegistrationId;
+use crate::notification::Notification;
+use crate::outcome::{Cause, Sent};
+use crate::provider::{PerProvider, Platform, Provider};
+use crate::status::ProviderResult;
+use crate::token::MaskedToken;
+
+/// The version written by this program.
+const VERSION: u64 = 1;
+
+/// One round through the queue for a notification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// What to send, and to whom.
+    #[serde(flatten)]
+    pub notification: Notification,
+    /// The round: 1 for the job that the API publishes, one more for each that follows. A job whose
+    /// round has been recorded is a stale copy.
+    pub round: u32,
+    /// Those still to be reached; `None` in the first round: every active device of the customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<JobTarget>>,
+    /// What earlier rounds came to.
+    #[serde(default)]
+    pub progress: Progress,
+}
+
+/// A device that is still to be reached, and through which provider next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobTarget {
+    /// The device.
+    pub registration: RegistrationId,
+    /// The provider whose turn it is.
+    pub provider: Provider,
+    /// Tries spent so far.
+    pub tries: u32,
+    /// Whether an earlier try may have got through: then no other provider is asked.
+    pub sent: Sent,
+    /// Not to be tried before this, because the provider asked so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<DateTime<Utc>>,
+}
+
+/// What earlier rounds came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Over all devices tried so far.
+    pub results: PerProvider<ProviderResult>,
+    /// Whether the provider refused the message itself for some device.
+    #[serde(default)]
+    pub refused: bool,
+    /// Devices given up for a reason that an operator can mend; dead-lettered when the rest is settled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<GivenUp>,
+    /// The failures so far, oldest first, at most [`Progress::TRAIL_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trail: Vec<TrailEntry>,
+}
+
+impl Progress {
+    /// Enough for the default ladder with a household of devices; beyond it the newest are kept.
+    pub const TRAIL_MAX: usize = 50;
+
+    /// Adds a failure to the trail, dropping the oldest when it is full.
+    pub fn remember(&mut self, entry: TrailEntry) {
+        if self.trail.len() == Self::TRAIL_MAX {
+            self.trail.remove(0);
+        }
+        self.trail.push(entry);
+    }
+}
+
+/// A target that will not be tried again, and could be if an operator mended the cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GivenUp {
+    /// The device.
+    pub registration: RegistrationId,
+    /// The provider that was asked last.
+    pub provider: Provider,
+    /// What the device runs; `None` when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Its token, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<MaskedToken>,
+    /// Why it was given up.
+    pub reason: GiveUpReason,
+    /// The last failure.
+    pub cause: Cause,
+    /// Tries spent.
+    pub tries: u32,
+}
+
+crate::provider::spelled! {
+    /// Why a target was given up (`dead_letters.reason`).
+    GiveUpReason {
+        /// Every rung of the ladder was climbed.
+        RetriesExhausted = "retries_exhausted",
+        /// It would have expired before the next attempt.
+        Expired = "expired",
+        /// Credentials, project or sender are wrong.
+        OperatorMustAct = "operator_must_act",
+        /// The broker gave the job up after too many deliveries: it may crash workers.
+        DeliveryLimit = "delivery_limit",
+        /// The job could not be read.
+        Poison = "poison",
+        /// The job names a notification that the database does not have.
+        UnknownNotification = "unknown_notification",
+    }
+}
+
+/// One failed try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrailEntry {
+    /// When the answer came, or did not.
+    pub at: DateTime<Utc>,
+    /// Who was asked.
+    pub provider: Provider,
+    /// For which device.
+    pub registration: RegistrationId,
+    /// What was wrong.
+    #[serde(flatten)]
+    pub cause: Cause,
+}
+
+/// Why bytes are not a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAJob {
+    /// Not JSON at all, or no object.
+    #[error("is not a JSON object")]
+    NotJson,
+    /// No version, or one that this program does not know.
+    #[error(
+        "has version {0}, and this worker reads {VERSION} only: it was written by a newer program"
+    )]
+    UnknownVersion(String),
+    /// A field is missing or holds what it must not. Names the place, never the content.
+    #[error(
+        "is a version {VERSION} job with a field missing or wrong, at line {line} column {column}"
+    )]
+    BadField {
+        /// Line of the JSON, from 1.
+        line: usize,
+        /// Column of the JSON, from 1.
+        column: usize,
+    },
+}
+
+#[derive(Serialize)]
+struct Versioned<'a> {
+    v: u64,
+    #[serde(flatten)]
+    job: &'a Job,
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    #[serde(default)]
+    v: serde_json::Value,
+}
+
+impl Job {
+    /// The first job of a notification.
+    #[must_use]
+    pub fn first(notification: Notification) -> Self {
+        Self {
+            notification,
+            round: 1,
+            targets: None,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The JSON to publish.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // Only a map with keys that are not strings could fail, and there is none.
+        serde_json::to_vec(&Versioned {
+            v: VERSION,
+            job: self,
+        })
+        .unwrap_or_default()
+    }
+
+    /// Whether nothing is left to try: such a job is a dead letter, and belongs on `push.dead`.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.targets.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Reads a job from the queue, whoever put it there.
+    ///
+    /// # Errors
+    /// [`NotAJob`] with the reason; it never panics.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NotAJob> {
+        let version: VersionOnly = serde_json::from_slice(bytes).map_err(|_| NotAJob::NotJson)?;
+        if version.v.as_u64() != Some(VERSION) {
+            return Err(NotAJob::UnknownVersion(
+                version.v.to_string().chars().take(20).collect(),
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(|error| NotAJob::BadField {
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Jobs of version 1 as they lie in queues during an upgrade: this file may only be added to.
+    const GOLDEN_V1: &str = include_str!("../golden/job_v1.json");
+
+    #[test]
+    fn version_1_stays_readable_and_is_written_the_same() {
+        let golden: serde_json::Value = serde_json::from_str(GOLDEN_V1).unwrap();
+        for job in golden.as_array().unwrap() {
+            let decoded = Job::decode(job.to_string().as_bytes()).unwrap();
+            let again: serde_json::Value = serde_json::from_slice(&decoded.encode()).unwrap();
+            assert_eq!(&again, job);
+        }
+    }
+
+    #[test]
+    fn what_is_no_job_says_why() {
+        let job = &serde_json::from_str::<serde_json::Value>(GOLDEN_V1).unwrap()[0];
+        assert_eq!(Job::decode(b"\xff\x00garbage"), Err(NotAJob::NotJson));
+        assert_eq!(Job::decode(b"[]"), Err(NotAJob::NotJson));
+        assert_eq!(
+            Job::decode(b"{}"),
+            Err(NotAJob::UnknownVersion("null".to_owned()))
+        );
+        let mut newer = job.clone();
+        newer["v"] = 2.into();
+        assert_eq!(
+            Job::decode(newer.to_string().as_bytes()),
+            Err(NotAJob::UnknownVersion("2".to_owned()))
+        );
+        for field in [
+            "notificationId",
+            "customerId",
+            "title",
+            "expiresAt",
+            "round",
+        ] {
+            let mut less = job.clone();
+            less.as_object_mut().unwrap().remove(field);
+            assert!(
+                matches!(
+                    Job::decode(less.to_string().as_bytes()),
+                    Err(NotAJob::BadField { .. })
+                ),
+                "{field}"
+            );
+        }
+    }
+}

@@ -9,12 +9,12 @@
 //! follows from all of them.
 
 pub mod admit;
-pub mod dead_letter;
 pub mod id;
 pub mod job;
 pub mod ladder;
 pub mod notification;
 pub mod outcome;
+pub mod plan;
 pub mod provider;
 pub mod settle;
 pub mod status;

@@ -47,7 +47,9 @@ impl Notification {
     /// and for all notifications with one collapse key.
     #[must_use]
     pub fn tag(&self) -> String {
-        self.collapse_key.as_ref().map_or_else(|| self.id.to_string(), |key| key.0.clone())
+        self.collapse_key
+            .as_ref()
+            .map_or_else(|| self.id.to_string(), |key| key.0.clone())
     }
 
     /// Whether it is too old to be sent.
@@ -83,7 +85,11 @@ impl Content {
     /// The bytes that count towards [`CONTENT_BYTES_MAX`].
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let data: usize = self.data.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let data: usize = self
+            .data
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
         self.title.0.len() + self.body.0.len() + data
     }
 
@@ -136,6 +142,13 @@ macro_rules! text {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        /// Shows the size only: content stays out of logs.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({} bytes)", stringify!($name), self.0.len())
             }
         }
 
@@ -238,7 +251,10 @@ impl Ttl {
     pub fn from_seconds(seconds: i64) -> Result<Self, Invalid> {
         match u64::try_from(seconds) {
             Ok(ttl) if seconds <= Self::SECONDS_MAX => Ok(Self(Duration::from_secs(ttl))),
-            _ => Err(Invalid(format!("must be 0 to {} seconds", Self::SECONDS_MAX))),
+            _ => Err(Invalid(format!(
+                "must be 0 to {} seconds",
+                Self::SECONDS_MAX
+            ))),
         }
     }
 
@@ -266,7 +282,10 @@ impl Data {
         let mut data = BTreeMap::new();
         let mut problems = Vec::new();
         if object.len() > Self::KEYS_MAX {
-            problems.push(("data".to_owned(), Invalid(format!("must have at most {} keys", Self::KEYS_MAX))));
+            problems.push((
+                "data".to_owned(),
+                Invalid(format!("must have at most {} keys", Self::KEYS_MAX)),
+            ));
         }
         for (key, value) in object.iter().take(Self::KEYS_MAX) {
             match check_key(key).and_then(|()| scalar(value)) {
@@ -275,7 +294,11 @@ impl Data {
                 Err(problem) => problems.push((format!("data.{key}"), problem)),
             }
         }
-        if problems.is_empty() { Ok(Self(data)) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self(data))
+        } else {
+            Err(problems)
+        }
     }
 
     /// The value of a key.
@@ -286,7 +309,16 @@ impl Data {
 
     /// All pairs, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// Shows the number of keys only: content stays out of logs.
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Data({} keys)", self.0.len())
     }
 }
 
@@ -303,10 +335,14 @@ fn check_key(key: &str) -> Result<(), Invalid> {
         || key.starts_with("google")
         || key.starts_with("gcm.");
     if of_fcm {
-        return Err(Invalid("is a key reserved by FCM; choose another name".to_owned()));
+        return Err(Invalid(
+            "is a key reserved by FCM; choose another name".to_owned(),
+        ));
     }
     if ["notificationId", "tag", "click_action"].contains(&key) {
-        return Err(Invalid("is set by the push service itself; choose another name".to_owned()));
+        return Err(Invalid(
+            "is set by the push service itself; choose another name".to_owned(),
+        ));
     }
     if key.is_empty() {
         return Err(Invalid("must have a key that is not empty".to_owned()));
@@ -320,9 +356,9 @@ fn scalar(value: &Value) -> Result<Option<String>, Invalid> {
         Value::Bool(flag) => Ok(Some(flag.to_string())),
         Value::Number(number) => Ok(Some(number.to_string())),
         Value::String(text) => Ok(Some(text.clone())),
-        Value::Array(_) | Value::Object(_) => {
-            Err(Invalid("must be a string, number or boolean; nested values do not reach the app".to_owned()))
-        }
+        Value::Array(_) | Value::Object(_) => Err(Invalid(
+            "must be a string, number or boolean; nested values do not reach the app".to_owned(),
+        )),
     }
 }
 
@@ -345,9 +381,20 @@ mod tests {
 
     #[test]
     fn every_bad_key_is_named() {
-        let problems = data(json!({"from": 1, "google.x": 1, "gcm": 1, "tag": 1, "ok": {"no": 1}, "fine": 2})).unwrap_err();
+        let problems =
+            data(json!({"from": 1, "google.x": 1, "gcm": 1, "tag": 1, "ok": {"no": 1}, "fine": 2}))
+                .unwrap_err();
         let fields: Vec<_> = problems.iter().map(|(field, _)| field.as_str()).collect();
-        assert_eq!(fields, ["data.from", "data.gcm", "data.google.x", "data.ok", "data.tag"]);
+        assert_eq!(
+            fields,
+            [
+                "data.from",
+                "data.gcm",
+                "data.google.x",
+                "data.ok",
+                "data.tag"
+            ]
+        );
     }
 
     #[test]
@@ -373,7 +420,9 @@ mod tests {
         let content = |body: usize| Content {
             title: Title::parse("ab").unwrap(),
             body: Body::parse(&"x".repeat(body)).unwrap(),
-            data: [("key".to_owned(), "value".to_owned())].into_iter().collect(),
+            data: [("key".to_owned(), "value".to_owned())]
+                .into_iter()
+                .collect(),
             image_url: None,
         };
         assert!(content(CONTENT_BYTES_MAX - 10).check_size().is_ok());

@@ -59,9 +59,15 @@ impl Cause {
     /// A cause. A code from outside is reduced to letters, digits, `_`, `-` and `.`, and cut.
     #[must_use]
     pub fn new(code: &str, text: &str) -> Self {
-        let plain: String =
-            code.chars().filter(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).take(Self::CODE_BYTES_MAX).collect();
-        Self { code: plain, text: cut(text, Self::TEXT_BYTES_MAX) }
+        let plain: String = code
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c))
+            .take(Self::CODE_BYTES_MAX)
+            .collect();
+        Self {
+            code: plain,
+            text: cut(text, Self::TEXT_BYTES_MAX),
+        }
     }
 }
 

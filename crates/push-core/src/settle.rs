@@ -1,1 +1,485 @@
-//! (being written)
+//! What follows from a round: decided here, once. The history row, the next queue, the dead letter,
+//! the metrics, the log line and the acknowledgement all derive from one [`Settlement`].
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::id::{NotificationId, RegistrationId};
+use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, TrailEntry};
+use crate::ladder::{Ladder, RetryDelay};
+use crate::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use crate::plan::PlannedTarget;
+use crate::provider::{PerProvider, Platform, Provider, spelled};
+use crate::status::{Ending, ProviderResult, Reason};
+use crate::timeline::{Step, TimelineEntry};
+use crate::token::Token;
+
+/// What became of one target in this round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The target and how it was to be reached.
+    pub planned: PlannedTarget,
+    /// What was done.
+    pub fate: Fate,
+}
+
+/// What was done for a target in this round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Providers were asked, in this order; the last answer counts.
+    Tried(Vec<Try>),
+    /// It is not its turn for so long; no attempt was spent.
+    Held(Duration),
+    /// The notification expired before it was sent.
+    Expired,
+    /// The device has no usable token any more: unregistered, moved or switched off since.
+    Gone,
+}
+
+/// One provider asked once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Try {
+    /// The token that was used.
+    pub token: Token,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// When that was known.
+    pub at: DateTime<Utc>,
+}
+
+spelled! {
+    /// `notification_deliveries.outcome`: the last word on a device at a provider.
+    DeliveryOutcome {
+        /// Taken by the provider.
+        Accepted = "accepted",
+        /// The token was dead, and is switched off.
+        TokenDead = "token_dead",
+        /// To be tried again.
+        Retry = "retry",
+        /// An operator must mend credentials, project or sender.
+        OperatorMustAct = "operator_must_act",
+        /// The message itself was refused.
+        Refused = "refused",
+        /// Given up, and kept as a dead letter.
+        DeadLettered = "dead_lettered",
+    }
+}
+
+/// A row for `notification_deliveries`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The device.
+    pub registration: RegistrationId,
+    /// What it runs; `None` when the device is gone.
+    pub platform: Option<Platform>,
+    /// The token that was used. Only its hash and its mask are stored.
+    pub token: Token,
+    /// The last word.
+    pub outcome: DeliveryOutcome,
+    /// The provider's id, when it accepted.
+    pub provider_id: Option<ProviderMessageId>,
+    /// Tries spent on this target.
+    pub tries: u32,
+    /// Whether some try may have got through without an answer.
+    pub sent: Sent,
+    /// Why it was not accepted.
+    pub cause: Option<Cause>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// All that follows from a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The notification.
+    pub notification: NotificationId,
+    /// The round that is hereby recorded. It counts once: a second record of it changes nothing.
+    pub round: u32,
+    /// Most tries spent on any target.
+    pub attempts: u32,
+    /// What is known so far, over all devices.
+    pub results: PerProvider<ProviderResult>,
+    /// The rows to write.
+    pub deliveries: Vec<Delivery>,
+    /// The decisions of this round, in plain words.
+    pub timeline: Vec<TimelineEntry>,
+    /// Where it goes from here.
+    pub next: Next,
+}
+
+impl Settlement {
+    /// The tokens to switch off, at once and everywhere (P5).
+    pub fn dead_tokens(&self) -> impl Iterator<Item = &Token> {
+        self.deliveries
+            .iter()
+            .filter(|row| row.outcome == DeliveryOutcome::TokenDead)
+            .map(|row| &row.token)
+    }
+}
+
+/// Where a notification goes after a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nowhere: it has ended.
+    Done(Ending),
+    /// To this rung, and from there back to the work queue.
+    Wait(RetryDelay, Box<Job>),
+    /// To the dead letters. It stays pending until the recorder has committed them.
+    DeadLetter(Box<Job>),
+}
+
+/// Decides what follows from a round of `job`.
+#[must_use]
+pub fn settle(job: &Job, reports: &[Report], ladder: &Ladder, now: DateTime<Utc>) -> Settlement {
+    let mut round = Round::new(job, ladder, now);
+    if job.round == 1 {
+        round.tell_devices(reports);
+    }
+    for report in reports {
+        round.settle_target(report);
+    }
+    round.finish()
+}
+
+/// Collects what the targets of a round come to.
+struct Round<'a> {
+    job: &'a Job,
+    ladder: &'a Ladder,
+    now: DateTime<Utc>,
+    progress: crate::job::Progress,
+    waiting: Vec<(RetryDelay, JobTarget)>,
+    lapsed: bool,
+    attempts: u32,
+    deliveries: Vec<Delivery>,
+    timeline: Vec<TimelineEntry>,
+}
+
+impl<'a> Round<'a> {
+    fn new(job: &'a Job, ladder: &'a Ladder, now: DateTime<Utc>) -> Self {
+        Self {
+            job,
+            ladder,
+            now,
+            progress: job.progress.clone(),
+            waiting: Vec::new(),
+            lapsed: false,
+            attempts: 0,
+            deliveries: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn settle_target(&mut self, report: &Report) {
+        let target = &report.planned.target;
+        self.attempts = self.attempts.max(target.tries);
+        match &report.fate {
+            Fate::Tried(tries) => self.tried(&report.planned, tries),
+            Fate::Held(wait) => self
+                .waiting
+                .push((self.ladder.rung_for(*wait), target.clone())),
+            // Never tried: nothing to give up, nothing to replay.
+            Fate::Expired if target.tries == 0 => self.lapsed = true,
+            Fate::Expired => {
+                let cause = Cause::new("expired", "its time was over before the next attempt");
+                self.give_up(&report.planned, target.tries, GiveUpReason::Expired, cause);
+            }
+            Fate::Gone if target.tries > 0 => self.failed_at(target.provider),
+            Fate::Gone => {}
+        }
+    }
+
+    fn tried(&mut self, planned: &PlannedTarget, tries: &[Try]) {
+        let spent = planned.target.tries + 1;
+        self.attempts = self.attempts.max(spent);
+        let mut operator_must_act = None;
+        for (index, attempt) in tries.iter().enumerate() {
+            self.record_try(planned, attempt, spent);
+            let provider = attempt.token.provider();
+            match &attempt.outcome {
+                Outcome::Accepted(_) => {
+                    *self.progress.results.get_mut(provider) = ProviderResult::Success;
+                    return;
+                }
+                Outcome::Retry(retry) if index + 1 == tries.len() => {
+                    return self.retry(planned, provider, spent, retry);
+                }
+                Outcome::Retry(_) | Outcome::TokenDead(_) => self.failed_at(provider),
+                Outcome::Refused(_) => {
+                    self.failed_at(provider);
+                    self.progress.refused = true;
+                }
+                Outcome::OperatorMustAct(cause) => {
+                    self.failed_at(provider);
+                    operator_must_act = Some(cause.clone());
+                }
+            }
+        }
+        // No route is left. What an operator can mend is kept; the rest is final.
+        if let Some(cause) = operator_must_act {
+            self.give_up(planned, spent, GiveUpReason::OperatorMustAct, cause);
+        }
+    }
+
+    fn retry(&mut self, planned: &PlannedTarget, provider: Provider, spent: u32, retry: &Retry) {
+        let Some(rung) = self.ladder.rung_after(spent, retry.pause) else {
+            self.failed_at(provider);
+            return self.give_up(
+                planned,
+                spent,
+                GiveUpReason::RetriesExhausted,
+                retry.cause.clone(),
+            );
+        };
+        if self.now + rung.as_duration() >= self.job.notification.expires_at {
+            self.failed_at(provider);
+            return self.give_up(planned, spent, GiveUpReason::Expired, retry.cause.clone());
+        }
+        let not_before = match retry.pause {
+            Pause::Asked(asked) if asked > rung.as_duration() => TimeDelta::from_std(asked)
+                .ok()
+                .map(|asked| self.now + asked),
+            Pause::Asked(_) | Pause::AtLeast(_) => None,
+        };
+        let sent = worst(planned.target.sent, retry.sent);
+        let target = JobTarget {
+            registration: planned.target.registration,
+            provider,
+            tries: spent,
+            sent,
+            not_before,
+        };
+        self.waiting.push((rung, target));
+    }
+
+    fn failed_at(&mut self, provider: Provider) {
+        let result = self.progress.results.get_mut(provider);
+        if *result != ProviderResult::Success {
+            *result = ProviderResult::Failed;
+        }
+    }
+
+    fn give_up(&mut self, planned: &PlannedTarget, tries: u32, reason: GiveUpReason, cause: Cause) {
+        let target = &planned.target;
+        let token = planned.routes.last();
+        self.progress.given_up.push(GivenUp {
+            registration: target.registration,
+            provider: token.map_or(target.provider, Token::provider),
+            platform: planned.platform,
+            token: token.map(Token::masked),
+            reason,
+            cause,
+            tries,
+        });
+    }
+
+    fn record_try(&mut self, planned: &PlannedTarget, attempt: &Try, tries: u32) {
+        let (outcome, provider_id, cause, sent) = match &attempt.outcome {
+            Outcome::Accepted(id) => (
+                DeliveryOutcome::Accepted,
+                Some(id.clone()),
+                None,
+                Sent::SurelyNot,
+            ),
+            Outcome::TokenDead(cause) => (
+                DeliveryOutcome::TokenDead,
+                None,
+                Some(cause),
+                Sent::SurelyNot,
+            ),
+            Outcome::Retry(retry) => (DeliveryOutcome::Retry, None, Some(&retry.cause), retry.sent),
+            Outcome::OperatorMustAct(cause) => (
+                DeliveryOutcome::OperatorMustAct,
+                None,
+                Some(cause),
+                Sent::SurelyNot,
+            ),
+            Outcome::Refused(cause) => {
+                (DeliveryOutcome::Refused, None, Some(cause), Sent::SurelyNot)
+            }
+        };
+        self.tell_try(attempt, cause);
+        if let Some(cause) = cause {
+            self.progress.remember(TrailEntry {
+                at: attempt.at,
+                provider: attempt.token.provider(),
+                registration: planned.target.registration,
+                cause: cause.clone(),
+            });
+        }
+        self.deliveries.push(Delivery {
+            registration: planned.target.registration,
+            platform: planned.platform,
+            token: attempt.token.clone(),
+            outcome,
+            provider_id,
+            tries,
+            sent: worst(planned.target.sent, sent),
+            cause: cause.cloned(),
+            at: attempt.at,
+        });
+    }
+
+    fn finish(mut self) -> Settlement {
+        let next = self.next();
+        self.tell_next(&next);
+        if let Next::Done(_) = next {
+            for provider in Provider::ALL {
+                let result = self.progress.results.get_mut(*provider);
+                if *result == ProviderResult::Queued {
+                    *result = ProviderResult::NotSent;
+                }
+            }
+        }
+        Settlement {
+            notification: self.job.notification.id,
+            round: self.job.round,
+            attempts: self.attempts,
+            results: self.progress.results,
+            deliveries: self.deliveries,
+            timeline: self.timeline,
+            next,
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        let follow_up = |waiting, progress| {
+            let (notification, round) = (self.job.notification.clone(), self.job.round + 1);
+            Box::new(Job {
+                notification,
+                round,
+                targets: Some(waiting),
+                progress,
+            })
+        };
+        // The shortest wait: a target that must wait longer is held when the job comes back, so that
+        // one provider's pause does not delay the other's retry (P6).
+        if let Some(rung) = self.waiting.iter().map(|(rung, _)| *rung).min() {
+            let waiting = std::mem::take(&mut self.waiting);
+            let targets = waiting
+                .into_iter()
+                .map(|(wait, target)| self.hold_back(rung, wait, target))
+                .collect();
+            return Next::Wait(rung, follow_up(targets, self.progress.clone()));
+        }
+        if !self.progress.given_up.is_empty() {
+            return Next::DeadLetter(follow_up(Vec::new(), self.progress.clone()));
+        }
+        Next::Done(ending(
+            self.progress.results,
+            self.progress.refused,
+            self.lapsed,
+        ))
+    }
+
+    /// A target whose own wait is longer than the job's.
+    fn hold_back(&self, rung: RetryDelay, wait: RetryDelay, target: JobTarget) -> JobTarget {
+        let own = (wait > rung).then(|| self.now + wait.as_duration());
+        JobTarget {
+            not_before: target.not_before.max(own),
+            ..target
+        }
+    }
+
+    fn tell(&mut self, at: DateTime<Utc>, step: Step, text: impl Into<String>) {
+        self.timeline.push(TimelineEntry::new(at, step, text));
+    }
+
+    fn tell_devices(&mut self, reports: &[Report]) {
+        let text = if reports.is_empty() {
+            "no active device that a configured provider reaches".to_owned()
+        } else {
+            let routes = reports.iter().flat_map(|report| {
+                report
+                    .planned
+                    .routes
+                    .iter()
+                    .map(|token| format!("{} {}", token.provider(), token.masked().as_str()))
+            });
+            format!("to be tried: {}", routes.collect::<Vec<_>>().join(", "))
+        };
+        self.tell(self.now, Step::Devices, text);
+    }
+
+    fn tell_try(&mut self, attempt: &Try, cause: Option<&Cause>) {
+        let (provider, token) = (attempt.token.provider(), attempt.token.masked());
+        let what = match &attempt.outcome {
+            Outcome::Accepted(id) => format!("accepted as {}", id.as_str()),
+            Outcome::TokenDead(_) => "token is dead and switched off".to_owned(),
+            Outcome::Retry(Retry {
+                sent: Sent::Maybe, ..
+            }) => "no clear answer, maybe delivered".to_owned(),
+            Outcome::Retry(_) => "not now".to_owned(),
+            Outcome::OperatorMustAct(_) => "refused, an operator must act".to_owned(),
+            Outcome::Refused(_) => "message refused for good".to_owned(),
+        };
+        let why = cause
+            .map(|cause| format!(": {} ({})", cause.code, cause.text))
+            .unwrap_or_default();
+        self.tell(
+            attempt.at,
+            Step::Attempt,
+            format!("{provider} {}: {what}{why}", token.as_str()),
+        );
+    }
+
+    fn tell_next(&mut self, next: &Next) {
+        match next {
+            Next::Done(ending) => {
+                let reason = ending
+                    .reason()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
+                self.tell(
+                    self.now,
+                    Step::Settled,
+                    format!("{}{reason}", ending.status()),
+                );
+            }
+            Next::Wait(rung, job) => {
+                let targets = job.targets.as_ref().map_or(0, Vec::len);
+                self.tell(
+                    self.now,
+                    Step::Retry,
+                    format!("{targets} target(s) again in {rung}"),
+                );
+            }
+            Next::DeadLetter(job) => {
+                let reasons: Vec<_> = job
+                    .progress
+                    .given_up
+                    .iter()
+                    .map(|target| target.reason.as_str())
+                    .collect();
+                self.tell(
+                    self.now,
+                    Step::DeadLettered,
+                    format!("given up: {}", reasons.join(", ")),
+                );
+            }
+        }
+    }
+}
+
+/// How a notification ends whose last target is settled, none of them as a dead letter.
+fn ending(results: PerProvider<ProviderResult>, refused: bool, lapsed: bool) -> Ending {
+    let any = |wanted| results.fcm == wanted || results.expo == wanted;
+    if any(ProviderResult::Success) {
+        Ending::Sent
+    } else if refused {
+        Ending::Failed(Reason::Refused)
+    } else if any(ProviderResult::Failed) {
+        Ending::Failed(Reason::InvalidTokens)
+    } else if lapsed {
+        Ending::Suppressed(Reason::Expired)
+    } else {
+        Ending::Suppressed(Reason::NoActiveDevice)
+    }
+}
+
+const fn worst(a: Sent, b: Sent) -> Sent {
+    match (a, b) {
+        (Sent::SurelyNot, Sent::SurelyNot) => Sent::SurelyNot,
+        (Sent::Maybe, _) | (_, Sent::Maybe) => Sent::Maybe,
+    }
+}

@@ -43,8 +43,10 @@ spelled! {
 spelled! {
     /// What became of a notification at one provider, over all devices of the customer
     /// (`fcmResult`, `expoResult`).
+    #[derive(Default)]
     ProviderResult {
         /// Not known yet.
+        #[default]
         Queued = "queued",
         /// At least one device's push was accepted.
         Success = "success",
@@ -52,12 +54,6 @@ spelled! {
         Failed = "failed",
         /// Not tried.
         NotSent = "not_sent",
-    }
-}
-
-impl Default for ProviderResult {
-    fn default() -> Self {
-        Self::Queued
     }
 }
 

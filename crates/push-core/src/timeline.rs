@@ -45,6 +45,10 @@ impl TimelineEntry {
     /// An entry.
     #[must_use]
     pub fn new(at: DateTime<Utc>, step: Step, text: impl Into<String>) -> Self {
-        Self { at, step, text: text.into() }
+        Self {
+            at,
+            step,
+            text: text.into(),
+        }
     }
 }

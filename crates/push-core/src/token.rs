@@ -59,7 +59,8 @@ impl FcmToken {
             return Err(InvalidToken::ApnsDeviceToken);
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_:.%=+/-".contains(&byte);
-        if !(Self::BYTES_MIN..=Self::BYTES_MAX).contains(&text.len()) || !text.bytes().all(allowed) {
+        if !(Self::BYTES_MIN..=Self::BYTES_MAX).contains(&text.len()) || !text.bytes().all(allowed)
+        {
             return Err(InvalidToken::NotFcm);
         }
         Ok(Self(text.to_owned()))
@@ -241,7 +242,9 @@ mod tests {
             };
             let ours = ExpoToken::parse(text).is_ok();
             // Stricter than the SDK on purpose: nothing, spaces or non-ASCII inside the brackets.
-            let inside = text.split_once('[').map_or("x", |(_, rest)| rest.trim_end_matches(']'));
+            let inside = text
+                .split_once('[')
+                .map_or("x", |(_, rest)| rest.trim_end_matches(']'));
             let usable = !inside.is_empty() && inside.bytes().all(|byte| byte.is_ascii_graphic());
             assert_eq!(ours, sdk && usable, "{text:?}");
         }
@@ -251,12 +254,25 @@ mod tests {
     fn fcm_tokens() {
         let real = format!("eXaMpLeFidAndroid01234:APA91b{}", "a".repeat(110));
         assert!(FcmToken::parse(&real).is_ok());
-        assert!(FcmToken::parse("cAbCdEfGhIjKlMnOpQrStU").is_ok(), "a bare installation id");
+        assert!(
+            FcmToken::parse("cAbCdEfGhIjKlMnOpQrStU").is_ok(),
+            "a bare installation id"
+        );
         assert_eq!(FcmToken::parse("fcm_token_here"), Err(InvalidToken::NotFcm));
-        assert_eq!(FcmToken::parse(&"a1".repeat(32)), Err(InvalidToken::ApnsDeviceToken));
-        assert_eq!(FcmToken::parse("ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]"), Err(InvalidToken::ExpoInFcmField));
+        assert_eq!(
+            FcmToken::parse(&"a1".repeat(32)),
+            Err(InvalidToken::ApnsDeviceToken)
+        );
+        assert_eq!(
+            FcmToken::parse("ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]"),
+            Err(InvalidToken::ExpoInFcmField)
+        );
         assert_eq!(FcmToken::parse(&"a".repeat(501)), Err(InvalidToken::NotFcm));
-        for bad in ["with space in it, long enough", "quote\"quote\"quote\"quote\"", "ümlautümlautümlautümlaut"] {
+        for bad in [
+            "with space in it, long enough",
+            "quote\"quote\"quote\"quote\"",
+            "ümlautümlautümlautümlaut",
+        ] {
             assert_eq!(FcmToken::parse(bad), Err(InvalidToken::NotFcm), "{bad}");
         }
     }
@@ -266,6 +282,9 @@ mod tests {
         let fcm = FcmToken::parse(&format!("secretsecretsecretsecret{}", "wxyz")).unwrap();
         let expo = ExpoToken::parse("ExponentPushToken[secretsecret-wxyz]").unwrap();
         assert_eq!(format!("{fcm} {fcm:?}"), "…wxyz …wxyz");
-        assert_eq!(format!("{expo} {expo:?}"), "ExponentPushToken[…wxyz] ExponentPushToken[…wxyz]");
+        assert_eq!(
+            format!("{expo} {expo:?}"),
+            "ExponentPushToken[…wxyz] ExponentPushToken[…wxyz]"
+        );
     }
 }

@@ -1,0 +1,128 @@
+//! Which devices a round goes to, and through which providers in turn.
+
+use crate::id::{DeviceId, RegistrationId};
+use crate::job::{Job, JobTarget};
+use crate::outcome::Sent;
+use crate::provider::{DeliveryPolicy, Platform, Provider};
+use crate::token::{ExpoToken, FcmToken, Token};
+
+/// A registered device with the tokens that are alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its row.
+    pub registration: RegistrationId,
+    /// The app's own name for it.
+    pub device_id: Option<DeviceId>,
+    /// What it runs.
+    pub platform: Platform,
+    /// Its FCM registration token.
+    pub fcm: Option<FcmToken>,
+    /// Its Expo push token.
+    pub expo: Option<ExpoToken>,
+}
+
+impl Device {
+    fn token(&self, provider: Provider) -> Option<Token> {
+        match provider {
+            Provider::Fcm => self.fcm.clone().map(Token::Fcm),
+            Provider::Expo => self.expo.clone().map(Token::Expo),
+        }
+    }
+}
+
+/// A target with the tokens to try in turn: the next one only where the one before surely did not
+/// and will not deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTarget {
+    /// The target as the job has it, or as it enters the job in the first round.
+    pub target: JobTarget,
+    /// What the device runs; `None` when the device is gone.
+    pub platform: Option<Platform>,
+    /// The tokens to try; empty when the device has none (any more).
+    pub routes: Vec<Token>,
+}
+
+/// How the service reaches devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// One provider a device, or every one it has a token for.
+    pub policy: DeliveryPolicy,
+    /// The providers that are set up.
+    pub providers: Vec<Provider>,
+}
+
+impl Reach {
+    /// The targets of this round. In the first, none means that the customer cannot be reached.
+    #[must_use]
+    pub fn plan(&self, job: &Job, devices: &[Device]) -> Vec<PlannedTarget> {
+        match &job.targets {
+            None => devices
+                .iter()
+                .flat_map(|device| self.first_round(device))
+                .collect(),
+            Some(targets) => targets
+                .iter()
+                .map(|target| self.later_round(target, devices))
+                .collect(),
+        }
+    }
+
+    fn first_round(&self, device: &Device) -> Vec<PlannedTarget> {
+        let tokens = self.tokens(device, Provider::Fcm, Sent::SurelyNot);
+        let one_by_one = match self.policy {
+            DeliveryPolicy::Failover if tokens.is_empty() => vec![],
+            DeliveryPolicy::Failover => vec![tokens],
+            DeliveryPolicy::Both => tokens.into_iter().map(|token| vec![token]).collect(),
+        };
+        let planned = |routes: Vec<Token>| {
+            let provider = routes.first()?.provider();
+            let registration = device.registration;
+            let target = JobTarget {
+                registration,
+                provider,
+                tries: 0,
+                sent: Sent::SurelyNot,
+                not_before: None,
+            };
+            Some(PlannedTarget {
+                target,
+                platform: Some(device.platform),
+                routes,
+            })
+        };
+        one_by_one.into_iter().filter_map(planned).collect()
+    }
+
+    fn later_round(&self, target: &JobTarget, devices: &[Device]) -> PlannedTarget {
+        let device = devices
+            .iter()
+            .find(|device| device.registration == target.registration);
+        let routes = match (device, self.policy) {
+            (None, _) => vec![],
+            (Some(device), DeliveryPolicy::Failover) => {
+                self.tokens(device, target.provider, target.sent)
+            }
+            (Some(device), DeliveryPolicy::Both) => {
+                device.token(target.provider).into_iter().collect()
+            }
+        };
+        PlannedTarget {
+            target: target.clone(),
+            platform: device.map(|device| device.platform),
+            routes,
+        }
+    }
+
+    /// The device's tokens from `first` on: never another provider after a *maybe delivered*.
+    fn tokens(&self, device: &Device, first: Provider, sent: Sent) -> Vec<Token> {
+        Provider::ALL
+            .iter()
+            .filter(|&&provider| match sent {
+                Sent::SurelyNot => provider >= first,
+                Sent::Maybe => provider == first,
+            })
+            .filter(|provider| self.providers.contains(provider))
+            .filter_map(|&provider| device.token(provider))
+            .collect()
+    }
+}
