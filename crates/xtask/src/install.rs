@@ -2,7 +2,7 @@
 
 use crate::process;
 use crate::say::Step;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,12 +6,19 @@
     reason = "a command-line tool talks on standard output"
 )]
 
+mod demo;
+mod http;
 mod install;
 mod interrupt;
 mod ports;
 mod process;
+mod programs;
+mod providers;
+mod run;
 mod say;
 mod services;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -25,13 +32,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run everything on this machine and send the guide's example through it
+    Run(run::Args),
+    /// Run all tests, against private servers of their own
+    Test(test::Args),
+    /// Check what the compiler does not: who imports whom, the README's settings, leftovers
+    Tidy(tidy::Args),
     /// Keep a private RabbitMQ and MariaDB running while you develop
     Services(services::command::Args),
+    /// Send the guide's example to a push-api that runs
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = interrupt::listen().and_then(|()| match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Tidy(args) => tidy::run(&args),
         Command::Services(args) => services::command::run(&args),
     });
     match result {

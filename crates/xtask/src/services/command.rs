@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn exports(set: &Set) -> Result<String> {
     let (rabbit, maria) = (set.rabbit()?, set.maria()?);
-    let bin_dir = crate::services::checkout()?.join("target/debug");
+    let bin_dir = crate::programs::folder(false)?;
     Ok([
         ("DATABASE_URL", format!("{}push", maria.url())),
         ("AMQP_URL", rabbit.url()),

@@ -130,8 +130,9 @@ impl Set {
         maria.up()
     }
 
-    /// Stops both, and whatever else carries the mark of this set.
+    /// Stops the programs, both servers, and whatever else carries the mark of this set.
     pub fn down(&self) -> Result<()> {
+        crate::programs::stop(self);
         self.maria()?.down();
         self.rabbit()?.down();
         crate::process::stop(&self.dir, &[], std::time::Duration::from_secs(10));
@@ -153,8 +154,8 @@ impl Set {
     /// Holds this set until the answer is dropped, or says who else does. A killed holder lets go by itself.
     pub fn lock(&self) -> Result<Option<File>> {
         let path = self.dir.join("lock");
-        let file = File::create(&path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),

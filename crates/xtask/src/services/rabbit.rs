@@ -186,7 +186,8 @@ impl Rabbit {
     }
 
     fn write_config(&self) -> Result<()> {
-        let mut config = "log.console = false\nvm_memory_high_watermark.absolute = 1024MiB\n".to_owned();
+        let mut config =
+            "log.console = false\nvm_memory_high_watermark.absolute = 1024MiB\n".to_owned();
         if self.management {
             // Depths that are a second old at most, so that a test that waits for one waits briefly.
             config += &format!(

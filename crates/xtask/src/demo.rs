@@ -1,0 +1,201 @@
+//! The guide's example, through the real API, queue and worker: customer 123 with an Android phone and an iPhone gets
+//! "Technician Assigned".
+
+use crate::http::Client;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The customer of the guide's examples.
+pub const CUSTOMER: u64 = 123;
+
+/// Tokens in the providers' shapes that only the simulator knows.
+const FCM_TOKEN: &str = "eDemoAndroidPhone00001:APA91bDEMO_not_a_real_token_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const EXPO_TOKEN: &str = "ExponentPushToken[DemoIPhone000000000001]";
+
+/// Arguments of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where push-api listens
+    #[arg(long, env = "PUSH_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// An API key with the scopes register, send and read
+    #[arg(long, env = "PUSH_API_KEY", hide_env_values = true)]
+    key: String,
+    #[command(flatten)]
+    tokens: Tokens,
+}
+
+/// Tokens of your own, for real phones.
+#[derive(clap::Args, Clone, Default)]
+pub struct Tokens {
+    /// Send the example to this FCM token instead of a simulated phone's
+    #[arg(long)]
+    fcm_token: Option<String>,
+    /// Send the example to this Expo token instead of a simulated phone's
+    #[arg(long)]
+    expo_token: Option<String>,
+}
+
+impl Tokens {
+    /// Made-up tokens go to the simulator only: a real provider would refuse them.
+    pub fn for_providers(&self, fcm_is_real: bool, expo_is_real: bool) -> Phones {
+        let or_demo = |own: &Option<String>, real: bool, demo: &str| {
+            own.clone().or_else(|| (!real).then(|| demo.to_owned()))
+        };
+        Phones {
+            fcm: or_demo(&self.fcm_token, fcm_is_real, FCM_TOKEN),
+            expo: or_demo(&self.expo_token, expo_is_real, EXPO_TOKEN),
+        }
+    }
+}
+
+/// The phones of the customer.
+pub struct Phones {
+    /// The Android phone's token
+    pub fcm: Option<String>,
+    /// The iPhone's token
+    pub expo: Option<String>,
+}
+
+/// What came of it.
+pub struct Outcome {
+    /// The answer of `sendToCustomer`
+    pub answer: Value,
+    /// The notification as the API tells it
+    pub notification: Value,
+}
+
+/// Runs the command: against programs that run already, in containers for example.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let client = Client::new(&args.url, &args.key);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !client.exists("/readyz") && Instant::now() < deadline {
+        crate::interrupt::check()?;
+        sleep(Duration::from_millis(500));
+    }
+    let outcome = send(&client, &args.tokens.for_providers(false, false))?;
+    println!("{}", outcome.describe());
+    outcome.check(true)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Registers the phones and sends the example.
+pub fn send(client: &Client, phones: &Phones) -> Result<Outcome> {
+    if let Some(token) = &phones.fcm {
+        register(client, "android", "demo-android", "fcmToken", token)?;
+    }
+    if let Some(token) = &phones.expo {
+        register(client, "ios", "demo-iphone", "expoPushToken", token)?;
+    }
+    let answer = client.post(
+        "/api/Push/sendToCustomer",
+        &[("Prefer", "wait=10")],
+        &example(),
+    )?;
+    let id = answer["notificationId"]
+        .as_str()
+        .with_context(|| format!("the answer has no notificationId: {answer}"))?;
+    let notification = client.get(&format!("/api/Push/notifications/{id}"))?;
+    Ok(Outcome {
+        answer,
+        notification,
+    })
+}
+
+fn register(client: &Client, platform: &str, device: &str, field: &str, token: &str) -> Result<()> {
+    let mut body = json!({
+        "userType": "customer",
+        "id": CUSTOMER,
+        "platform": platform,
+        "deviceId": device,
+    });
+    body[field] = json!(token);
+    client.post("/api/Push/register", &[], &body)?;
+    Ok(())
+}
+
+/// The guide's "Technician Assigned" for customer 123.
+pub fn example() -> Value {
+    json!({
+        "id": CUSTOMER,
+        "title": "Technician Assigned! 🚗",
+        "body": "John has been assigned to your booking BID123. They will contact you soon.",
+        "data": {
+            "type": "technician_assigned",
+            "bookingId": "456",
+            "trackId": "BID123",
+            "techName": "John",
+            "priority": "high",
+        },
+    })
+}
+
+impl Outcome {
+    /// The id that the API gave it.
+    pub fn id(&self) -> &str {
+        self.answer["notificationId"].as_str().unwrap_or_default()
+    }
+
+    /// An error unless each simulated provider took it.
+    pub fn check(&self, all_simulated: bool) -> Result<()> {
+        let succeeded = |field: &str| self.answer[field] == "success";
+        if all_simulated && !(succeeded("fcmResult") && succeeded("expoResult")) {
+            bail!(
+                "the example did not arrive on both phones. What the API tells:\n{:#}",
+                self.notification
+            );
+        }
+        Ok(())
+    }
+
+    /// The answer, and the way of the notification in the API's words.
+    pub fn describe(&self) -> String {
+        let mut text = format!(
+            "POST /api/Push/sendToCustomer (Prefer: wait=10) answered:\n{:#}\n\nIts way, from GET /api/Push/notifications/{}:\n",
+            self.answer,
+            self.id()
+        );
+        let empty = Vec::new();
+        for entry in self.notification["timeline"].as_array().unwrap_or(&empty) {
+            let part = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+            text += &format!("    {}  {}\n", part("at"), part("text"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_tokens_never_go_to_a_real_provider() {
+        let phones = Tokens::default().for_providers(true, false);
+        assert_eq!(phones.fcm, None);
+        assert_eq!(phones.expo.as_deref(), Some(EXPO_TOKEN));
+
+        let own = Tokens {
+            fcm_token: Some("mine".into()),
+            expo_token: None,
+        };
+        let phones = own.for_providers(true, true);
+        assert_eq!(phones.fcm.as_deref(), Some("mine"));
+        assert_eq!(phones.expo, None);
+    }
+
+    #[test]
+    fn an_example_that_did_not_arrive_is_an_error_with_the_reason() {
+        let outcome = |expo: &str| Outcome {
+            answer: json!({"notificationId": "n", "fcmResult": "success", "expoResult": expo}),
+            notification: json!({"timeline": [{"at": "t", "text": "Expo refused it"}]}),
+        };
+        assert!(outcome("success").check(true).is_ok());
+        assert!(outcome("failed").check(false).is_ok());
+        let error = outcome("failed").check(true).unwrap_err().to_string();
+        assert!(error.contains("Expo refused it"), "{error}");
+        assert!(outcome("failed").describe().contains("t  Expo refused it"));
+    }
+}

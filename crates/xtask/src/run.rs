@@ -1,0 +1,324 @@
+//! `cargo xtask run`: everything on this machine, from nothing to a notification on a phone.
+
+use crate::demo::{self, Outcome, Tokens};
+use crate::http::Client;
+use crate::process::TICK;
+use crate::programs::{self, Program};
+use crate::providers::Real;
+use crate::say::Steps;
+use crate::services::{Purpose, Set};
+use crate::{interrupt, ports};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How often the private servers are looked at.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Arguments of `cargo xtask run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Build and run the optimised programs
+    #[arg(long)]
+    release: bool,
+    /// Stop after the example instead of staying up
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    tokens: Tokens,
+}
+
+/// The servers: private ones, or those of the environment.
+struct Servers {
+    database_url: String,
+    amqp_url: String,
+    private_maria: bool,
+    private_rabbit: bool,
+}
+
+/// Everything that runs.
+struct Stack {
+    programs: Vec<Program>,
+    api: String,
+    sim: String,
+    worker: String,
+    key: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let set = Set::of(Purpose::Run)?;
+    let Some(_held) = set.lock()? else {
+        bail!("another `cargo xtask run` is up in this checkout: stop it first (Ctrl-C there)");
+    };
+    let result = up(&set, args);
+    println!("\nStopping the programs and private servers …");
+    programs::stop(&set);
+    set.down()?;
+    if interrupt::requested() {
+        println!(
+            "Stopped. Nothing is left running; the data stays in {}.",
+            set.dir().display()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn up(set: &Set, args: &Args) -> Result<()> {
+    let mut steps = Steps::new(6);
+    if programs::stop(set) > 0 {
+        println!("Stopped what an earlier run had left.");
+    }
+    let servers = start_servers(set, &mut steps)?;
+
+    let mut step = steps.next("Programs: building (the first time takes some minutes)");
+    step.lines();
+    programs::build(if args.release { &["--release"] } else { &[] })?;
+    step.done("built");
+
+    let real = Real::from_env();
+    let mut stack = start_programs(set, &servers, real, args.release, &mut steps)?;
+
+    let step = steps.next("The example: \"Technician Assigned\" for customer 123");
+    let client = Client::new(&stack.api, &stack.key);
+    let phones = args
+        .tokens
+        .for_providers(real.fcm.is_some(), real.expo.is_some());
+    let outcome = demo::send(&client, &phones)?;
+    step.done(outcome.answer["status"].as_str().unwrap_or("answered"));
+
+    println!("\n{}", outcome.describe());
+    if servers.private_maria {
+        println!("Its row in notification_history:\n{}", row(set, &outcome)?);
+    }
+    outcome.check(real.fcm.is_none() && real.expo.is_none())?;
+    println!("{}", addresses(set, &stack, &servers, &client));
+    if args.once {
+        return Ok(());
+    }
+    println!("\nUp until Ctrl-C.");
+    watch(set, &servers, &mut stack.programs)
+}
+
+fn given(variable: &str) -> Option<String> {
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
+fn start_servers(set: &Set, steps: &mut Steps) -> Result<Servers> {
+    let given_amqp = given("AMQP_URL");
+    let mut step = steps.next("RabbitMQ");
+    let amqp_url = match &given_amqp {
+        Some(url) => {
+            step.done("the one of AMQP_URL");
+            url.clone()
+        }
+        None => {
+            set.up_rabbit(&mut step)?;
+            step.done("up");
+            set.rabbit()?.url()
+        }
+    };
+    interrupt::check()?;
+    let given_database = given("DATABASE_URL");
+    let mut step = steps.next("MariaDB");
+    let database_url = match &given_database {
+        Some(url) => {
+            step.done("the one of DATABASE_URL");
+            url.clone()
+        }
+        None => {
+            set.up_maria(&mut step)?;
+            set.maria()?.sql("CREATE DATABASE IF NOT EXISTS push")?;
+            step.done("up");
+            format!("{}push", set.maria()?.url())
+        }
+    };
+    interrupt::check()?;
+    Ok(Servers {
+        database_url,
+        amqp_url,
+        private_maria: given_database.is_none(),
+        private_rabbit: given_amqp.is_none(),
+    })
+}
+
+fn start_programs(
+    set: &Set,
+    servers: &Servers,
+    real: Real,
+    release: bool,
+    steps: &mut Steps,
+) -> Result<Stack> {
+    let folder = programs::folder(release)?;
+    let key = api_key(set)?;
+
+    let step = steps.next("push-sim, the provider simulator");
+    let settings = [("HTTP_ADDR", listen("127.0.0.1:8090")?)];
+    let mut simulator = Program::start(set, &folder, "push-sim", &settings)?;
+    let sim = format!("http://{}", simulator.address()?);
+    step.done(&sim);
+
+    let mut step = steps.next("push-api (migrates the database) and push-worker");
+    let wanted = given("HTTP_ADDR").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let http_addr = listen(&wanted)?;
+    if http_addr != wanted {
+        step.note(&format!("{wanted} is in use, so {http_addr}"));
+    }
+    let own_keys = given("API_KEYS").map_or(String::new(), |keys| format!("{keys},"));
+    let mut shared = vec![
+        ("DATABASE_URL", servers.database_url.clone()),
+        ("AMQP_URL", servers.amqp_url.clone()),
+    ];
+    let mut settings = shared.clone();
+    settings.extend([
+        ("HTTP_ADDR", http_addr),
+        (
+            "API_KEYS",
+            format!("{own_keys}demo:register+send+read+admin:{key}"),
+        ),
+        ("UNKNOWN_CUSTOMER", "create".to_owned()),
+    ]);
+    let mut api_program = Program::start(set, &folder, "push-api", &settings)?;
+    let api = format!("http://{}", api_program.address()?);
+
+    shared.push(("METRICS_ADDR", listen("127.0.0.1:9091")?));
+    shared.extend(real.settings(&sim));
+    let mut worker_program = Program::start(set, &folder, "push-worker", &shared)?;
+    let worker = format!("http://{}", worker_program.address()?);
+    step.note(&real.describe());
+    step.done(&api);
+    Ok(Stack {
+        programs: vec![simulator, api_program, worker_program],
+        api,
+        sim,
+        worker,
+        key,
+    })
+}
+
+/// The wanted address, or the same with the next free port.
+fn listen(wanted: &str) -> Result<String> {
+    let address: SocketAddr = wanted.parse().with_context(|| {
+        format!("HTTP_ADDR={wanted} is not an address and a port, such as 127.0.0.1:8080")
+    })?;
+    if address.port() == 0 {
+        return Ok(wanted.to_owned());
+    }
+    let port = ports::at_or_after(address.port())?;
+    Ok(SocketAddr::new(address.ip(), port).to_string())
+}
+
+/// A key of this checkout's own, kept so that a command copied from one run works in the next.
+fn api_key(set: &Set) -> Result<String> {
+    let path = set.dir().join("api-key");
+    if let Ok(key) = fs::read_to_string(&path)
+        && key.len() == 32
+    {
+        return Ok(key);
+    }
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, key.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(key)
+}
+
+fn row(set: &Set, outcome: &Outcome) -> Result<String> {
+    let hex: String = outcome
+        .id()
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .collect();
+    let statement =
+        format!("SELECT * FROM notification_history WHERE notification_id = UNHEX('{hex}')\\G");
+    let maria = set.maria()?;
+    crate::process::quiet(&mut maria.client(&["--binary-as-hex", "--execute", &statement, "push"]))
+}
+
+fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> String {
+    let Stack {
+        api,
+        sim,
+        worker,
+        key,
+        ..
+    } = stack;
+    let docs = if client.exists("/docs") {
+        "/docs"
+    } else {
+        "/openapi.json"
+    };
+    let database = if servers.private_maria {
+        &servers.database_url
+    } else {
+        "the one of DATABASE_URL"
+    };
+    let amqp = if servers.private_rabbit {
+        &servers.amqp_url
+    } else {
+        "the one of AMQP_URL"
+    };
+    let example = demo::example();
+    format!(
+        "Open:
+    the phones          {sim}/
+    API documentation   {api}{docs}
+    API                 {api}/readyz   {api}/metrics
+    worker              {worker}/readyz   {worker}/metrics
+    database            {database}
+    broker              {amqp}
+    logs                {logs}
+
+Send it again:
+
+curl -sS {api}/api/Push/sendToCustomer -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{example}'",
+        logs = set.dir().join("logs").display(),
+    )
+}
+
+/// Returns when someone asks us to stop; with an error when something ended by itself.
+fn watch(set: &Set, servers: &Servers, programs: &mut [Program]) -> Result<()> {
+    let mut looked = Instant::now();
+    while !interrupt::requested() {
+        for program in programs.iter_mut() {
+            program.check()?;
+        }
+        if looked.elapsed() > WATCH {
+            looked = Instant::now();
+            if servers.private_rabbit && !set.rabbit()?.is_running() {
+                bail!("RabbitMQ ended by itself. {}", end_of(set, "rabbitmq"));
+            }
+            if servers.private_maria && !set.maria()?.is_running() {
+                bail!("MariaDB ended by itself. {}", end_of(set, "mariadb"));
+            }
+        }
+        sleep(TICK);
+    }
+    Ok(())
+}
+
+fn end_of(set: &Set, name: &str) -> String {
+    let log = set.log(name);
+    format!(
+        "The end of {}:\n{}",
+        log.display(),
+        crate::process::tail(&log, 15)
+    )
+}

@@ -1,0 +1,98 @@
+//! `cargo xtask test`: all tests, against real servers that nobody else uses.
+
+use crate::process::{self, OWNER, TICK};
+use crate::say::Steps;
+use crate::services::{Purpose, Set};
+use crate::{interrupt, programs};
+use anyhow::{Result, bail};
+use std::fs::File;
+use std::process::{Command, ExitCode};
+use std::thread::sleep;
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Passed to `cargo test --workspace`: a filter, or options such as `-p push-core`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut steps = Steps::new(3);
+    if std::env::var_os("PUSH_TEST_DATABASE_URL").is_some()
+        && std::env::var_os("PUSH_TEST_AMQP_URL").is_some()
+    {
+        steps
+            .next("RabbitMQ and MariaDB")
+            .done("those of PUSH_TEST_*");
+        return tests(&mut steps, &[], args);
+    }
+    let set = Set::of(Purpose::Test)?;
+    let _held = wait_for(&set)?;
+    let result = on_private_servers(&set, &mut steps, args);
+    set.down()?;
+    if interrupt::requested() {
+        bail!("interrupted; nothing is left running");
+    }
+    result
+}
+
+/// Two runs at once would share data; the second waits.
+fn wait_for(set: &Set) -> Result<File> {
+    let mut told = false;
+    loop {
+        if let Some(held) = set.lock()? {
+            return Ok(held);
+        }
+        if !told {
+            println!("Waiting for another `cargo xtask test` in this checkout to end …");
+            told = true;
+        }
+        interrupt::check()?;
+        sleep(TICK);
+    }
+}
+
+fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
+    let mut step = steps.next("RabbitMQ and MariaDB");
+    // Empty ones each time: what a test left behind must not help or hinder the next run.
+    set.down()?;
+    set.wipe()?;
+    set.up(&mut step)?;
+    step.done("up");
+    let (rabbit, maria) = (set.rabbit()?, set.maria()?);
+    let environment = [
+        ("PUSH_TEST_DATABASE_URL", maria.url()),
+        ("PUSH_TEST_AMQP_URL", rabbit.url()),
+        ("PUSH_TEST_RABBIT_MANAGEMENT_URL", rabbit.management_url()),
+        ("PUSH_TEST_SERVICES_DIR", set.dir().display().to_string()),
+        // Programs that an interrupted test leaves are found by this mark.
+        (OWNER, set.dir().join("programs").display().to_string()),
+    ];
+    tests(steps, &environment, args)
+}
+
+fn tests(steps: &mut Steps, environment: &[(&str, String)], args: &Args) -> Result<ExitCode> {
+    let mut step = steps.next("Building programs and tests (the first time takes some minutes)");
+    step.lines();
+    programs::build(&["--tests"])?;
+    step.done("built");
+
+    let mut step = steps.next("cargo test --workspace");
+    step.lines();
+    let status = process::foreground(
+        Command::new(programs::cargo())
+            .args(["test", "--workspace"])
+            .args(&args.rest)
+            .env("PUSH_TEST_BIN_DIR", programs::folder(false)?)
+            .envs(environment.iter().map(|(name, value)| (name, value))),
+    )?;
+    if status.success() {
+        step.done("all tests passed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    step.done("TESTS FAILED: see above");
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
