@@ -1,1 +1,23 @@
-//! placeholder
+//! Everything that the push service knows about FCM HTTP v1 and Expo Push.
+//!
+//! A [`Push`] goes in, an [`Outcome`](push_core::outcome::Outcome) comes out; beyond this crate
+//! nobody sees a status code, a header or a `reqwest::Error`. Each provider has a folder: `message`
+//! builds what is sent, `classify` reads what comes back, the rest carries it there.
+//!
+//! What must never happen here: a token, a text or a key in a log line or a [`Cause`]; a wait
+//! without a limit; a body read without a limit; a second request for a message that the first may
+//! have delivered (only what was surely not processed is tried again at once).
+//!
+//! [`Cause`]: push_core::outcome::Cause
+
+mod error;
+pub mod expo;
+pub mod fcm;
+mod providers;
+mod push;
+
+pub use error::{CheckError, SetupError};
+pub use expo::{Expo, ExpoSettings, Receipt};
+pub use fcm::{Fcm, FcmSettings};
+pub use providers::Providers;
+pub use push::{Look, Push, PushProvider};
