@@ -241,7 +241,7 @@ mod tests {
     fn what_is_no_job_says_why() {
         let job = &serde_json::from_str::<serde_json::Value>(GOLDEN_V1).unwrap()[0];
         assert_eq!(Job::decode(b"\xff\x00garbage"), Err(NotAJob::NotJson));
-        assert_eq!(Job::decode(b"[]"), Err(NotAJob::NotJson));
+        assert_eq!(Job::decode(b"\"text\""), Err(NotAJob::NotJson));
         assert_eq!(
             Job::decode(b"{}"),
             Err(NotAJob::UnknownVersion("null".to_owned()))

@@ -1,0 +1,186 @@
+//! Liveness, readiness and metrics over HTTP, and the small client that container health checks use.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, routing};
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+
+/// How one thing stands that the process needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "detail")]
+pub enum Check {
+    /// There.
+    Ok,
+    /// Away, and the process can do without for a while.
+    Degraded(String),
+    /// Away, and the process cannot do its work.
+    Down(String),
+}
+
+/// Whether the process can do its work, and what is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Each thing it needs, by name.
+    pub checks: Vec<(&'static str, Check)>,
+}
+
+#[derive(Serialize)]
+struct ReadinessBody {
+    success: bool,
+    message: String,
+    status: &'static str,
+    checks: std::collections::BTreeMap<&'static str, Check>,
+}
+
+impl IntoResponse for Readiness {
+    fn into_response(self) -> Response {
+        let missing = |wanted: fn(&Check) -> Option<&String>| {
+            let found = self
+                .checks
+                .iter()
+                .filter_map(|(name, check)| Some(format!("{name}: {}", wanted(check)?)));
+            found.collect::<Vec<_>>()
+        };
+        let down = missing(|check| {
+            if let Check::Down(why) = check {
+                Some(why)
+            } else {
+                None
+            }
+        });
+        let degraded = missing(|check| {
+            if let Check::Degraded(why) = check {
+                Some(why)
+            } else {
+                None
+            }
+        });
+        let (code, status, message) = match (down.is_empty(), degraded.is_empty()) {
+            (false, _) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_ready",
+                format!("Not ready: {}", down.join("; ")),
+            ),
+            (true, false) => (
+                StatusCode::OK,
+                "degraded",
+                format!("Ready, but degraded: {}", degraded.join("; ")),
+            ),
+            (true, true) => (StatusCode::OK, "ready", "Ready".to_owned()),
+        };
+        let checks = self.checks.into_iter().collect();
+        (
+            code,
+            Json(ReadinessBody {
+                success: code.is_success(),
+                message,
+                status,
+                checks,
+            }),
+        )
+            .into_response()
+    }
+}
+
+/// The answer of `/healthz`: the process is alive. Deliberately looks at nothing else, so that an
+/// outage of the database does not make an orchestrator kill healthy processes.
+pub async fn healthz() -> impl IntoResponse {
+    Json(serde_json::json!({"success": true, "message": "Alive"}))
+}
+
+/// The answer of `/metrics`, in Prometheus' text format.
+#[must_use]
+pub fn metrics_response(metrics: &Metrics) -> Response {
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        metrics.render(),
+    )
+        .into_response()
+}
+
+/// Serves `/healthz`, `/readyz` and `/metrics` until `stop`. Returns the address really bound.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve<F, Fut>(
+    address: SocketAddr,
+    metrics: Metrics,
+    readiness: F,
+    stop: CancellationToken,
+) -> std::io::Result<SocketAddr>
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Readiness> + Send,
+{
+    let readiness = Arc::new(readiness);
+    let ready = move || {
+        let readiness = Arc::clone(&readiness);
+        async move { readiness().await }
+    };
+    let router = Router::new()
+        .route("/healthz", routing::get(healthz))
+        .route("/readyz", routing::get(ready))
+        .route(
+            "/metrics",
+            routing::get(async move || metrics_response(&metrics)),
+        );
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the health and metrics server ended");
+        }
+    });
+    Ok(bound)
+}
+
+/// Asks a process of ours on this machine for its `/healthz`: the health check of a container
+/// without a shell. An unspecified address (`0.0.0.0`) is asked on loopback.
+///
+/// # Errors
+/// Why the process does not answer with 200 within two seconds.
+pub async fn ask_health(address: SocketAddr) -> Result<(), String> {
+    let host: std::net::IpAddr = if !address.ip().is_unspecified() {
+        address.ip()
+    } else if address.is_ipv4() {
+        std::net::Ipv4Addr::LOCALHOST.into()
+    } else {
+        std::net::Ipv6Addr::LOCALHOST.into()
+    };
+    let asked = async {
+        let mut stream = TcpStream::connect((host, address.port())).await?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
+        let mut head = [0_u8; 12];
+        stream.read_exact(&mut head).await?;
+        Ok::<_, std::io::Error>(head)
+    };
+    match tokio::time::timeout(Duration::from_secs(2), asked).await {
+        Ok(Ok(head)) if head.ends_with(b" 200") => Ok(()),
+        Ok(Ok(head)) => Err(format!(
+            "{host}:{} answers {:?}",
+            address.port(),
+            String::from_utf8_lossy(&head)
+        )),
+        Ok(Err(error)) => Err(format!("{host}:{}: {error}", address.port())),
+        Err(_) => Err(format!(
+            "{host}:{} does not answer within 2 s",
+            address.port()
+        )),
+    }
+}

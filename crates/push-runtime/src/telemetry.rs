@@ -1,0 +1,103 @@
+//! Logs and metrics of a process.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::env::{Env, Setting};
+
+const LOG_FORMAT: Setting = Setting {
+    name: "LOG_FORMAT",
+    default: "json",
+    meaning: "how log lines look: json or pretty",
+};
+const RUST_LOG: Setting = Setting {
+    name: "RUST_LOG",
+    default: "info",
+    meaning: "which log lines are written, as tracing's EnvFilter reads it",
+};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people at a terminal.
+    Pretty,
+}
+
+/// What is logged, and how.
+#[derive(Debug)]
+pub struct LogSettings {
+    format: LogFormat,
+    filter: EnvFilter,
+}
+
+impl LogSettings {
+    /// Reads the settings; `None` when a problem was noted.
+    pub fn read(env: &mut Env) -> Option<Self> {
+        let format = env.or_default(LOG_FORMAT, |text| match text {
+            "json" => Ok(LogFormat::Json),
+            "pretty" => Ok(LogFormat::Pretty),
+            _ => Err(format!("is {text:?}; write json or pretty")),
+        });
+        let filter = env.or_default(RUST_LOG, |text| {
+            EnvFilter::try_new(text).map_err(|error| {
+                format!("cannot be read: {error}; write for example info,push_worker=debug")
+            })
+        });
+        Some(Self {
+            format: format?,
+            filter: filter?,
+        })
+    }
+}
+
+/// Sends the log lines of this process to standard output, from now on.
+pub fn install_logs(settings: LogSettings) {
+    let builder = tracing_subscriber::fmt().with_env_filter(settings.filter);
+    // An error only means that a test has installed its own.
+    drop(match settings.format {
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
+        LogFormat::Pretty => builder.try_init(),
+    });
+}
+
+/// Upper bounds of the duration histograms, in seconds: from an accept on loopback to a request
+/// that ran into the provider's time limit.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+
+/// The metrics of this process, as Prometheus reads them.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Collects the metrics of this process, from now on. Once a process.
+    ///
+    /// # Errors
+    /// When it was done before.
+    pub fn install() -> Result<Self, metrics_exporter_prometheus::BuildError> {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?;
+        builder.install_recorder().map(Self)
+    }
+
+    /// The text that `/metrics` answers.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.run_upkeep();
+        self.0.render()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
