@@ -1,15 +1,18 @@
 //! The guide's example, through the real API, queue and worker: customer 123 with an Android phone and an iPhone gets
 //! "Technician Assigned".
 
-use crate::http::Client;
+use crate::http::{Answer, Client};
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The customer of the guide's examples.
-pub const CUSTOMER: u64 = 123;
+const CUSTOMER: u64 = 123;
+
+/// The guide's "Technician Assigned", word for word.
+pub const EXAMPLE: &str = r#"{"id":123,"title":"Technician Assigned! 🚗","body":"John has been assigned to your booking BID123. They will contact you soon.","data":{"type":"technician_assigned","bookingId":"456","trackId":"BID123","techName":"John","priority":"high"}}"#;
 
 /// Tokens in the providers' shapes that only the simulator knows.
 const FCM_TOKEN: &str = "eDemoAndroidPhone00001:APA91bDEMO_not_a_real_token_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -62,10 +65,9 @@ pub struct Phones {
 
 /// What came of it.
 pub struct Outcome {
-    /// The answer of `sendToCustomer`
-    pub answer: Value,
-    /// The notification as the API tells it
-    pub notification: Value,
+    answer: Answer,
+    /// As the API tells it afterwards
+    notification: Answer,
 }
 
 /// Runs the command: against programs that run already, in containers for example.
@@ -90,14 +92,11 @@ pub fn send(client: &Client, phones: &Phones) -> Result<Outcome> {
     if let Some(token) = &phones.expo {
         register(client, "ios", "demo-iphone", "expoPushToken", token)?;
     }
-    let answer = client.post(
-        "/api/Push/sendToCustomer",
-        &[("Prefer", "wait=10")],
-        &example(),
-    )?;
-    let id = answer["notificationId"]
+    let path = "/api/Push/sendToCustomer";
+    let answer = client.post(path, &[("Prefer", "wait=10")], EXAMPLE)?;
+    let id = answer.json["notificationId"]
         .as_str()
-        .with_context(|| format!("the answer has no notificationId: {answer}"))?;
+        .with_context(|| format!("the answer has no notificationId: {}", answer.text))?;
     let notification = client.get(&format!("/api/Push/notifications/{id}"))?;
     Ok(Outcome {
         answer,
@@ -113,39 +112,30 @@ fn register(client: &Client, platform: &str, device: &str, field: &str, token: &
         "deviceId": device,
     });
     body[field] = json!(token);
-    client.post("/api/Push/register", &[], &body)?;
+    client.post("/api/Push/register", &[], &body.to_string())?;
     Ok(())
-}
-
-/// The guide's "Technician Assigned" for customer 123.
-pub fn example() -> Value {
-    json!({
-        "id": CUSTOMER,
-        "title": "Technician Assigned! 🚗",
-        "body": "John has been assigned to your booking BID123. They will contact you soon.",
-        "data": {
-            "type": "technician_assigned",
-            "bookingId": "456",
-            "trackId": "BID123",
-            "techName": "John",
-            "priority": "high",
-        },
-    })
 }
 
 impl Outcome {
     /// The id that the API gave it.
     pub fn id(&self) -> &str {
-        self.answer["notificationId"].as_str().unwrap_or_default()
+        self.answer.json["notificationId"]
+            .as_str()
+            .unwrap_or_default()
+    }
+
+    /// What it has become.
+    pub fn status(&self) -> &str {
+        self.answer.json["status"].as_str().unwrap_or("answered")
     }
 
     /// An error unless each simulated provider took it.
     pub fn check(&self, all_simulated: bool) -> Result<()> {
-        let succeeded = |field: &str| self.answer[field] == "success";
+        let succeeded = |field: &str| self.answer.json[field] == "success";
         if all_simulated && !(succeeded("fcmResult") && succeeded("expoResult")) {
             bail!(
                 "the example did not arrive on both phones. What the API tells:\n{:#}",
-                self.notification
+                self.notification.json
             );
         }
         Ok(())
@@ -154,12 +144,15 @@ impl Outcome {
     /// The answer, and the way of the notification in the API's words.
     pub fn describe(&self) -> String {
         let mut text = format!(
-            "POST /api/Push/sendToCustomer (Prefer: wait=10) answered:\n{:#}\n\nIts way, from GET /api/Push/notifications/{}:\n",
-            self.answer,
+            "POST /api/Push/sendToCustomer (Prefer: wait=10) answered:\n\n    {}\n\nIts way, from GET /api/Push/notifications/{}:\n",
+            self.answer.text,
             self.id()
         );
         let empty = Vec::new();
-        for entry in self.notification["timeline"].as_array().unwrap_or(&empty) {
+        for entry in self.notification.json["timeline"]
+            .as_array()
+            .unwrap_or(&empty)
+        {
             let part = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
             text += &format!("    {}  {}\n", part("at"), part("text"));
         }
@@ -170,6 +163,14 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn the_example_is_for_the_customer_of_the_phones() {
+        let example: Value = serde_json::from_str(EXAMPLE).unwrap();
+        assert_eq!(example["id"], CUSTOMER);
+        assert_eq!(example["title"], "Technician Assigned! 🚗");
+    }
 
     #[test]
     fn made_up_tokens_never_go_to_a_real_provider() {
@@ -188,9 +189,15 @@ mod tests {
 
     #[test]
     fn an_example_that_did_not_arrive_is_an_error_with_the_reason() {
+        let answer = |json: Value| Answer {
+            text: json.to_string(),
+            json,
+        };
         let outcome = |expo: &str| Outcome {
-            answer: json!({"notificationId": "n", "fcmResult": "success", "expoResult": expo}),
-            notification: json!({"timeline": [{"at": "t", "text": "Expo refused it"}]}),
+            answer: answer(
+                json!({"notificationId": "n", "fcmResult": "success", "expoResult": expo}),
+            ),
+            notification: answer(json!({"timeline": [{"at": "t", "text": "Expo refused it"}]})),
         };
         assert!(outcome("success").check(true).is_ok());
         assert!(outcome("failed").check(false).is_ok());

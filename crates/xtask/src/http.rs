@@ -5,6 +5,14 @@ use serde_json::Value;
 use std::time::Duration;
 use ureq::Agent;
 
+/// A 2xx answer.
+pub struct Answer {
+    /// Word for word
+    pub text: String,
+    /// As JSON
+    pub json: Value,
+}
+
 /// A client with an API key.
 pub struct Client {
     agent: Agent,
@@ -28,24 +36,25 @@ impl Client {
         }
     }
 
-    /// Posts JSON and returns the JSON of a 2xx answer.
-    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Value> {
+    /// Posts JSON and returns the 2xx answer.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
         let url = format!("{}{path}", self.base);
         let mut request = self
             .agent
             .post(&url)
-            .header("Authorization", format!("Bearer {}", self.key));
+            .header("Authorization", format!("Bearer {}", self.key))
+            .header("Content-Type", "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request
-            .send_json(body)
+            .send(body)
             .with_context(|| format!("POST {url} got no answer"))?;
         read(response).with_context(|| format!("POST {url}"))
     }
 
-    /// Gets the JSON of a 2xx answer.
-    pub fn get(&self, path: &str) -> Result<Value> {
+    /// Gets the 2xx answer.
+    pub fn get(&self, path: &str) -> Result<Answer> {
         let url = format!("{}{path}", self.base);
         let response = self
             .agent
@@ -65,7 +74,7 @@ impl Client {
     }
 }
 
-fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Value> {
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
     let status = response.status();
     let text = response
         .body_mut()
@@ -74,5 +83,7 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Value> {
     if !status.is_success() {
         bail!("answered {status}: {text}");
     }
-    serde_json::from_str(&text).with_context(|| format!("answered {status}, but no JSON: {text}"))
+    let json = serde_json::from_str(&text)
+        .with_context(|| format!("answered {status}, but no JSON: {text}"))?;
+    Ok(Answer { text, json })
 }

@@ -102,7 +102,7 @@ impl Program {
             self.check()?;
             if Instant::now() > deadline {
                 bail!(
-                    "{} did not say where it listens within {} s. The end of {}:\n{}",
+                    "{} did not say where it listens within {} s (RUST_LOG has to let its INFO lines pass). The end of {}:\n{}",
                     self.name,
                     START_MAX.as_secs(),
                     self.log.display(),

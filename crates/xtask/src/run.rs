@@ -1,13 +1,13 @@
 //! `cargo xtask run`: everything on this machine, from nothing to a notification on a phone.
 
-use crate::demo::{self, Outcome, Tokens};
+use crate::demo::{self, EXAMPLE, Outcome, Tokens};
 use crate::http::Client;
 use crate::process::TICK;
 use crate::programs::{self, Program};
 use crate::providers::Real;
 use crate::say::Steps;
 use crate::services::{Purpose, Set};
-use crate::{interrupt, ports};
+use crate::{interrupt, ports, process};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::Read;
@@ -57,14 +57,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("another `cargo xtask run` is up in this checkout: stop it first (Ctrl-C there)");
     };
     let result = up(&set, args);
+    let asked = interrupt::requested();
     println!("\nStopping the programs and private servers …");
-    programs::stop(&set);
     set.down()?;
-    if interrupt::requested() {
-        println!(
-            "Stopped. Nothing is left running; the data stays in {}.",
-            set.dir().display()
-        );
+    println!(
+        "Nothing is left running; the data stays in {}.",
+        set.dir().display()
+    );
+    // Ctrl-C is how a run is meant to end, wherever it has come to.
+    if asked {
         return Ok(ExitCode::SUCCESS);
     }
     result.map(|()| ExitCode::SUCCESS)
@@ -91,7 +92,7 @@ fn up(set: &Set, args: &Args) -> Result<()> {
         .tokens
         .for_providers(real.fcm.is_some(), real.expo.is_some());
     let outcome = demo::send(&client, &phones)?;
-    step.done(outcome.answer["status"].as_str().unwrap_or("answered"));
+    step.done(outcome.status());
 
     println!("\n{}", outcome.describe());
     if servers.private_maria {
@@ -249,7 +250,12 @@ fn row(set: &Set, outcome: &Outcome) -> Result<String> {
     let statement =
         format!("SELECT * FROM notification_history WHERE notification_id = UNHEX('{hex}')\\G");
     let maria = set.maria()?;
-    crate::process::quiet(&mut maria.client(&["--binary-as-hex", "--execute", &statement, "push"]))
+    let row =
+        process::quiet(&mut maria.client(&["--binary-as-hex", "--execute", &statement, "push"]))?;
+    if row.trim().is_empty() {
+        bail!("notification_history has no row for {}", outcome.id());
+    }
+    Ok(row)
 }
 
 fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> String {
@@ -275,7 +281,6 @@ fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> St
     } else {
         "the one of AMQP_URL"
     };
-    let example = demo::example();
     format!(
         "Open:
     the phones          {sim}/
@@ -288,7 +293,7 @@ fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> St
 
 Send it again:
 
-curl -sS {api}/api/Push/sendToCustomer -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{example}'",
+curl -sS {api}/api/Push/sendToCustomer -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{EXAMPLE}'",
         logs = set.dir().join("logs").display(),
     )
 }
@@ -316,9 +321,5 @@ fn watch(set: &Set, servers: &Servers, programs: &mut [Program]) -> Result<()> {
 
 fn end_of(set: &Set, name: &str) -> String {
     let log = set.log(name);
-    format!(
-        "The end of {}:\n{}",
-        log.display(),
-        crate::process::tail(&log, 15)
-    )
+    format!("The end of {}:\n{}", log.display(), process::tail(&log, 15))
 }

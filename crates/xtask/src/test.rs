@@ -83,7 +83,7 @@ fn tests(steps: &mut Steps, environment: &[(&str, String)], args: &Args) -> Resu
     step.lines();
     let status = process::foreground(
         Command::new(programs::cargo())
-            .args(["test", "--workspace"])
+            .args(["test", "--workspace", "--no-fail-fast"])
             .args(&args.rest)
             .env("PUSH_TEST_BIN_DIR", programs::folder(false)?)
             .envs(environment.iter().map(|(name, value)| (name, value))),
