@@ -117,8 +117,8 @@ crate::provider::spelled! {
         DeliveryLimit = "delivery_limit",
         /// The job could not be read.
         Poison = "poison",
-        /// The job names a notification that the database does not have.
-        UnknownNotification = "unknown_notification",
+        /// A worker could not process it: the notification is unknown, or the database refused it.
+        Unprocessable = "unprocessable",
     }
 }
 

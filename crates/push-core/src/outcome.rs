@@ -20,6 +20,18 @@ pub enum Outcome {
     Refused(Cause),
 }
 
+impl Outcome {
+    /// Whether another provider may be asked for the same device: only where this one surely did
+    /// not and will not deliver (P2).
+    #[must_use]
+    pub const fn permits_next_route(&self) -> bool {
+        match self {
+            Self::Accepted(_) | Self::Retry(_) => false,
+            Self::TokenDead(_) | Self::OperatorMustAct(_) | Self::Refused(_) => true,
+        }
+    }
+}
+
 /// The provider's name for an accepted message: FCM's `projects/…/messages/…`, Expo's ticket id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

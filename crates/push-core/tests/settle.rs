@@ -1,0 +1,502 @@
+//! What follows from a round: a sub-test per transition, and properties over all of them.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use push_core::id::{CustomerId, NotificationId, RegistrationId};
+use push_core::job::{GiveUpReason, Job};
+use push_core::ladder::{Ladder, RetryDelay};
+use push_core::notification::{
+    Body, Content, Data, Notification, NotificationType, Priority, Title,
+};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::plan::{Device, PlannedTarget, Reach};
+use push_core::provider::{DeliveryPolicy, Platform, Provider};
+use push_core::settle::{DeliveryOutcome, Fate, Next, Report, Settlement, Try, settle};
+use push_core::status::{Ending, ProviderResult, Reason};
+use push_core::token::{ExpoToken, FcmToken};
+
+fn now() -> DateTime<Utc> {
+    "2026-01-02T03:04:05.678Z".parse().unwrap()
+}
+
+fn job(ttl_seconds: i64) -> Job {
+    Job::first(Notification {
+        id: NotificationId::generate(),
+        customer: CustomerId::try_from(123).unwrap(),
+        kind: NotificationType::service_update(),
+        content: Content {
+            title: Title::parse("t").unwrap(),
+            body: Body::parse("b").unwrap(),
+            data: Data::default(),
+            image_url: None,
+        },
+        priority: Priority::High,
+        collapse_key: None,
+        created_at: now(),
+        expires_at: now() + TimeDelta::seconds(ttl_seconds),
+    })
+}
+
+fn device(registration: u64, fcm: bool, expo: bool) -> Device {
+    Device {
+        registration: RegistrationId(registration),
+        device_id: None,
+        platform: Platform::Android,
+        fcm: fcm
+            .then(|| FcmToken::parse(&format!("fcm-token-of-device-{registration:04}")).unwrap()),
+        expo: expo.then(|| {
+            ExpoToken::parse(&format!("ExponentPushToken[device-{registration:04}]")).unwrap()
+        }),
+    }
+}
+
+fn reach(policy: DeliveryPolicy) -> Reach {
+    Reach {
+        policy,
+        providers: Provider::ALL.to_vec(),
+    }
+}
+
+fn accepted() -> Outcome {
+    Outcome::Accepted(ProviderMessageId::new("id"))
+}
+
+fn dead() -> Outcome {
+    Outcome::TokenDead(Cause::new("UNREGISTERED", "x"))
+}
+
+fn refused() -> Outcome {
+    Outcome::Refused(Cause::new("too_big", "x"))
+}
+
+fn operator() -> Outcome {
+    Outcome::OperatorMustAct(Cause::new("SENDER_ID_MISMATCH", "x"))
+}
+
+fn retry(pause: Pause, sent: Sent) -> Outcome {
+    Outcome::Retry(Retry {
+        cause: Cause::new("http_503", "x"),
+        pause,
+        sent,
+    })
+}
+
+fn later() -> Outcome {
+    retry(Pause::AtLeast(Duration::from_secs(10)), Sent::SurelyNot)
+}
+
+/// Plays a round as the worker does: each target through its routes until one ends it.
+fn play(
+    job: &Job,
+    devices: &[Device],
+    policy: DeliveryPolicy,
+    answers: &[(Provider, Outcome)],
+) -> Settlement {
+    let answer = |planned: PlannedTarget| {
+        let mut tries = Vec::new();
+        for token in &planned.routes {
+            let (_, outcome) = answers
+                .iter()
+                .find(|(provider, _)| *provider == token.provider())
+                .unwrap();
+            tries.push(Try {
+                token: token.clone(),
+                outcome: outcome.clone(),
+                at: now(),
+            });
+            if !outcome.permits_next_route() {
+                break;
+            }
+        }
+        let fate = if tries.is_empty() {
+            Fate::Gone
+        } else {
+            Fate::Tried(tries)
+        };
+        Report { planned, fate }
+    };
+    let reports: Vec<_> = reach(policy)
+        .plan(job, devices)
+        .into_iter()
+        .map(answer)
+        .collect();
+    settle(job, &reports, &Ladder::default(), now())
+}
+
+fn done(settlement: &Settlement) -> Ending {
+    match settlement.next {
+        Next::Done(ending) => ending,
+        Next::Wait(..) | Next::DeadLetter(_) => panic!("not done: {settlement:?}"),
+    }
+}
+
+fn waiting(settlement: &Settlement) -> (&RetryDelay, &Job) {
+    match &settlement.next {
+        Next::Wait(rung, job) => (rung, job),
+        Next::Done(_) | Next::DeadLetter(_) => panic!("not waiting: {settlement:?}"),
+    }
+}
+
+fn dead_letter(settlement: &Settlement) -> &Job {
+    match &settlement.next {
+        Next::DeadLetter(job) => job,
+        Next::Done(_) | Next::Wait(..) => panic!("no dead letter: {settlement:?}"),
+    }
+}
+
+use DeliveryPolicy::{Both, Failover};
+use Provider::{Expo, Fcm};
+
+#[test]
+fn two_devices_one_fcm_one_expo_give_the_guides_answer() {
+    let devices = [device(1, true, false), device(2, false, true)];
+    let settled = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, accepted()), (Expo, accepted())],
+    );
+    assert_eq!(done(&settled), Ending::Sent);
+    assert_eq!(
+        (settled.results.fcm, settled.results.expo),
+        (ProviderResult::Success, ProviderResult::Success)
+    );
+}
+
+#[test]
+fn failover_sends_through_one_provider_a_device() {
+    let devices = [device(1, true, true)];
+    let settled = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, accepted()), (Expo, accepted())],
+    );
+    assert_eq!(
+        (settled.results.fcm, settled.results.expo),
+        (ProviderResult::Success, ProviderResult::NotSent)
+    );
+    assert_eq!(settled.deliveries.len(), 1);
+}
+
+#[test]
+fn both_sends_through_every_provider() {
+    let devices = [device(1, true, true)];
+    let settled = play(
+        &job(3600),
+        &devices,
+        Both,
+        &[(Fcm, accepted()), (Expo, accepted())],
+    );
+    assert_eq!(
+        (settled.results.fcm, settled.results.expo),
+        (ProviderResult::Success, ProviderResult::Success)
+    );
+    assert_eq!(settled.deliveries.len(), 2);
+}
+
+#[test]
+fn failover_takes_expo_where_fcm_surely_did_not_deliver() {
+    for outcome in [dead(), refused(), operator()] {
+        let settled = play(
+            &job(3600),
+            &[device(1, true, true)],
+            Failover,
+            &[(Fcm, outcome), (Expo, accepted())],
+        );
+        assert_eq!(done(&settled), Ending::Sent);
+        assert_eq!(
+            (settled.results.fcm, settled.results.expo),
+            (ProviderResult::Failed, ProviderResult::Success)
+        );
+    }
+}
+
+#[test]
+fn failover_never_takes_expo_after_a_maybe_delivered() {
+    let devices = [device(1, true, true)];
+    let maybe = retry(Pause::AtLeast(Duration::from_secs(10)), Sent::Maybe);
+    let first = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, maybe), (Expo, accepted())],
+    );
+    let (_, second) = waiting(&first);
+    let settled = play(
+        second,
+        &devices,
+        Failover,
+        &[(Fcm, dead()), (Expo, accepted())],
+    );
+    assert_eq!(done(&settled), Ending::Failed(Reason::InvalidTokens));
+    assert_eq!(settled.results.expo, ProviderResult::NotSent);
+}
+
+#[test]
+fn a_retry_goes_only_to_the_targets_that_have_not_accepted() {
+    let devices = [device(1, true, false), device(2, false, true)];
+    let first = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, accepted()), (Expo, later())],
+    );
+    let (rung, second) = waiting(&first);
+    assert_eq!(rung.to_string(), "10s");
+    let targets = second.targets.as_ref().unwrap();
+    assert_eq!(
+        targets
+            .iter()
+            .map(|target| target.registration)
+            .collect::<Vec<_>>(),
+        [RegistrationId(2)]
+    );
+    let settled = play(second, &devices, Failover, &[(Expo, accepted())]);
+    assert_eq!(done(&settled), Ending::Sent);
+    assert_eq!(
+        (settled.results.fcm, settled.results.expo),
+        (ProviderResult::Success, ProviderResult::Success)
+    );
+    assert_eq!(settled.attempts, 2);
+}
+
+#[test]
+fn exhausted_retries_end_as_a_dead_letter_with_the_whole_trail() {
+    let devices = [device(1, true, false)];
+    let mut job = job(86_400);
+    for _ in 1..Ladder::default().tries_max() {
+        let settled = play(&job, &devices, Failover, &[(Fcm, later())]);
+        job = waiting(&settled).1.clone();
+    }
+    let settled = play(&job, &devices, Failover, &[(Fcm, later())]);
+    let letter = dead_letter(&settled);
+    assert!(letter.is_given_up());
+    assert_eq!(
+        letter.progress.given_up[0].reason,
+        GiveUpReason::RetriesExhausted
+    );
+    assert_eq!(letter.progress.given_up[0].tries, 6);
+    assert_eq!(letter.progress.trail.len(), 6);
+}
+
+#[test]
+fn no_attempt_is_planned_past_the_expiry() {
+    let settled = play(
+        &job(5),
+        &[device(1, true, false)],
+        Failover,
+        &[(Fcm, later())],
+    );
+    assert_eq!(
+        dead_letter(&settled).progress.given_up[0].reason,
+        GiveUpReason::Expired
+    );
+}
+
+#[test]
+fn what_an_operator_can_mend_becomes_a_dead_letter_when_no_route_is_left() {
+    let settled = play(
+        &job(3600),
+        &[device(1, true, true)],
+        Failover,
+        &[(Fcm, operator()), (Expo, dead())],
+    );
+    assert_eq!(
+        dead_letter(&settled).progress.given_up[0].reason,
+        GiveUpReason::OperatorMustAct
+    );
+}
+
+#[test]
+fn what_is_given_up_waits_for_the_rest_and_is_kept() {
+    let devices = [device(1, true, false), device(2, false, true)];
+    let first = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, operator()), (Expo, later())],
+    );
+    let (_, second) = waiting(&first);
+    let settled = play(second, &devices, Failover, &[(Expo, accepted())]);
+    let letter = dead_letter(&settled);
+    assert_eq!(letter.progress.results.expo, ProviderResult::Success);
+    assert_eq!(letter.progress.given_up[0].registration, RegistrationId(1));
+}
+
+#[test]
+fn dead_tokens_and_refused_messages_fail_with_their_reason() {
+    let devices = [device(1, true, false)];
+    let settled = play(&job(3600), &devices, Failover, &[(Fcm, dead())]);
+    assert_eq!(done(&settled), Ending::Failed(Reason::InvalidTokens));
+    assert_eq!(settled.dead_tokens().count(), 1);
+    let settled = play(&job(3600), &devices, Failover, &[(Fcm, refused())]);
+    assert_eq!(done(&settled), Ending::Failed(Reason::Refused));
+    assert_eq!(settled.dead_tokens().count(), 0);
+}
+
+#[test]
+fn nobody_to_reach_is_suppressed() {
+    let settled = play(&job(3600), &[], Failover, &[]);
+    assert_eq!(done(&settled), Ending::Suppressed(Reason::NoActiveDevice));
+    let fcm_only = Reach {
+        policy: Failover,
+        providers: vec![Fcm],
+    };
+    assert!(
+        fcm_only
+            .plan(&job(3600), &[device(1, false, true)])
+            .is_empty()
+    );
+}
+
+#[test]
+fn expired_before_the_first_try_is_suppressed() {
+    let job = job(0);
+    let planned = reach(Failover)
+        .plan(&job, &[device(1, true, false)])
+        .remove(0);
+    let settled = settle(
+        &job,
+        &[Report {
+            planned,
+            fate: Fate::Expired,
+        }],
+        &Ladder::default(),
+        now(),
+    );
+    assert_eq!(done(&settled), Ending::Suppressed(Reason::Expired));
+    assert_eq!(settled.results.fcm, ProviderResult::NotSent);
+}
+
+#[test]
+fn a_device_that_moved_away_is_never_sent_to() {
+    let first = play(
+        &job(3600),
+        &[device(1, true, false)],
+        Failover,
+        &[(Fcm, later())],
+    );
+    let (_, second) = waiting(&first);
+    let settled = play(second, &[], Failover, &[]);
+    assert_eq!(done(&settled), Ending::Failed(Reason::InvalidTokens));
+}
+
+#[test]
+fn one_providers_pause_does_not_delay_the_other() {
+    let devices = [device(1, true, false), device(2, false, true)];
+    let asked = retry(Pause::Asked(Duration::from_secs(200)), Sent::SurelyNot);
+    let first = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, asked), (Expo, later())],
+    );
+    let (rung, second) = waiting(&first);
+    assert_eq!(rung.to_string(), "10s");
+    let held = &second.targets.as_ref().unwrap()[0];
+    assert!(
+        held.not_before.unwrap() >= now() + TimeDelta::seconds(200),
+        "{held:?}"
+    );
+}
+
+#[test]
+fn a_retry_after_beyond_the_ladder_is_looked_at_again_without_spending_an_attempt() {
+    let devices = [device(1, true, false)];
+    let asked = retry(Pause::Asked(Duration::from_secs(2_000)), Sent::SurelyNot);
+    let first = play(&job(86_400), &devices, Failover, &[(Fcm, asked)]);
+    let (rung, second) = waiting(&first);
+    assert_eq!(rung.to_string(), "15m");
+    assert_eq!(
+        second.targets.as_ref().unwrap()[0].not_before,
+        Some(now() + TimeDelta::seconds(2_000))
+    );
+    let planned = reach(Failover).plan(second, &devices).remove(0);
+    let held = [Report {
+        planned,
+        fate: Fate::Held(Duration::from_secs(1_100)),
+    }];
+    let settled = settle(
+        second,
+        &held,
+        &Ladder::default(),
+        now() + TimeDelta::seconds(900),
+    );
+    let (rung, third) = waiting(&settled);
+    assert_eq!(rung.to_string(), "15m");
+    assert_eq!(third.targets.as_ref().unwrap()[0].tries, 1);
+    assert_eq!(third.round, 3);
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    let pause = prop_oneof![
+        (0_u64..4_000).prop_map(|seconds| Pause::Asked(Duration::from_secs(seconds))),
+        (0_u64..120).prop_map(|seconds| Pause::AtLeast(Duration::from_secs(seconds))),
+    ];
+    let sent = prop_oneof![Just(Sent::SurelyNot), Just(Sent::Maybe)];
+    prop_oneof![
+        Just(accepted()),
+        Just(dead()),
+        Just(refused()),
+        Just(operator()),
+        (pause, sent).prop_map(|(pause, sent)| retry(pause, sent)),
+    ]
+}
+
+proptest! {
+    /// Whatever providers answer: it ends within the tries; nothing that accepted is asked again;
+    /// no other provider is asked after a maybe; each wait is as long as asked or the last rung.
+    #[test]
+    fn every_life_ends_and_keeps_the_promises(
+        both in any::<bool>(),
+        tokens in prop::collection::vec(prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))], 0..4),
+        answers in prop::collection::vec((any_outcome(), any_outcome()), 12),
+        ttl in 1_i64..20_000,
+    ) {
+        let policy = if both { Both } else { Failover };
+        let devices: Vec<_> =
+            tokens.iter().enumerate().map(|(n, (fcm, expo))| device(n as u64 + 1, *fcm, *expo)).collect();
+        let mut job = job(ttl);
+        let mut accepted_by = Vec::new();
+        let mut maybe_by: Vec<(RegistrationId, Provider)> = Vec::new();
+        for (round, (fcm, expo)) in answers.into_iter().enumerate() {
+            let settled = play(&job, &devices, policy, &[(Fcm, fcm), (Expo, expo)]);
+            prop_assert_eq!(settled.round as usize, round + 1);
+            for delivery in &settled.deliveries {
+                let target = (delivery.registration, delivery.token.provider());
+                prop_assert!(!accepted_by.contains(&target), "asked again after it accepted");
+                if policy == Failover {
+                    let other = maybe_by.iter().any(|(registration, provider)| *registration == target.0 && *provider != target.1);
+                    prop_assert!(!other, "another provider after a maybe");
+                }
+                if delivery.outcome == DeliveryOutcome::Accepted {
+                    accepted_by.push(target);
+                }
+                if delivery.sent == Sent::Maybe {
+                    maybe_by.push(target);
+                }
+            }
+            match settled.next {
+                Next::Wait(rung, next) => {
+                    prop_assert!(now() + rung.as_duration() < next.notification.expires_at);
+                    prop_assert!(!next.is_given_up());
+                    job = *next;
+                }
+                Next::DeadLetter(letter) => {
+                    prop_assert!(!letter.progress.given_up.is_empty());
+                    return Ok(());
+                }
+                Next::Done(ending) => {
+                    prop_assert_eq!(ending == Ending::Sent, !accepted_by.is_empty());
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "it never ended");
+    }
+}

@@ -1,0 +1,143 @@
+//! Which of the jobs that came out of the queue are worked on, and for which devices.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use push_core::admit::{Admission, Recorded, admit};
+use push_core::id::{CustomerId, NotificationId};
+use push_core::job::Job;
+use push_core::plan::{Device, PlannedTarget};
+use push_queue::Delivery;
+
+use crate::database::{NoResult, until_available};
+use crate::metrics;
+use crate::run::Worker;
+
+/// A job that is to be worked on now.
+#[derive(Debug)]
+pub struct Admitted {
+    pub delivery: Delivery,
+    pub job: Arc<Job>,
+    pub targets: Vec<PlannedTarget>,
+}
+
+/// Admits a batch with one look at the database. Every delivery of the batch is either in the
+/// result or has been acknowledged, dead-lettered or returned to the queue.
+pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted> {
+    let jobs = decode(batch).await;
+    match look_up(worker, &jobs).await {
+        Ok(known) => admit_known(worker, jobs, &known).await,
+        Err(NoResult::Stopped) => {
+            give_back(jobs).await;
+            Vec::new()
+        }
+        Err(NoResult::Failed(error)) => {
+            tracing::warn!(%error, jobs = jobs.len(), "a batch could not be looked up; its jobs are taken one by one");
+            one_by_one(worker, jobs).await
+        }
+    }
+}
+
+/// Takes the jobs out of the deliveries; what is no job goes to the dead letters, alone.
+async fn decode(batch: Vec<Delivery>) -> Vec<(Delivery, Job)> {
+    let mut jobs = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        match Job::decode(&delivery.body) {
+            Ok(job) => jobs.push((delivery, job)),
+            Err(reason) => {
+                tracing::error!(%reason, bytes = delivery.body.len(), "a message on the work queue is no job: dead-lettered");
+                metrics::job("poison");
+                dead_letter(delivery).await;
+            }
+        }
+    }
+    jobs
+}
+
+/// What the database knows about a batch of jobs.
+struct Known {
+    recorded: HashMap<NotificationId, Recorded>,
+    devices: HashMap<CustomerId, Vec<Device>>,
+}
+
+async fn look_up(worker: &Worker, jobs: &[(Delivery, Job)]) -> Result<Known, NoResult> {
+    let notifications: Vec<_> = jobs.iter().map(|(_, job)| job.notification.id).collect();
+    let mut customers: Vec<_> = jobs.iter().map(|(_, job)| job.notification.customer).collect();
+    customers.sort_unstable();
+    customers.dedup();
+    until_available(&worker.shutdown.soft, async || {
+        let (recorded, devices) =
+            tokio::try_join!(worker.store.recorded(&notifications), worker.store.active_devices(&customers))?;
+        Ok(Known { recorded, devices })
+    })
+    .await
+}
+
+/// So that one row that cannot be read holds up no other job.
+async fn one_by_one(worker: &Worker, jobs: Vec<(Delivery, Job)>) -> Vec<Admitted> {
+    let mut admitted = Vec::new();
+    for single in jobs {
+        let single = vec![single];
+        match look_up(worker, &single).await {
+            Ok(known) => admitted.extend(admit_known(worker, single, &known).await),
+            Err(NoResult::Stopped) => give_back(single).await,
+            Err(NoResult::Failed(error)) => {
+                for (delivery, job) in single {
+                    tracing::error!(%error, notification.id = %job.notification.id, "the job cannot be looked up: dead-lettered");
+                    metrics::job("unprocessable");
+                    dead_letter(delivery).await;
+                }
+            }
+        }
+    }
+    admitted
+}
+
+async fn admit_known(worker: &Worker, jobs: Vec<(Delivery, Job)>, known: &Known) -> Vec<Admitted> {
+    let mut admitted = Vec::with_capacity(jobs.len());
+    let mut done = Vec::new();
+    for (delivery, job) in jobs {
+        match admit(&job, known.recorded.get(&job.notification.id).copied()) {
+            Admission::Deliver => {
+                metrics::job("delivered");
+                let devices = known.devices.get(&job.notification.customer).map_or(&[][..], Vec::as_slice);
+                let targets = worker.reach.plan(&job, devices);
+                admitted.push(Admitted { delivery, job: Arc::new(job), targets });
+            }
+            Admission::AlreadySettled => {
+                metrics::job("already_settled");
+                done.push(delivery);
+            }
+            Admission::Stale => {
+                metrics::job("stale");
+                done.push(delivery);
+            }
+            Admission::Unknown => {
+                tracing::error!(notification.id = %job.notification.id, "the database has no such notification: dead-lettered");
+                metrics::job("unknown");
+                dead_letter(delivery).await;
+            }
+        }
+    }
+    push_queue::ack_all(done).await;
+    admitted
+}
+
+async fn give_back(jobs: Vec<(Delivery, Job)>) {
+    for (delivery, _) in jobs {
+        requeue(delivery).await;
+    }
+}
+
+/// Returns a job to the queue. If the channel is lost, the broker does so by itself.
+pub async fn requeue(delivery: Delivery) {
+    if delivery.requeue().await.is_err() {
+        tracing::debug!("the channel of a job to be returned is lost; the broker returns it");
+    }
+}
+
+async fn dead_letter(delivery: Delivery) {
+    if delivery.dead_letter().await.is_err() {
+        tracing::debug!("the channel of a job to be dead-lettered is lost; it comes again");
+    }
+}

@@ -1,0 +1,80 @@
+//! The worker's metrics: each name stands here once, each label has a bounded set of values.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use push_core::outcome::{Outcome, Sent};
+use push_core::provider::Provider;
+use push_core::settle::{Next, Settlement};
+use push_core::status::Status;
+use push_store::DeadLetterRecord;
+
+/// Notifications that have ended, by status. The same name as in the contract.
+const SETTLED: &str = "push_notifications_settled_total";
+/// Messages taken from the work queue, by what was decided about them.
+const JOBS: &str = "push_jobs_total";
+/// Requests to providers, by outcome.
+const PROVIDER_REQUESTS: &str = "push_provider_requests_total";
+/// How long providers took to answer.
+const PROVIDER_SECONDS: &str = "push_provider_request_duration_seconds";
+/// Rounds that wait for another attempt, by rung.
+const RETRIES: &str = "push_retries_total";
+/// Dead letters recorded, by reason.
+const DEAD_LETTERS: &str = "push_dead_letters_total";
+/// Attempts that ended without anybody knowing whether the push was delivered.
+const MAYBE_DELIVERED: &str = "push_maybe_delivered_total";
+/// Jobs published again because no queue knew them.
+const REPUBLISHED: &str = "push_republished_total";
+
+/// A message was taken from the work queue.
+pub fn job(decision: &'static str) {
+    counter!(JOBS, "decision" => decision).increment(1);
+}
+
+/// A provider answered, or did not.
+pub fn provider_answered(provider: Provider, outcome: &Outcome, took: Duration) {
+    let label = match outcome {
+        Outcome::Accepted(_) => "accepted",
+        Outcome::TokenDead(_) => "token_dead",
+        Outcome::Retry(_) => "retry",
+        Outcome::OperatorMustAct(_) => "operator_must_act",
+        Outcome::Refused(_) => "refused",
+    };
+    counter!(PROVIDER_REQUESTS, "provider" => provider.as_str(), "outcome" => label).increment(1);
+    histogram!(PROVIDER_SECONDS, "provider" => provider.as_str()).record(took.as_secs_f64());
+    if matches!(outcome, Outcome::Retry(retry) if retry.sent == Sent::Maybe) {
+        counter!(MAYBE_DELIVERED, "provider" => provider.as_str()).increment(1);
+    }
+}
+
+/// A round was recorded.
+pub fn settled(settlement: &Settlement) {
+    match &settlement.next {
+        Next::Done(ending) => counter!(SETTLED, "status" => ending.status().as_str()).increment(1),
+        Next::Wait(rung, _) => counter!(RETRIES, "rung" => rung.to_string()).increment(1),
+        // Counted as settled by the recorder, who ends it.
+        Next::DeadLetter(_) => {}
+    }
+}
+
+/// Dead letters were recorded, and their notification ended.
+pub fn dead_lettered(record: &DeadLetterRecord) {
+    match record {
+        DeadLetterRecord::Job { job, reason } => {
+            let given_up = &job.progress.given_up;
+            if given_up.is_empty() {
+                counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
+            }
+            for target in given_up {
+                counter!(DEAD_LETTERS, "reason" => target.reason.as_str()).increment(1);
+            }
+            counter!(SETTLED, "status" => Status::Failed.as_str()).increment(1);
+        }
+        DeadLetterRecord::Poison { .. } => counter!(DEAD_LETTERS, "reason" => "poison").increment(1),
+    }
+}
+
+/// Jobs were published again.
+pub fn republished(jobs: usize) {
+    counter!(REPUBLISHED).increment(jobs as u64);
+}

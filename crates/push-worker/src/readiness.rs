@@ -1,0 +1,31 @@
+//! Whether the worker can do its work: it needs the database, migrated, and the broker.
+
+use push_queue::BrokerState;
+use push_runtime::probes::{Check, Readiness};
+use push_store::Store;
+
+use crate::run::Worker;
+
+/// What stands between the worker and its work.
+pub async fn readiness(worker: &Worker) -> Readiness {
+    Readiness { checks: vec![("broker", broker(&worker.broker.state())), ("database", database(&worker.store).await)] }
+}
+
+/// How the broker stands.
+pub fn broker(state: &BrokerState) -> Check {
+    match state {
+        BrokerState::Connected => Check::Ok,
+        // Consuming goes on; only publishing waits.
+        BrokerState::Blocked { reason } => Check::Degraded(format!("RabbitMQ blocks publishers: {reason}")),
+        BrokerState::Disconnected { reason } => Check::Down(format!("RabbitMQ is away: {reason}")),
+    }
+}
+
+/// How the database stands.
+pub async fn database(store: &Store) -> Check {
+    match store.migration_pending().await {
+        Ok(false) => Check::Ok,
+        Ok(true) => Check::Down("the schema is not migrated yet; push-api does that at its start, or run `push-api migrate`".to_owned()),
+        Err(error) => Check::Down(error.to_string()),
+    }
+}

@@ -1,0 +1,88 @@
+//! Moves dead letters from the queue `push.dead` into the table `dead_letters`, where people can
+//! find, mend and replay them. Acknowledges only what is committed.
+
+use chrono::Utc;
+use push_core::job::{GiveUpReason, Job};
+use push_queue::{ConsumeFrom, Delivery};
+use push_store::DeadLetterRecord;
+
+use crate::database::{NoResult, until_available};
+use crate::metrics;
+use crate::run::Worker;
+
+/// Dead letters are rare, and may be large.
+const PREFETCH: u16 = 50;
+
+/// Records dead letters until the worker is asked to stop.
+pub async fn run(worker: &Worker) {
+    let mut letters = worker.broker.consume(ConsumeFrom::Dead, PREFETCH, worker.shutdown.soft.clone());
+    loop {
+        let batch = letters.recv_batch(usize::from(PREFETCH)).await;
+        if batch.is_empty() {
+            return;
+        }
+        record_batch(worker, batch).await;
+    }
+}
+
+async fn record_batch(worker: &Worker, batch: Vec<Delivery>) {
+    let records: Vec<_> = batch.iter().map(read).collect();
+    match record(worker, &records).await {
+        Ok(()) => {
+            for record in &records {
+                metrics::dead_lettered(record);
+            }
+            push_queue::ack_all(batch).await;
+        }
+        Err(NoResult::Stopped) => {}
+        Err(NoResult::Failed(error)) => {
+            tracing::warn!(%error, "a batch of dead letters could not be recorded; they are taken one by one");
+            for (delivery, record) in batch.into_iter().zip(records) {
+                record_one(worker, delivery, record).await;
+            }
+        }
+    }
+}
+
+/// So that a dead letter that cannot be recorded as what it is holds up no other: it is kept as bytes.
+async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecord) {
+    let bytes = || DeadLetterRecord::Poison { bytes: delivery.body.to_vec(), why: "could not be recorded as a job".to_owned() };
+    let recorded = match record(worker, std::slice::from_ref(&letter)).await {
+        Err(NoResult::Failed(error)) => {
+            tracing::error!(%error, "a dead letter cannot be recorded as a job; its bytes are kept");
+            record(worker, &[bytes()]).await
+        }
+        other => other,
+    };
+    match recorded {
+        Ok(()) => {
+            metrics::dead_lettered(&letter);
+            push_queue::ack_all(vec![delivery]).await;
+        }
+        Err(NoResult::Stopped) => {}
+        // Left unacknowledged: it stays in the queue, and comes again with the next connection.
+        Err(NoResult::Failed(error)) => tracing::error!(%error, "a dead letter cannot be recorded at all"),
+    }
+}
+
+async fn record(worker: &Worker, records: &[DeadLetterRecord]) -> Result<(), NoResult> {
+    let recorded = until_available(&worker.shutdown.hard, async || worker.store.record_dead_letters(records, Utc::now()).await);
+    recorded.await.map(drop)
+}
+
+/// What a message on `push.dead` is: a job given up by a worker, one given up by the broker or
+/// rejected by a worker, or no job at all.
+fn read(delivery: &Delivery) -> DeadLetterRecord {
+    match Job::decode(&delivery.body) {
+        Ok(job) => DeadLetterRecord::Job { reason: reason(delivery), job: Box::new(job) },
+        Err(why) => DeadLetterRecord::Poison { bytes: delivery.body.to_vec(), why: why.to_string() },
+    }
+}
+
+/// Why a job is here that names no target it was given up for.
+fn reason(delivery: &Delivery) -> GiveUpReason {
+    match delivery.death.as_ref().map(|death| death.reason.as_str()) {
+        Some("delivery_limit") => GiveUpReason::DeliveryLimit,
+        _ => GiveUpReason::Unprocessable,
+    }
+}
