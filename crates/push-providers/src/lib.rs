@@ -10,11 +10,15 @@
 //!
 //! [`Cause`]: push_core::outcome::Cause
 
+mod at_once;
 mod error;
 pub mod expo;
 pub mod fcm;
+mod http;
 mod providers;
 mod push;
+mod retry_after;
+mod transport;
 
 pub use error::{CheckError, SetupError};
 pub use expo::{Expo, ExpoSettings, Receipt};

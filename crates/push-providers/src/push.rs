@@ -3,10 +3,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use push_core::notification::Notification;
+use chrono::{DateTime, Utc};
+use push_core::notification::{Notification, Ttl};
 use push_core::outcome::Outcome;
 use push_core::provider::{Platform, Provider};
 use push_core::token::Token;
+
+use crate::transport::Failure;
 
 /// One push to one token.
 #[derive(Clone, Debug)]
@@ -52,4 +55,23 @@ impl Default for Look {
             click_action: "FLUTTER_NOTIFICATION_CLICK".to_owned(),
         }
     }
+}
+
+/// How long the provider may keep it, in whole seconds, within what FCM takes.
+pub(crate) fn seconds_left(notification: &Notification, now: DateTime<Utc>) -> u64 {
+    notification
+        .time_left(now)
+        .as_secs()
+        .min(Ttl::SECONDS_MAX.unsigned_abs())
+}
+
+/// Whether it expired while it waited here for its turn. One that never had time to live is meant
+/// for now or never, and goes.
+pub(crate) fn expired_waiting(notification: &Notification, now: DateTime<Utc>) -> bool {
+    notification.is_expired(now) && notification.expires_at > notification.created_at
+}
+
+/// What becomes of such a one: it was not sent, and whoever settles it sees that it has expired.
+pub(crate) fn expired() -> Outcome {
+    Failure::not_sent("expired", "It expired while it waited for its turn.").into()
 }

@@ -1,12 +1,22 @@
 //! Expo Push.
 
+mod api;
+mod batcher;
+mod classify;
+mod message;
+mod receipts;
+
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use push_core::outcome::{Cause, Outcome, ProviderMessageId, Retry};
+use push_core::outcome::{Outcome, ProviderMessageId, Retry};
 use push_core::provider::Provider;
 use secrecy::SecretString;
+use tokio::runtime::Handle;
 
+use crate::expo::api::ExpoApi;
+use crate::expo::batcher::Batcher;
 use crate::{Look, Push, PushProvider, SetupError};
 
 /// What Expo needs to know.
@@ -44,15 +54,23 @@ pub enum Receipt {
 
 /// The Expo Push Service, as one access token (or none).
 #[derive(Debug)]
-pub struct Expo {}
+pub struct Expo {
+    api: Arc<ExpoApi>,
+    batcher: Batcher,
+}
 
 impl Expo {
     /// Reads the settings and starts the batcher on the current tokio runtime.
     ///
     /// # Errors
     /// [`SetupError`] names the setting that is wrong.
-    pub fn new(_settings: ExpoSettings) -> Result<Self, SetupError> {
-        Ok(Self {})
+    pub fn new(settings: ExpoSettings) -> Result<Self, SetupError> {
+        let runtime = Handle::try_current().map_err(|_| SetupError::NoRuntime)?;
+        let api = Arc::new(ExpoApi::new(settings)?);
+        Ok(Self {
+            batcher: Batcher::start(Arc::clone(&api), &runtime),
+            api,
+        })
     }
 
     /// Asks what became of accepted pushes. Ids that have no receipt (yet, or any more) are absent
@@ -62,16 +80,16 @@ impl Expo {
     /// [`Retry`] when Expo could not be asked, whatever the reason; asking again does no harm.
     pub async fn receipts(
         &self,
-        _tickets: &[ProviderMessageId],
+        tickets: &[ProviderMessageId],
     ) -> Result<Vec<(ProviderMessageId, Receipt)>, Retry> {
-        Ok(Vec::new())
+        receipts::receipts(&self.api, tickets).await
     }
 }
 
 impl PushProvider for Expo {
     const PROVIDER: Provider = Provider::Expo;
 
-    async fn send(&self, _push: Push) -> Outcome {
-        Outcome::Refused(Cause::new("unfinished", "not built yet"))
+    async fn send(&self, push: Push) -> Outcome {
+        self.batcher.send(push).await
     }
 }

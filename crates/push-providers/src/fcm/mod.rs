@@ -1,11 +1,19 @@
 //! FCM HTTP v1.
 
+mod access_token;
+mod classify;
+mod client;
+mod connections;
+mod message;
+mod service_account;
+
 use std::time::Duration;
 
-use push_core::outcome::{Cause, Outcome};
+use push_core::outcome::Outcome;
 use push_core::provider::Provider;
 use secrecy::SecretString;
 
+use crate::fcm::client::FcmClient;
 use crate::{CheckError, Look, Push, PushProvider, SetupError};
 
 /// What FCM needs to know.
@@ -40,15 +48,19 @@ impl FcmSettings {
 
 /// FCM HTTP v1, as one Firebase project.
 #[derive(Debug)]
-pub struct Fcm {}
+pub struct Fcm {
+    client: FcmClient,
+}
 
 impl Fcm {
     /// Reads the settings; sends nothing yet.
     ///
     /// # Errors
     /// [`SetupError`] names the setting that is wrong.
-    pub fn new(_settings: FcmSettings) -> Result<Self, SetupError> {
-        Ok(Self {})
+    pub fn new(settings: FcmSettings) -> Result<Self, SetupError> {
+        Ok(Self {
+            client: FcmClient::new(settings)?,
+        })
     }
 
     /// Obtains an access token: a test of the credentials, and a warm-up.
@@ -56,6 +68,7 @@ impl Fcm {
     /// # Errors
     /// [`CheckError`] says whether it may pass by itself.
     pub async fn check(&self) -> Result<(), CheckError> {
+        self.client.access_tokens.get().await?;
         Ok(())
     }
 }
@@ -63,7 +76,7 @@ impl Fcm {
 impl PushProvider for Fcm {
     const PROVIDER: Provider = Provider::Fcm;
 
-    async fn send(&self, _push: Push) -> Outcome {
-        Outcome::Refused(Cause::new("unfinished", "not built yet"))
+    async fn send(&self, push: Push) -> Outcome {
+        self.client.send(&push).await
     }
 }

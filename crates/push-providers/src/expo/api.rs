@@ -1,0 +1,171 @@
+//! Expo's two calls over HTTP.
+
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::Utc;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use push_core::outcome::{Outcome, ProviderMessageId, Retry};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Url};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::error::SetupError;
+use crate::expo::classify::{self, Verdict};
+use crate::expo::message::message;
+use crate::expo::{ExpoSettings, Receipt};
+use crate::http::Answer;
+use crate::push::{Look, Push};
+use crate::transport::Failure;
+use crate::{at_once, http};
+
+/// "At most 100 notifications a request" (Expo docs).
+pub(crate) const BATCH_MAX: u32 = 100;
+/// As many as the official SDK has under way (expo-server-sdk, `ExpoClientValues.ts`).
+const REQUESTS_MAX: usize = 6;
+/// From here on the official SDK compresses. It counts characters, we count bytes.
+const PLAIN_BYTES_MAX: usize = 1_024;
+/// A thousand receipts with their texts have some 300 KiB.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct ExpoApi {
+    client: Client,
+    send_url: Url,
+    receipts_url: Url,
+    authorization: Option<HeaderValue>,
+    pub(crate) look: Look,
+    /// Shared by all that is asked of Expo.
+    pub(crate) requests: Arc<Semaphore>,
+    rate: DefaultDirectRateLimiter,
+    /// As many as may go at once: a batch, or less where a second's allowance is less.
+    pub(crate) batch_max: NonZeroU32,
+}
+
+impl ExpoApi {
+    pub(crate) fn new(settings: ExpoSettings) -> Result<Self, SetupError> {
+        let base = http::address(&settings.base_url, "base_url")?;
+        let base = base.as_str().trim_end_matches('/');
+        let url = |call: &str| http::address(&format!("{base}/--/api/v2/push/{call}"), "base_url");
+        let batch_max = settings
+            .rate
+            .min(NonZeroU32::new(BATCH_MAX).unwrap_or(settings.rate));
+        Ok(Self {
+            client: http::client(settings.request_timeout)?,
+            send_url: url("send")?,
+            receipts_url: url("getReceipts")?,
+            authorization: settings
+                .access_token
+                .as_ref()
+                .map(|token| bearer(token.expose_secret()))
+                .transpose()?,
+            look: settings.look,
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            // Smooth: no more than a batch ahead of the even flow, so that a burst after a quiet
+            // time is at most that much over the rate.
+            rate: RateLimiter::direct(Quota::per_second(settings.rate).allow_burst(batch_max)),
+            batch_max,
+        })
+    }
+
+    /// Sends a batch of at most [`Self::batch_max`] when the rate allows it.
+    pub(crate) async fn send(&self, pushes: &[&Push]) -> Verdict {
+        let count = u32::try_from(pushes.len()).unwrap_or(BATCH_MAX);
+        if let Some(count) = NonZeroU32::new(count.min(self.batch_max.get())) {
+            // Fails only for more than the burst, which `min` has excluded.
+            self.rate.until_n_ready(count).await.ok();
+        }
+        let now = Utc::now();
+        let messages: Vec<_> = pushes
+            .iter()
+            .map(|push| message(push, &self.look, now))
+            .collect();
+        match self.post(&self.send_url, &messages).await {
+            Ok(answer) => classify::sent(&answer, pushes.len(), Utc::now()),
+            Err(failure) => Verdict::All(Outcome::from(failure)),
+        }
+    }
+
+    /// Asks for the receipts of at most a thousand tickets.
+    pub(crate) async fn receipts(
+        &self,
+        tickets: &[ProviderMessageId],
+    ) -> Result<Vec<(ProviderMessageId, Receipt)>, Retry> {
+        let _permit = self.requests.acquire().await;
+        let ids: Vec<&str> = tickets.iter().map(ProviderMessageId::as_str).collect();
+        let answer = self
+            .post(&self.receipts_url, &json!({ "ids": ids }))
+            .await
+            .map_err(Failure::into_retry)?;
+        let mut receipts = classify::receipts(&answer, Utc::now())?;
+        let asked = tickets.iter();
+        Ok(asked
+            .filter_map(|ticket| Some((ticket.clone(), receipts.remove(ticket.as_str())?)))
+            .collect())
+    }
+
+    /// Tries again at once only what was not processed.
+    async fn post(
+        &self,
+        url: &Url,
+        body: &(impl Serialize + ?Sized + Sync),
+    ) -> Result<Answer, Failure> {
+        let unwritable = |_| {
+            Failure::not_sent(
+                "not_serialisable",
+                "The message could not be written as JSON.",
+            )
+        };
+        let json = serde_json::to_vec(body).map_err(unwritable)?;
+        let (body, gzipped) = packed(json);
+        let mut pauses = at_once::pauses();
+        loop {
+            let mut request = self
+                .client
+                .post(url.clone())
+                .header(ACCEPT, "application/json")
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone());
+            if gzipped {
+                request = request.header(CONTENT_ENCODING, "gzip");
+            }
+            if let Some(authorization) = &self.authorization {
+                request = request.header(AUTHORIZATION, authorization.clone());
+            }
+            match http::exchange(request, ANSWER_BYTES_MAX).await {
+                Err(failure) if failure.at_once => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failure),
+                },
+                answer => return answer,
+            }
+        }
+    }
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, SetupError> {
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SetupError::AccessToken)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The body, and whether it is compressed.
+fn packed(json: Vec<u8>) -> (Bytes, bool) {
+    if json.len() <= PLAIN_BYTES_MAX {
+        return (json.into(), false);
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    match encoder.write_all(&json).and_then(|()| encoder.finish()) {
+        Ok(gzipped) => (gzipped.into(), true),
+        // Writing to memory does not fail; if it did, the plain body would do as well.
+        Err(_) => (json.into(), false),
+    }
+}

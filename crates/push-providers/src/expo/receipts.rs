@@ -1,0 +1,21 @@
+//! What became of accepted pushes.
+
+use push_core::outcome::{ProviderMessageId, Retry};
+
+use crate::expo::Receipt;
+use crate::expo::api::ExpoApi;
+
+/// "At most 1000 ids a request" (Expo docs).
+const TICKETS_MAX: usize = 1_000;
+
+/// Asks for all of them, in as many requests as that takes. If one fails, all are to be asked again.
+pub(crate) async fn receipts(
+    api: &ExpoApi,
+    tickets: &[ProviderMessageId],
+) -> Result<Vec<(ProviderMessageId, Receipt)>, Retry> {
+    let mut receipts = Vec::with_capacity(tickets.len());
+    for part in tickets.chunks(TICKETS_MAX) {
+        receipts.extend(api.receipts(part).await?);
+    }
+    Ok(receipts)
+}

@@ -1,0 +1,223 @@
+//! Access tokens: one for all, fetched ahead of need.
+//!
+//! `gcp_auth` does the exchange. Around it: one fetch for all who wait (it would let each try in
+//! turn), a time limit (it has none), the old token while the new one is on its way, and an account
+//! object a fetch, since it keeps returning a token that FCM refuses.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use push_core::outcome::Outcome;
+use tokio::time::Instant;
+
+use crate::error::{CheckError, SetupError};
+use crate::fcm::FcmSettings;
+use crate::fcm::service_account::ServiceAccount;
+use crate::transport::Failure;
+
+/// How long a fetch may take, with `gcp_auth`'s own five tries.
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
+/// A token is renewed when this is left of it, while it still serves.
+const RENEW_AHEAD: TimeDelta = TimeDelta::minutes(5);
+/// With this left, a token is used no more: it has to outlive the request.
+const LAST_USE: TimeDelta = TimeDelta::seconds(20);
+/// After a failed fetch all get that answer for so long, instead of a fetch each.
+const PAUSE_WITHOUT_TOKEN: Duration = Duration::from_secs(1);
+/// The same while the old token still serves: nobody is waiting.
+const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(10);
+
+/// Why there is no access token. Nothing was sent in either case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No answer, or none that makes sense: may pass by itself.
+    Unreachable(Failure),
+    /// The account is refused: an operator must act.
+    Refused(push_core::outcome::Cause),
+}
+
+impl Trouble {
+    pub(crate) fn unreachable(code: &str, text: &str) -> Self {
+        Self::Unreachable(Failure::not_sent(code, text))
+    }
+}
+
+impl From<Trouble> for Outcome {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unreachable(failure) => failure.into(),
+            Trouble::Refused(cause) => Self::OperatorMustAct(cause),
+        }
+    }
+}
+
+impl From<Trouble> for CheckError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unreachable(Failure { cause, .. }) => Self::Unreachable {
+                code: cause.code,
+                text: cause.text,
+            },
+            Trouble::Refused(cause) => Self::Refused {
+                code: cause.code,
+                text: cause.text,
+            },
+        }
+    }
+}
+
+/// An access token in use.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessToken {
+    token: Arc<gcp_auth::Token>,
+    fetched_at: DateTime<Utc>,
+    generation: u64,
+}
+
+impl AccessToken {
+    pub(crate) fn reveal(&self) -> &str {
+        self.token.as_str()
+    }
+
+    /// Whether more than `margin` is left at `now`; of a short-lived token, more than a fifth.
+    fn lasts(&self, margin: TimeDelta, now: DateTime<Utc>) -> bool {
+        let expires_at = self.token.expires_at();
+        expires_at - now > margin.min((expires_at - self.fetched_at) / 5)
+    }
+}
+
+type Fetch = Shared<BoxFuture<'static, Result<AccessToken, Trouble>>>;
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<AccessToken>,
+    fetch: Option<Fetch>,
+    failed: Option<(Instant, Trouble)>,
+    generation: u64,
+}
+
+/// The access tokens of one service account.
+#[derive(Debug)]
+pub(crate) struct AccessTokens {
+    account: Arc<ServiceAccount>,
+    state: Arc<Mutex<State>>,
+}
+
+impl AccessTokens {
+    pub(crate) fn new(settings: &FcmSettings) -> Result<Self, SetupError> {
+        Ok(Self {
+            account: Arc::new(ServiceAccount::new(settings)?),
+            state: Arc::default(),
+        })
+    }
+
+    /// A token that serves now; waits for one only when there is none.
+    pub(crate) async fn get(&self) -> Result<AccessToken, Trouble> {
+        let fetch = {
+            let mut state = lock(&self.state);
+            let now = Utc::now();
+            let serving = state.held.clone().filter(|held| held.lasts(LAST_USE, now));
+            if let Some(serving) = serving.as_ref().filter(|held| held.lasts(RENEW_AHEAD, now)) {
+                return Ok(serving.clone());
+            }
+            let pause = if serving.is_some() {
+                PAUSE_WITH_TOKEN
+            } else {
+                PAUSE_WITHOUT_TOKEN
+            };
+            if let Some((_, trouble)) = state.failed.as_ref().filter(|(at, _)| at.elapsed() < pause)
+            {
+                return serving.ok_or_else(|| trouble.clone());
+            }
+            let fetch = state
+                .fetch
+                .get_or_insert_with(|| self.start_fetch())
+                .clone();
+            if let Some(serving) = serving {
+                return Ok(serving);
+            }
+            fetch
+        };
+        fetch.await
+    }
+
+    /// FCM refused this token: nobody gets it any more. Told by many about one token, acts once.
+    pub(crate) fn refused(&self, token: &AccessToken) {
+        let mut state = lock(&self.state);
+        if state
+            .held
+            .as_ref()
+            .is_some_and(|held| held.generation == token.generation)
+        {
+            state.held = None;
+            state.failed = None;
+        }
+    }
+
+    /// Runs on its own: whoever gives up waiting takes it from no one else.
+    fn start_fetch(&self) -> Fetch {
+        let (account, state) = (Arc::clone(&self.account), Arc::clone(&self.state));
+        let fetch = async move {
+            let fetched = tokio::time::timeout(
+                FETCH_LIMIT,
+                AssertUnwindSafe(account.fetch()).catch_unwind(),
+            )
+            .await;
+            let fetched = match fetched {
+                Ok(Ok(fetched)) => fetched,
+                Ok(Err(_panic)) => Err(Trouble::unreachable(
+                    "token_fetch_failed",
+                    "Fetching an access token failed.",
+                )),
+                Err(_elapsed) => Err(Trouble::unreachable(
+                    "token_timeout",
+                    "No access token came in time.",
+                )),
+            };
+            lock(&state).finish(fetched)
+        };
+        let lost = || {
+            Err(Trouble::unreachable(
+                "token_fetch_stopped",
+                "The runtime is stopping.",
+            ))
+        };
+        tokio::spawn(fetch)
+            .map(move |joined| joined.unwrap_or_else(|_| lost()))
+            .boxed()
+            .shared()
+    }
+}
+
+impl State {
+    fn finish(
+        &mut self,
+        fetched: Result<Arc<gcp_auth::Token>, Trouble>,
+    ) -> Result<AccessToken, Trouble> {
+        self.fetch = None;
+        match fetched {
+            Ok(token) => {
+                self.generation += 1;
+                let token = AccessToken {
+                    token,
+                    fetched_at: Utc::now(),
+                    generation: self.generation,
+                };
+                self.held = Some(token.clone());
+                self.failed = None;
+                Ok(token)
+            }
+            Err(trouble) => {
+                self.failed = Some((Instant::now(), trouble.clone()));
+                Err(trouble)
+            }
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

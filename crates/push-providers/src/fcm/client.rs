@@ -1,0 +1,121 @@
+//! One message to FCM: access token, request, answer.
+
+use bytes::Bytes;
+use chrono::Utc;
+use push_core::outcome::{Cause, Outcome};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Url};
+
+use crate::error::SetupError;
+use crate::fcm::FcmSettings;
+use crate::fcm::access_token::AccessTokens;
+use crate::fcm::classify::{self, Verdict, access_token_refused};
+use crate::fcm::connections::Connections;
+use crate::fcm::message;
+use crate::push::{Look, Push, expired, expired_waiting};
+use crate::transport::Failure;
+use crate::{at_once, http};
+
+/// FCM's answers have less than 2 KiB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct FcmClient {
+    pub(crate) access_tokens: AccessTokens,
+    connections: Connections,
+    url: Url,
+    look: Look,
+}
+
+impl FcmClient {
+    pub(crate) fn new(settings: FcmSettings) -> Result<Self, SetupError> {
+        let connections = Connections::new(settings.max_in_flight, settings.request_timeout)?;
+        Self::with(settings, connections)
+    }
+
+    pub(crate) fn with(
+        settings: FcmSettings,
+        connections: Connections,
+    ) -> Result<Self, SetupError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
+        if settings.project_id.is_empty() || !settings.project_id.bytes().all(allowed) {
+            return Err(SetupError::ProjectId);
+        }
+        let base = http::address(&settings.base_url, "base_url")?;
+        let base = base.as_str().trim_end_matches('/');
+        let url = http::address(
+            &format!("{base}/v1/projects/{}/messages:send", settings.project_id),
+            "base_url",
+        )?;
+        Ok(Self {
+            access_tokens: AccessTokens::new(&settings)?,
+            connections,
+            url,
+            look: settings.look,
+        })
+    }
+
+    /// Waits for its turn, then sends. Tries again at once only what was not processed: a few times
+    /// a connection or stream that was refused, one time an access token that was.
+    pub(crate) async fn send(&self, push: &Push) -> Outcome {
+        let slot = self.connections.slot().await;
+        let body = match self.body(push) {
+            Ok(body) => body,
+            Err(outcome) => return outcome,
+        };
+        let mut pauses = at_once::pauses();
+        let mut renewed = false;
+        loop {
+            let access_token = match self.access_tokens.get().await {
+                Ok(access_token) => access_token,
+                Err(trouble) => return trouble.into(),
+            };
+            match self
+                .post(slot.client(), access_token.reveal(), body.clone())
+                .await
+            {
+                Ok(Verdict::Final(outcome)) => return outcome,
+                Ok(Verdict::AccessTokenRefused) if renewed => return access_token_refused(),
+                Ok(Verdict::AccessTokenRefused) => {
+                    renewed = true;
+                    self.access_tokens.refused(&access_token);
+                }
+                Err(failure) => match pauses.next().filter(|_| failure.at_once) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return failure.into(),
+                },
+            }
+        }
+    }
+
+    fn body(&self, push: &Push) -> Result<Bytes, Outcome> {
+        let now = Utc::now();
+        if expired_waiting(&push.notification, now) {
+            return Err(expired());
+        }
+        let ids = message::Ids::of(&push.notification);
+        let body = serde_json::to_vec(&message::request(push, &ids, &self.look, now));
+        let unwritable = |_| {
+            Outcome::Refused(Cause::new(
+                "not_serialisable",
+                "The message could not be written as JSON.",
+            ))
+        };
+        body.map(Bytes::from).map_err(unwritable)
+    }
+
+    async fn post(
+        &self,
+        client: &Client,
+        access_token: &str,
+        body: Bytes,
+    ) -> Result<Verdict, Failure> {
+        let request = client
+            .post(self.url.clone())
+            .bearer_auth(access_token)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        let answer = http::exchange(request, ANSWER_BYTES_MAX).await?;
+        Ok(classify::classify(&answer, Utc::now()))
+    }
+}
