@@ -1,1 +1,38 @@
-//! placeholder
+//! All the SQL of the push service, for MariaDB 10.11+ and MySQL 8+: one file per table or topic,
+//! plain `async fn`s on a [`Store`].
+//!
+//! House rules:
+//! - Statements are constants, listed in `statements`, where a test prepares each against the migrated
+//!   schema; what depends on a number of rows is built by a function of its own, and listed too.
+//! - Every statement that settles something is conditional on the state it leaves, so that a copy of a
+//!   job changes nothing.
+//! - Rows are locked in the order of their keys; a deadlock is retried here, never by callers.
+//! - An error never holds data: the texts of the database do, so they end in [`StoreError`]'s `From`.
+//! - `now` is a parameter. Times are kept in UTC with milliseconds.
+
+mod bulk;
+mod customers;
+mod dead_letters;
+mod decode;
+mod devices;
+mod error;
+mod hash;
+mod history;
+mod lease;
+mod migrate;
+mod retry;
+mod store;
+
+pub use dead_letters::DeadLetterRecord;
+pub use devices::{Identification, Registered, Registration};
+pub use error::{StoreError, Unavailable};
+pub use history::{
+    Acceptance, Books, DeliveryView, DueJob, NotificationView, Recording, State, StoredContent,
+    UnknownCustomer,
+};
+pub use lease::Lease;
+pub use migrate::Migrated;
+pub use store::{Store, StoreSettings};
+
+/// What the database knows of a notification, as far as admission needs it.
+pub use push_core::admit::Recorded;

@@ -1,0 +1,172 @@
+//! `notification_history` and `notification_deliveries`: every notification, and what became of it.
+
+mod accept;
+mod books;
+mod due;
+mod record;
+mod state;
+mod view;
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};
+use push_core::job::Job;
+use push_core::notification::{CollapseKey, Data, NotificationType, Priority};
+use push_core::outcome::Cause;
+use push_core::provider::{Platform, Provider};
+use push_core::settle::DeliveryOutcome;
+use push_core::status::{ProviderResult, Reason, Status};
+use push_core::timeline::TimelineEntry;
+use push_core::token::MaskedToken;
+
+/// What to do with a customer that `customers` does not have (`UNKNOWN_CUSTOMER`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownCustomer {
+    /// Do not accept.
+    Reject,
+    /// Add the customer, and accept.
+    Create,
+}
+
+/// What became of one notification in [`Store::accept`](crate::Store::accept).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is committed (P1).
+    Accepted,
+    /// The customer does not exist; nothing was stored.
+    UnknownCustomer,
+}
+
+/// What became of one settlement in [`Store::record`](crate::Store::record).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recording {
+    /// It is committed.
+    Recorded,
+    /// The round had been recorded, the notification had ended, or there is none: nothing was changed,
+    /// and nothing may follow from the settlement. Acknowledge the job.
+    Stale,
+}
+
+/// Where a notification stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// Its status.
+    pub status: Status,
+    /// Over all devices at FCM.
+    pub fcm: ProviderResult,
+    /// Over all devices at Expo.
+    pub expo: ProviderResult,
+    /// Why it failed or was suppressed.
+    pub reason: Option<Reason>,
+    /// Most tries spent on any device.
+    pub attempts: u32,
+}
+
+/// Content as it stands in the history: emptied by retention and erasure, so it need not be valid any
+/// more. Its `Debug` shows sizes only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredContent {
+    /// The headline.
+    pub title: String,
+    /// The text.
+    pub body: String,
+    /// Key-value pairs for the app.
+    pub data: Data,
+    /// A picture shown with it.
+    pub image_url: Option<String>,
+}
+
+impl fmt::Debug for StoredContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.title.len() + self.body.len();
+        write!(f, "StoredContent({bytes} bytes, {:?})", self.data)
+    }
+}
+
+/// All that is known of a notification: for `GET notifications/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationView {
+    /// Its id.
+    pub id: NotificationId,
+    /// Whom it is for.
+    pub customer: CustomerId,
+    /// What kind of news it is.
+    pub kind: NotificationType,
+    /// What the customer reads.
+    pub content: StoredContent,
+    /// How urgently the device is woken.
+    pub priority: Priority,
+    /// What it replaces.
+    pub collapse_key: Option<CollapseKey>,
+    /// Where it stands.
+    pub state: State,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is not sent any more.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it became sent.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// When the customer opened it.
+    pub opened_at: Option<DateTime<Utc>>,
+    /// The last word on each device at each provider.
+    pub deliveries: Vec<DeliveryView>,
+    /// Every decision, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// The last word on one device at one provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// The device's row.
+    pub registration: RegistrationId,
+    /// The app's own name for the device.
+    pub device_id: Option<DeviceId>,
+    /// What it runs.
+    pub platform: Option<Platform>,
+    /// Who was asked.
+    pub provider: Provider,
+    /// The token that was used.
+    pub token: Option<MaskedToken>,
+    /// What came of it.
+    pub outcome: DeliveryOutcome,
+    /// The provider's id of the message, when it accepted.
+    pub provider_id: Option<String>,
+    /// Tries spent.
+    pub attempts: u32,
+    /// Whether some try ended without a clear answer.
+    pub maybe_delivered: bool,
+    /// Why it was not accepted.
+    pub error: Option<Cause>,
+    /// What Expo's receipt said.
+    pub receipt: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A pending notification that no queue seems to know any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueJob {
+    /// What to publish: to `push.dead` when it [is given up](Job::is_given_up), else to `push.jobs`.
+    pub job: Job,
+    /// Since when it has been due.
+    pub due_at: DateTime<Utc>,
+}
+
+/// The books (P8), as counted by one statement: `accepted` is the number of rows, the others those with
+/// that status. They balance unless a row has a status that no program of ours writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Books {
+    /// All that was ever accepted and is still kept.
+    pub accepted: u64,
+    /// Of these: sent.
+    pub sent: u64,
+    /// Of these: failed.
+    pub failed: u64,
+    /// Of these: suppressed.
+    pub suppressed: u64,
+    /// Of these: pending.
+    pub pending: u64,
+}

@@ -1,0 +1,41 @@
+//! Trying a transaction again that another one was in the way of.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::error::StoreError;
+
+/// Counts the tries of one transaction.
+pub(crate) struct Tries(u32);
+
+impl Tries {
+    /// Contention ends within a few tries, or is an outage that the caller has to wait for.
+    const MAX: u32 = 5;
+    /// Two transactions that hit each other must not do so again in step.
+    const PAUSE_MAX_MS: u64 = 20;
+
+    pub(crate) const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Whether to try again after a deadlock or a lock that took too long; pauses before it says yes.
+    pub(crate) async fn again(&mut self, error: &StoreError) -> bool {
+        error.is_contention() && self.pause().await
+    }
+
+    /// The same, and also after a key that another transaction inserted at the same time.
+    pub(crate) async fn again_after_race(&mut self, error: &StoreError) -> bool {
+        (error.is_contention() || error.is_duplicate()) && self.pause().await
+    }
+
+    async fn pause(&mut self) -> bool {
+        self.0 += 1;
+        if self.0 >= Self::MAX {
+            return false;
+        }
+        let pause = rand::rng().random_range(0..Self::PAUSE_MAX_MS << self.0);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        true
+    }
+}

@@ -1,0 +1,140 @@
+//! The pool of connections, and what each connection is told at its start.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, Row};
+
+use crate::error::{StoreError, Unavailable};
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// `mysql://user:password@host:port/database` (`DATABASE_URL`). Does not print itself.
+    pub url: SecretString,
+    /// Connections of the pool at most. Migrations, leases and probes use connections of their own.
+    pub connections_max: u32,
+    /// How long a call waits for a free connection; 2 s are enough for the pool to open a new one.
+    pub acquire_timeout: Duration,
+}
+
+/// All tables of the service. Cheap to clone: clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pool: MySqlPool,
+    options: MySqlConnectOptions,
+}
+
+/// How long one plain connection may take, from the name's resolution to the last `SET`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that was idle for so long is closed: well below MariaDB's and any firewall's limits.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What the store relies on, whatever the server's configuration says:
+/// - values that do not fit are errors, never cut;
+/// - READ COMMITTED: no gap locks, so that inserts and settlements do not deadlock each other;
+/// - a lock is waited for 5 s, not 50: then the transaction is tried again.
+const SESSION: &str = "\
+    SET SESSION sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
+        ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+        SESSION innodb_lock_wait_timeout = 5; \
+    SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+impl Store {
+    /// Prepares the pool. Opens no connection: the database may be away, and may come later.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when the URL is none, or names no database.
+    pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let options = parse(settings.url.expose_secret())?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(settings.connections_max.max(1))
+            .acquire_timeout(settings.acquire_timeout)
+            .idle_timeout(IDLE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, options })
+    }
+
+    /// Whether the database answers, and if not, why: for start-up, `check` and readiness. Uses a
+    /// connection of its own, because the pool would only say that it timed out.
+    ///
+    /// # Errors
+    /// [`StoreError`] with the cause, after at most 2 s.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let answered = async {
+            let mut connection = self.options.connect().await?;
+            connection.ping().await?;
+            // The answer counts, not the farewell.
+            drop(connection.close().await);
+            Ok(())
+        };
+        within(CONNECT_TIMEOUT, answered).await
+    }
+
+    /// Lets go of all connections, after the calls that are under way. Later calls fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A connection that does not belong to the pool: for locks that live as long as it does.
+    pub(crate) async fn own_connection(&self) -> Result<MySqlConnection, StoreError> {
+        let connected = async {
+            let mut connection = self.options.connect().await?;
+            prepare_session(&mut connection).await?;
+            Ok(connection)
+        };
+        within(CONNECT_TIMEOUT, connected).await
+    }
+}
+
+/// A name for `GET_LOCK`, which knows one namespace for the whole server: ours is made one of our database.
+/// At most 64 characters (MySQL's limit).
+const LOCK_NAME: &str = "SELECT CONCAT('push.', LEFT(SHA1(DATABASE()), 12), '.', ?) AS name";
+
+/// The server-wide name of our lock `name`.
+pub(crate) async fn lock_name(
+    connection: &mut MySqlConnection,
+    name: &'static str,
+) -> Result<String, StoreError> {
+    let row = sqlx::query(LOCK_NAME)
+        .bind(name)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get("name")?)
+}
+
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("LOCK_NAME", LOCK_NAME)];
+
+fn parse(url: &str) -> Result<MySqlConnectOptions, StoreError> {
+    let options: MySqlConnectOptions = url.parse().map_err(|_| {
+        StoreError::Unusable(
+            "the database URL cannot be read; write mysql://user:password@host:port/database",
+        )
+    })?;
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(StoreError::Unusable(
+            "the database URL names no database; write mysql://user:password@host:port/database",
+        ));
+    }
+    // Statements are logged nowhere: their texts are long, and their number is a metric's business.
+    Ok(options
+        .timezone(Some("+00:00".to_owned()))
+        .charset("utf8mb4")
+        .disable_statement_logging())
+}
+
+async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    connection.execute(SESSION).await.map(drop)
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(StoreError::Unavailable(Unavailable::TimedOut)),
+    }
+}

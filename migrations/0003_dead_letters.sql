@@ -1,0 +1,32 @@
+-- What was given up and could be replayed: one row a device, or one for a job as a whole, or for bytes that are no job.
+-- dedupe_key is SHA-256 over what the row is about, so that recording it again (the acknowledgement was lost) adds nothing.
+CREATE TABLE IF NOT EXISTS dead_letters (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    dedupe_key BINARY(32) NOT NULL,
+    notification_id BINARY(16) NULL COMMENT 'NULL: the bytes were no job',
+    customer_id BIGINT NULL,
+    registration_id BIGINT UNSIGNED NULL COMMENT 'NULL: the job as a whole',
+    provider ENUM('fcm', 'expo') NULL,
+    platform ENUM('android', 'ios', 'web') NULL,
+    token_masked VARCHAR(64) NULL,
+    round INT UNSIGNED NULL,
+    reason VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    error_code VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    error_text VARCHAR(255) NOT NULL,
+    attempts INT UNSIGNED NOT NULL DEFAULT 0,
+    trail MEDIUMTEXT NULL COMMENT 'JSON array of the failures, oldest first',
+    job MEDIUMTEXT NULL COMMENT 'JSON of the job, for a replay',
+    raw MEDIUMTEXT CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'base64 of the first bytes of what was no job',
+    raw_bytes INT UNSIGNED NULL COMMENT 'how long that was',
+    created_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+    replayed_at TIMESTAMP(3) NULL DEFAULT NULL,
+    replayed_by VARCHAR(64) NULL,
+    discarded_at TIMESTAMP(3) NULL DEFAULT NULL,
+    discarded_by VARCHAR(64) NULL,
+    discard_reason VARCHAR(255) NULL,
+    UNIQUE KEY recorded_once (dedupe_key),
+    KEY notification (notification_id),
+    KEY customer_newest (customer_id, id),
+    KEY reason_newest (reason, id),
+    KEY created (created_at)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_ci;
