@@ -1,0 +1,230 @@
+//! One life of the connection: from the handshake to its end. A link is never repaired; when anything
+//! about it is wrong it is ended, and the supervisor makes another.
+//!
+//! A link is two connections, because a memory or disk alarm blocks a connection that publishes as a
+//! whole: acknowledgements would wait with it ("Alarms", "Effects on Clients and Publishers"; lapin,
+//! too, writes nothing on a blocked connection).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use lapin::options::ConfirmSelectOptions;
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ConnectError;
+use crate::settings::Address;
+use crate::socket::{self, Cutter};
+use crate::topology::Topology;
+
+/// A broker that does not finish the handshake within this is away.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Creating a dozen quorum queues for the first time takes a busy cluster seconds.
+const DECLARE_MAX: Duration = Duration::from_secs(30);
+/// For the handshake at the end; then the socket is cut.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Declaring again because something is missing happens at most this often.
+const DECLARE_AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// Publishes that wait for their confirm, late ones included. Bounds what lapin keeps in memory.
+pub(crate) const UNCONFIRMED_MAX: usize = 10_000;
+/// Reply code "success" of AMQP 0-9-1.
+const REPLY_SUCCESS: u16 = 200;
+
+/// The connections, while they live.
+pub(crate) struct Link {
+    /// Only publishes.
+    pub(crate) publishing: Connection,
+    /// Everything else.
+    pub(crate) consuming: Connection,
+    /// In confirm mode, shared by all who publish.
+    pub(crate) publisher: Channel,
+    /// A permit for each publish whose confirm is outstanding.
+    pub(crate) unconfirmed: Arc<Semaphore>,
+    topology: Topology,
+    cutters: Cutters,
+    declared: Mutex<Instant>,
+    failed: CancellationToken,
+    reason: OnceLock<String>,
+}
+
+/// Cuts both connections when it is dropped, so that no attempt is left half done.
+#[derive(Default)]
+struct Cutters {
+    publishing: Cutter,
+    consuming: Cutter,
+}
+
+impl Cutters {
+    fn cut(&self) {
+        self.publishing.cut();
+        self.consuming.cut();
+    }
+}
+
+impl Drop for Cutters {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+impl Link {
+    /// Connects, declares what is missing, and opens the channel to publish on.
+    pub(crate) async fn establish(
+        address: &Address,
+        topology: &Topology,
+        name: &str,
+    ) -> Result<Self, ConnectError> {
+        let cutters = Cutters::default();
+        let consuming = connect(address, format!("{name} (consuming)"), &cutters.consuming).await?;
+        declare(&consuming, topology).await?;
+        let publishing =
+            connect(address, format!("{name} (publishing)"), &cutters.publishing).await?;
+        let publisher = within(CONNECT_MAX, confirm_channel(&publishing)).await?;
+        Ok(Self {
+            publishing,
+            consuming,
+            publisher,
+            unconfirmed: Arc::new(Semaphore::new(UNCONFIRMED_MAX)),
+            topology: topology.clone(),
+            cutters,
+            declared: Mutex::new(Instant::now()),
+            failed: CancellationToken::new(),
+            reason: OnceLock::new(),
+        })
+    }
+
+    /// Declares again what someone deleted. Ends the link if that is not possible.
+    pub(crate) async fn declare_again(&self) {
+        let mut declared = self.declared.lock().await;
+        if self.has_failed() || declared.elapsed() < DECLARE_AGAIN_EVERY {
+            return;
+        }
+        match declare(&self.consuming, &self.topology).await {
+            Ok(()) => *declared = Instant::now(),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    /// Says that the link is of no use any more. The first reason counts.
+    pub(crate) fn fail(&self, reason: String) {
+        let _ = self.reason.set(reason);
+        self.failed.cancel();
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_cancelled()
+    }
+
+    /// Waits for [`Link::fail`], and tells the reason.
+    pub(crate) async fn failure(&self) -> String {
+        self.failed.cancelled().await;
+        self.reason.get().cloned().unwrap_or_default()
+    }
+
+    /// Whether lapin still believes in both connections and the publisher's channel.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.publishing.status().connected()
+            && self.consuming.status().connected()
+            && self.publisher.status().connected()
+    }
+
+    /// Ends both connections, politely if the broker answers.
+    pub(crate) async fn close(&self) {
+        let polite = async {
+            tokio::join!(
+                self.publishing.close(REPLY_SUCCESS, "closed".into()),
+                self.consuming.close(REPLY_SUCCESS, "closed".into()),
+            )
+        };
+        // Errors at the end do not matter: the broker returns what was not acknowledged either way.
+        let _ = timeout(CLOSE_MAX, polite).await;
+        self.cutters.cut();
+    }
+}
+
+/// Connects and takes leave, to find out whether it would work.
+pub(crate) async fn probe(address: &Address, name: &str) -> Result<(), ConnectError> {
+    let cutters = Cutters::default();
+    let connection = connect(address, format!("{name} (check)"), &cutters.consuming).await?;
+    let _ = timeout(CLOSE_MAX, connection.close(REPLY_SUCCESS, "checked".into())).await;
+    Ok(())
+}
+
+async fn connect(
+    address: &Address,
+    name: String,
+    cutter: &Cutter,
+) -> Result<Connection, ConnectError> {
+    // Never `enable_auto_recover`: confirms would hang for the whole outage.
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    within(
+        CONNECT_MAX,
+        socket::connect(address, properties, cutter.clone()),
+    )
+    .await
+}
+
+async fn declare(connection: &Connection, topology: &Topology) -> Result<(), ConnectError> {
+    let work = async {
+        // A channel of its own: the broker closes it with the first error.
+        let channel = connection
+            .create_channel()
+            .await
+            .map_err(|error| classify(&error))?;
+        topology.declare(&channel).await
+    };
+    timeout(DECLARE_MAX, work)
+        .await
+        .unwrap_or_else(|_| Err(silent_for(DECLARE_MAX)))
+}
+
+async fn confirm_channel(connection: &Connection) -> lapin::Result<Channel> {
+    let channel = connection.create_channel().await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    Ok(channel)
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, ConnectError> {
+    match timeout(limit, work).await {
+        Ok(result) => result.map_err(|error| classify(&error)),
+        Err(_) => Err(silent_for(limit)),
+    }
+}
+
+fn silent_for(limit: Duration) -> ConnectError {
+    ConnectError::Away(format!("no answer within {} s", limit.as_secs()))
+}
+
+fn classify(error: &lapin::Error) -> ConnectError {
+    let refused = match error.kind() {
+        ErrorKind::ProtocolError(error) => matches!(
+            error.kind(),
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+                | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
+        ),
+        _ => false,
+    };
+    if refused {
+        ConnectError::Refused(reason_of(error))
+    } else {
+        ConnectError::Away(reason_of(error))
+    }
+}
+
+/// What went wrong, for people. lapin's errors hold no credentials.
+pub(crate) fn reason_of(error: &lapin::Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        ErrorKind::IOError(error) => error.to_string(),
+        ErrorKind::MissingHeartbeatError => "no heartbeat from the broker".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,72 @@
+//! What is published: a body with its envelope.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use push_core::job::Job;
+
+/// The header of the W3C "Trace Context" recommendation.
+pub(crate) const TRACE_PARENT: &str = "traceparent";
+/// `delivery_mode`: kept on disk.
+const PERSISTENT: u8 = 2;
+
+/// A message to publish. Headers of a received one are never copied: a foreign `x-death` would make
+/// the broker count a cycle.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The payload, JSON.
+    pub body: Vec<u8>,
+    /// Property `message_id`: the notification's id.
+    pub message_id: String,
+    /// Property `type`: what the body is, such as [`Message::JOB`].
+    pub kind: String,
+    /// Property `timestamp`, seconds since 1970.
+    pub timestamp: u64,
+    /// Header `traceparent`: the trace that this belongs to.
+    pub trace_parent: Option<String>,
+}
+
+impl Message {
+    /// The type of a message that carries a [`Job`].
+    pub const JOB: &'static str = "push.job";
+
+    /// A job. Its timestamp is the notification's acceptance, so that the age of a queue's head is
+    /// the age of the notification.
+    #[must_use]
+    pub fn job(job: &Job, trace_parent: Option<String>) -> Self {
+        Self {
+            body: job.encode(),
+            message_id: job.notification.id.to_string(),
+            kind: Self::JOB.to_owned(),
+            timestamp: u64::try_from(job.notification.created_at.timestamp()).unwrap_or(0),
+            trace_parent,
+        }
+    }
+
+    pub(crate) fn properties(&self) -> BasicProperties {
+        let mut headers = FieldTable::default();
+        if let Some(trace_parent) = &self.trace_parent {
+            headers.insert(
+                TRACE_PARENT.into(),
+                AMQPValue::LongString(trace_parent.as_str().into()),
+            );
+        }
+        BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(PERSISTENT)
+            .with_message_id(self.message_id.as_str().into())
+            .with_type(self.kind.as_str().into())
+            .with_timestamp(self.timestamp)
+            .with_headers(headers)
+    }
+}
+
+impl std::fmt::Debug for Message {
+    /// Without the body: it holds what the customer reads.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("message_id", &self.message_id)
+            .field("kind", &self.kind)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! The TCP connection below a link, with a handle to cut it.
+//!
+//! lapin runs each connection in a thread of its own and has no limit for the handshake: an attempt
+//! against a broker that accepts and then is silent would keep its thread and socket for ever, one
+//! more each few seconds of an outage. Hence we open the socket and keep a handle that shuts it down,
+//! which ends the thread whatever state it is in.
+
+use std::io::ErrorKind;
+use std::net::{Shutdown, TcpStream as StdTcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_compat::CompatExt;
+use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
+use lapin::{Connection, ConnectionProperties};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::settings::Address;
+
+/// For TCP's handshake; the caller's own limit is not above it.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// Shuts the socket down when it is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct Cutter(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    socket: Option<StdTcpStream>,
+    cut: bool,
+}
+
+impl Cutter {
+    /// Ends the connection now. Bytes in flight are lost.
+    pub(crate) fn cut(&self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.cut = true;
+        if let Some(socket) = state.socket.take() {
+            // It may be closed already, which is what we want.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn watch(&self, socket: &TcpStream) -> std::io::Result<()> {
+        let socket = StdTcpStream::from(socket.as_fd().try_clone_to_owned()?);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.cut {
+            return socket.shutdown(Shutdown::Both);
+        }
+        state.socket = Some(socket);
+        Ok(())
+    }
+}
+
+/// Opens a connection that `cutter` can end. Has no limit of its own.
+pub(crate) async fn connect(
+    address: &Address,
+    properties: ConnectionProperties,
+    cutter: Cutter,
+) -> lapin::Result<Connection> {
+    let is_tls = address.is_tls();
+    let open = async move |uri: lapin::uri::AMQPUri, _| {
+        let host = uri.authority.host.as_str();
+        // From here on the cutter ends it; a connect has no socket yet.
+        let opened = TcpStream::connect((host, uri.authority.port));
+        let socket = timeout(OPEN_MAX, opened)
+            .await
+            .map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
+        socket.set_nodelay(true)?;
+        cutter.watch(&socket)?;
+        let stream = AsyncTcpStream::Plain(socket.compat());
+        if is_tls {
+            Ok(stream
+                .into_tls(host, OwnedTLSConfig::default().as_ref())
+                .await?)
+        } else {
+            Ok(stream)
+        }
+    };
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connector(address.0.clone(), runtime, open, properties).await
+}

@@ -1,0 +1,170 @@
+//! Keeps a link up, for as long as it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use lapin::{Connection, Event};
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::BrokerState;
+use crate::error::ConnectError;
+use crate::link::{Link, reason_of};
+use crate::outage::{Outage, Say};
+use crate::settings::{Address, BrokerSettings};
+
+/// lapin tells of most ends by an event, but not of all.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The current link; `None` while there is none. Closed when there will be none any more.
+pub(crate) type Links = watch::Receiver<Option<Arc<Link>>>;
+
+pub(crate) struct Supervisor {
+    pub(crate) address: Address,
+    pub(crate) settings: BrokerSettings,
+    pub(crate) links: watch::Sender<Option<Arc<Link>>>,
+    pub(crate) state: watch::Sender<BrokerState>,
+    /// No new link is made any more; the one that is there stays.
+    pub(crate) stop: CancellationToken,
+    /// The link is closed, and that is the end.
+    pub(crate) close: CancellationToken,
+}
+
+impl Supervisor {
+    pub(crate) async fn run(self) {
+        let mut outage = Outage::default();
+        loop {
+            let established = tokio::select! {
+                biased;
+                () = self.close.cancelled() => break,
+                () = self.stop.cancelled() => break,
+                established = self.establish() => established,
+            };
+            let error = match established {
+                Ok(link) => {
+                    self.tell(outage.connected(Instant::now()), "");
+                    match self.serve(&Arc::new(link)).await {
+                        Some(reason) => ConnectError::Away(reason),
+                        None => break,
+                    }
+                }
+                Err(error) => error,
+            };
+            self.lost(&mut outage, &error);
+            let wait = outage.wait(&mut rand::rng());
+            tokio::select! {
+                () = self.close.cancelled() => break,
+                () = self.stop.cancelled() => break,
+                () = sleep(wait) => {}
+            }
+        }
+        let reason = "closed".to_owned();
+        self.state
+            .send_replace(BrokerState::Disconnected { reason });
+    }
+
+    async fn establish(&self) -> Result<Link, ConnectError> {
+        let BrokerSettings {
+            topology,
+            connection_name,
+            ..
+        } = &self.settings;
+        Link::establish(&self.address, topology, connection_name).await
+    }
+
+    /// Lends the link out until it ends. The reason, or `None` when it was closed on purpose.
+    async fn serve(&self, link: &Arc<Link>) -> Option<String> {
+        self.state.send_replace(BrokerState::Connected);
+        self.links.send_replace(Some(Arc::clone(link)));
+        let reason = tokio::select! {
+            () = self.close.cancelled() => None,
+            reason = self.end_of(link) => Some(reason),
+        };
+        self.links.send_replace(None);
+        link.fail(reason.clone().unwrap_or_else(|| "closed".to_owned()));
+        link.close().await;
+        reason
+    }
+
+    async fn end_of(&self, link: &Link) -> String {
+        let mut publishing = Events::of(&link.publishing);
+        let mut consuming = Events::of(&link.consuming);
+        let mut look = interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                reason = link.failure() => return reason,
+                event = publishing.next() => if let Some(reason) = self.on_event(event) { return reason },
+                // Only a connection that publishes is ever blocked.
+                event = consuming.next() => if let Event::Error(error) = event { return reason_of(&error) },
+                _ = look.tick() => if !link.is_alive() { return "the broker closed the connection".to_owned() },
+            }
+        }
+    }
+
+    /// Follows alarms. The reason if the connection has ended.
+    fn on_event(&self, event: Event) -> Option<String> {
+        match event {
+            Event::Error(error) => return Some(reason_of(&error)),
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(
+                    broker.reason = reason,
+                    "the broker has an alarm and takes no messages; publishing waits until it is over"
+                );
+                self.state.send_replace(BrokerState::Blocked { reason });
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!("the broker's alarm is over; publishing goes on");
+                self.state.send_replace(BrokerState::Connected);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn lost(&self, outage: &mut Outage, error: &ConnectError) {
+        let reason = error.to_string();
+        self.tell(
+            outage.failed(error.needs_operator(), Instant::now()),
+            &reason,
+        );
+        self.state
+            .send_replace(BrokerState::Disconnected { reason });
+    }
+
+    fn tell(&self, say: Say, reason: &str) {
+        let broker = &self.address;
+        match say {
+            Say::Nothing => {}
+            Say::Connected => tracing::info!(%broker, "connected to the broker"),
+            Say::Away => {
+                tracing::warn!(%broker, broker.reason = reason, "the broker is away; trying to reconnect");
+            }
+            Say::StillAway { since } => tracing::warn!(
+                %broker, broker.reason = reason, broker.away_seconds = since.as_secs(),
+                "the broker is still away; trying to reconnect"
+            ),
+            Say::Back { after } => tracing::info!(
+                %broker, broker.away_seconds = after.as_secs(),
+                "connected to the broker again"
+            ),
+        }
+    }
+}
+
+/// The events of a connection; waits for ever when there are no more.
+struct Events(std::pin::Pin<Box<dyn Stream<Item = Event> + Send>>);
+
+impl Events {
+    fn of(connection: &Connection) -> Self {
+        Self(Box::pin(connection.events_listener()))
+    }
+
+    async fn next(&mut self) -> Event {
+        match self.0.next().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+}
