@@ -27,6 +27,9 @@ pub struct Args {
     /// An API key with the scopes register, send and read
     #[arg(long, env = "PUSH_API_KEY", hide_env_values = true)]
     key: String,
+    /// Where push-sim listens, if it plays the providers: its phones get names
+    #[arg(long, env = "PUSH_SIM_URL")]
+    sim: Option<String>,
     #[command(flatten)]
     tokens: Tokens,
 }
@@ -78,10 +81,29 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         crate::interrupt::check()?;
         sleep(Duration::from_millis(500));
     }
-    let outcome = send(&client, &args.tokens.for_providers(false, false))?;
+    let phones = args.tokens.for_providers(false, false);
+    if let Some(sim) = &args.sim {
+        name_phones(&Client::new(sim, ""), &phones)?;
+    }
+    let outcome = send(&client, &phones)?;
     println!("{}", outcome.describe());
     outcome.check(true)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the simulator whose phones these are, so that its page shows names instead of tokens.
+pub fn name_phones(sim: &Client, phones: &Phones) -> Result<()> {
+    let named = [
+        ("Android of customer 123", "android", &phones.fcm),
+        ("iPhone of customer 123", "ios", &phones.expo),
+    ];
+    for (name, platform, token) in named {
+        if let Some(token) = token {
+            let body = json!({"name": name, "platform": platform, "tokens": [token]});
+            sim.post("/sim/phones", &[], &body.to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// Registers the phones and sends the example.

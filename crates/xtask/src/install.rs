@@ -1,11 +1,12 @@
 //! What Debian has and this machine lacks.
 
-use crate::process;
 use crate::say::Step;
-use anyhow::{Result, bail};
-use std::fs;
+use crate::{interrupt, process};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A server that comes from the distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub enum Package {
 }
 
 impl Package {
+    /// Both
+    pub const ALL: [Self; 2] = [Self::RabbitMq, Self::MariaDb];
+
     fn debian(self) -> &'static str {
         match self {
             Self::RabbitMq => "rabbitmq-server",
@@ -55,40 +59,78 @@ impl Package {
     }
 }
 
-/// Installs `package` unless it is there.
-pub fn ensure(package: Package, step: &mut Step) -> Result<()> {
-    if package.installed() {
+/// Installs those of `packages` that are not there. What the package manager says besides its progress goes to `log`.
+pub fn ensure(packages: &[Package], log: &Path, step: &mut Step) -> Result<()> {
+    let missing: Vec<Package> = packages
+        .iter()
+        .copied()
+        .filter(|package| !package.installed())
+        .collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let command = how(package)?;
+    let command = how(&missing)?;
     step.lines();
     step.note(&format!(
-        "installing {} from the distribution's packages (about 30 MB, 15 s to 2 min)",
-        package.label()
+        "installing {} (about 30 MB each, 20 s to 3 min)",
+        list(&missing, Package::debian, " and ")
     ));
-    let status = process::foreground(Command::new(&command[0]).args(&command[1..]))?;
-    if !status.success() || !package.installed() {
+    let mut child = Command::new(&command[0])
+        .args(&command[1..])
+        .stdout(Stdio::piped())
+        .stderr(File::create(log).with_context(|| format!("cannot write {}", log.display()))?)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command[0]))?;
+    let output = child.stdout.take().context("apt-get has no output")?;
+    for line in BufReader::new(output).lines() {
+        if let Some(now) = progress(&line.context("cannot read what apt-get says")?) {
+            step.progress(&now);
+        }
+    }
+    let status = child.wait().context("cannot wait for apt-get")?;
+    interrupt::check()?;
+    if !status.success() || missing.iter().any(|package| !package.installed()) {
         bail!(
-            "installing {} did not work ({status}). Install it yourself, or set {} to a server that exists.",
-            package.debian(),
-            package.variable()
+            "installing {} did not work ({status}). Install it yourself, or set {} to servers that exist. The end of \
+             {}:\n{}",
+            list(&missing, Package::debian, " and "),
+            list(&missing, Package::variable, " and "),
+            log.display(),
+            process::tail(log, 15)
         );
     }
     Ok(())
 }
 
-/// The command that installs `package` here, or what the user can do instead.
-fn how(package: Package) -> Result<Vec<String>> {
-    if !is_debian(&fs::read_to_string("/etc/os-release").unwrap_or_default()) || !finds("apt-get") {
+fn list(packages: &[Package], part: fn(Package) -> &'static str, between: &str) -> String {
+    let parts: Vec<&str> = packages.iter().map(|package| part(*package)).collect();
+    parts.join(between)
+}
+
+/// What a line of apt's status output tells: `dlstatus:1:20.5:Retrieving file 3 of 20`, `pmstatus:erlang:60:Unpacking`.
+fn progress(line: &str) -> Option<String> {
+    let mut parts = line.splitn(4, ':');
+    let what = match parts.next()? {
+        "dlstatus" => "downloading",
+        "pmstatus" => "unpacking and setting up",
+        _ => return None,
+    };
+    let percent: f32 = parts.nth(1)?.parse().ok()?;
+    Some(format!("{what}: {percent:.0} %"))
+}
+
+/// The command that installs `packages` here, or what the user can do instead.
+fn how(packages: &[Package]) -> Result<Vec<String>> {
+    let labels = list(packages, Package::label, " and ");
+    let variables = list(packages, Package::variable, " and ");
+    let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if !is_debian(&os_release) || !finds("apt-get") {
         bail!(
-            "{} is missing, and only Debian and its relatives are installed on by this command. Install it with your \
-             package manager, or set {} to a server that exists.",
-            package.label(),
-            package.variable()
+            "missing: {labels}. This command installs on Debian and its relatives only. Install with your package \
+             manager, or set {variables} to servers that exist."
         );
     }
-    let script = script(package);
-    let shell = ["sh".to_owned(), "-c".to_owned(), script];
+    let shell = ["sh".to_owned(), "-c".to_owned(), script(packages)];
     let root = process::quiet(Command::new("id").arg("-u"))?.trim() == "0";
     if root {
         return Ok(shell.to_vec());
@@ -97,18 +139,17 @@ fn how(package: Package) -> Result<Vec<String>> {
         return Ok([&["sudo".to_owned()][..], &shell].concat());
     }
     bail!(
-        "{} is missing, and installing it needs root. As root, type:\n\n    apt-get update && apt-get install -y \
-         --no-install-recommends {}\n\nthen try again; or set {} to a server that exists.",
-        package.label(),
-        package.debian(),
-        package.variable()
+        "missing: {labels}. Installing needs root. As root, type:\n\n    apt-get update && apt-get install -y \
+         --no-install-recommends {}\n\nthen try again; or set {variables} to servers that exist.",
+        list(packages, Package::debian, " ")
     )
 }
 
 /// Debian starts a server as soon as it is installed, and at every boot. We start our own, private ones, so the
 /// packaged ones are kept from starting: `policy-rc.d` is Debian's way to say so.
-fn script(package: Package) -> String {
-    let (name, units) = (package.debian(), package.units());
+fn script(packages: &[Package]) -> String {
+    let names = list(packages, Package::debian, " ");
+    let units = list(packages, Package::units, " ");
     format!(
         "set -e
 policy=/usr/sbin/policy-rc.d
@@ -118,7 +159,7 @@ if [ ! -e $policy ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 {name} >/dev/null
+apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=1 {names}
 if command -v systemctl >/dev/null; then systemctl --quiet disable {units} 2>/dev/null || true; fi
 "
     )
@@ -148,4 +189,38 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].iter().map(PathBuf::from))
         .map(|dir| dir.join(name))
         .find(|file| Path::is_file(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apt_says_how_far_it_is() {
+        let says = |line| progress(line);
+        assert_eq!(
+            says("dlstatus:3:20.5:Retrieving file 3 of 20").as_deref(),
+            Some("downloading: 20 %")
+        );
+        assert_eq!(
+            says("pmstatus:erlang-base:60.9:Unpacking erlang-base (amd64)").as_deref(),
+            Some("unpacking and setting up: 61 %")
+        );
+        assert_eq!(says("Setting up erlang-base …"), None);
+        assert_eq!(says("dlstatus:3"), None);
+    }
+
+    #[test]
+    fn relatives_of_debian_are_recognised() {
+        assert!(is_debian("NAME=x\nID=debian\n"));
+        assert!(is_debian("ID=mint\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_debian("ID=fedora\n"));
+    }
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        let script = script(&[Package::MariaDb]);
+        assert!(script.contains("Fd=1 mariadb-server\n"));
+        assert!(!script.contains("rabbitmq"));
+    }
 }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn without_credentials_the_simulator_plays_both() {
-        let settings = Real::from(|_| false).settings("http://127.0.0.1:8090");
+        let settings = Real::from(|_| false).settings("http://127.0.0.1:4000");
         let url = |name| {
             settings
                 .iter()
@@ -84,10 +84,10 @@ mod tests {
         };
         assert_eq!(
             url("FIREBASE_TOKEN_URI"),
-            Some("http://127.0.0.1:8090/token")
+            Some("http://127.0.0.1:4000/token")
         );
-        assert_eq!(url("FCM_BASE_URL"), Some("http://127.0.0.1:8090"));
-        assert_eq!(url("EXPO_BASE_URL"), Some("http://127.0.0.1:8090"));
+        assert_eq!(url("FCM_BASE_URL"), Some("http://127.0.0.1:4000"));
+        assert_eq!(url("EXPO_BASE_URL"), Some("http://127.0.0.1:4000"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::demo::{self, EXAMPLE, Outcome, Tokens};
 use crate::http::Client;
+use crate::install::Package;
 use crate::process::TICK;
 use crate::programs::{self, Program};
 use crate::providers::Real;
@@ -91,6 +92,7 @@ fn up(set: &Set, args: &Args) -> Result<()> {
     let phones = args
         .tokens
         .for_providers(real.fcm.is_some(), real.expo.is_some());
+    demo::name_phones(&Client::new(&stack.sim, ""), &phones)?;
     let outcome = demo::send(&client, &phones)?;
     step.done(outcome.status());
 
@@ -114,40 +116,45 @@ fn given(variable: &str) -> Option<String> {
 }
 
 fn start_servers(set: &Set, steps: &mut Steps) -> Result<Servers> {
-    let given_amqp = given("AMQP_URL");
-    let mut step = steps.next("RabbitMQ");
-    let amqp_url = match &given_amqp {
-        Some(url) => {
-            step.done("the one of AMQP_URL");
-            url.clone()
-        }
-        None => {
-            set.up_rabbit(&mut step)?;
-            step.done("up");
-            set.rabbit()?.url()
-        }
-    };
+    let (given_amqp, given_database) = (given("AMQP_URL"), given("DATABASE_URL"));
+    let mut packages = Vec::new();
+    if given_amqp.is_none() {
+        packages.push(Package::RabbitMq);
+    }
+    if given_database.is_none() {
+        packages.push(Package::MariaDb);
+    }
+    let mut step = steps.next("RabbitMQ and MariaDB: installed");
+    set.install(&packages, &mut step)?;
+    step.done(if packages.is_empty() {
+        "not needed"
+    } else {
+        "yes"
+    });
+
+    let mut step = steps.next("RabbitMQ and MariaDB: running");
+    if given_amqp.is_some() {
+        step.note("the broker of AMQP_URL");
+    } else {
+        set.up_rabbit(&mut step)?;
+    }
     interrupt::check()?;
-    let given_database = given("DATABASE_URL");
-    let mut step = steps.next("MariaDB");
-    let database_url = match &given_database {
-        Some(url) => {
-            step.done("the one of DATABASE_URL");
-            url.clone()
-        }
-        None => {
-            set.up_maria(&mut step)?;
-            set.maria()?.sql("CREATE DATABASE IF NOT EXISTS push")?;
-            step.done("up");
-            format!("{}push", set.maria()?.url())
-        }
-    };
+    if given_database.is_some() {
+        step.note("the database of DATABASE_URL");
+    } else {
+        set.up_maria(&mut step)?;
+        set.maria()?.sql("CREATE DATABASE IF NOT EXISTS push")?;
+    }
+    step.done("yes");
     interrupt::check()?;
     Ok(Servers {
-        database_url,
-        amqp_url,
         private_maria: given_database.is_none(),
         private_rabbit: given_amqp.is_none(),
+        amqp_url: given_amqp.map_or_else(|| set.rabbit().map(|rabbit| rabbit.url()), Ok)?,
+        database_url: given_database.map_or_else(
+            || set.maria().map(|maria| format!("{}push", maria.url())),
+            Ok,
+        )?,
     })
 }
 
@@ -162,7 +169,7 @@ fn start_programs(
     let key = api_key(set)?;
 
     let step = steps.next("push-sim, the provider simulator");
-    let settings = [("HTTP_ADDR", listen("127.0.0.1:8090")?)];
+    let settings = [("PUSH_SIM_ADDR", listen("127.0.0.1:4000")?)];
     let mut simulator = Program::start(set, &folder, "push-sim", &settings)?;
     let sim = format!("http://{}", simulator.address()?);
     step.done(&sim);

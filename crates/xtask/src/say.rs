@@ -1,6 +1,6 @@
 //! What the user reads while they wait: numbered steps, each with the time it took.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 /// Counts the steps of one command.
@@ -15,7 +15,7 @@ impl Steps {
         Self { total, done: 0 }
     }
 
-    /// Announces the next step; it ends with [`Step::done`] or [`Step::lines`].
+    /// Announces the next step; it ends with [`Step::done`].
     pub fn next(&mut self, what: &str) -> Step {
         self.done += 1;
         print!("{}/{} {what} … ", self.done, self.total);
@@ -23,6 +23,7 @@ impl Steps {
         Step {
             since: Instant::now(),
             fresh_line: false,
+            written_over: false,
         }
     }
 }
@@ -31,6 +32,7 @@ impl Steps {
 pub struct Step {
     since: Instant,
     fresh_line: bool,
+    written_over: bool,
 }
 
 impl Step {
@@ -42,8 +44,18 @@ impl Step {
         }
     }
 
+    /// How far it is, on a line that is written over; only for people who watch.
+    pub fn progress(&mut self, what: &str) {
+        if std::io::stdout().is_terminal() {
+            print!("\r    {what}\x1b[K");
+            flush();
+            self.written_over = true;
+        }
+    }
+
     /// Adds a remark to the announcement.
     pub fn note(&mut self, what: &str) {
+        self.clear();
         if self.fresh_line {
             println!("    {what}");
         } else {
@@ -53,10 +65,19 @@ impl Step {
     }
 
     /// The step is over; `what` is its result.
-    pub fn done(self, what: &str) {
+    pub fn done(mut self, what: &str) {
+        self.clear();
         let seconds = self.since.elapsed().as_secs_f32();
         let indent = if self.fresh_line { "    " } else { "" };
         println!("{indent}{what} ({seconds:.1} s)");
+    }
+}
+
+impl Step {
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.written_over) {
+            print!("\r\x1b[K");
+        }
     }
 }
 

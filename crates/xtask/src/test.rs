@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all tests, against real servers that nobody else uses.
 
+use crate::install::Package;
 use crate::process::{self, OWNER, TICK};
 use crate::say::Steps;
 use crate::services::{Purpose, Set};
@@ -19,15 +20,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut steps = Steps::new(3);
     if std::env::var_os("PUSH_TEST_DATABASE_URL").is_some()
         && std::env::var_os("PUSH_TEST_AMQP_URL").is_some()
     {
+        let mut steps = Steps::new(3);
         steps
             .next("RabbitMQ and MariaDB")
             .done("those of PUSH_TEST_*");
         return tests(&mut steps, &[], args);
     }
+    let mut steps = Steps::new(4);
     let set = Set::of(Purpose::Test)?;
     let _held = wait_for(&set)?;
     let result = on_private_servers(&set, &mut steps, args);
@@ -55,7 +57,10 @@ fn wait_for(set: &Set) -> Result<File> {
 }
 
 fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
-    let mut step = steps.next("RabbitMQ and MariaDB");
+    let mut step = steps.next("RabbitMQ and MariaDB: installed");
+    set.install(&Package::ALL, &mut step)?;
+    step.done("yes");
+    let mut step = steps.next("RabbitMQ and MariaDB: private, empty ones");
     // Empty ones each time: what a test left behind must not help or hinder the next run.
     set.down()?;
     set.wipe()?;

@@ -1,6 +1,7 @@
 //! `cargo xtask services`: the same private servers, kept running while you develop.
 
 use super::{Purpose, Set};
+use crate::install::Package;
 use crate::say::Steps;
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
@@ -42,6 +43,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match args.action {
         Action::Up => {
             let mut step = Steps::new(1).next("Private servers");
+            let packages = [
+                (Server::Rabbit, Package::RabbitMq),
+                (Server::Maria, Package::MariaDb),
+            ]
+            .into_iter()
+            .filter(|(server, _)| wants(*server))
+            .map(|(_, package)| package)
+            .collect::<Vec<_>>();
+            set.install(&packages, &mut step)?;
             if wants(Server::Rabbit) {
                 set.up_rabbit(&mut step)?;
             }

@@ -94,6 +94,12 @@ impl Set {
         ))
     }
 
+    /// Installs what of `packages` is missing.
+    pub fn install(&self, packages: &[Package], step: &mut Step) -> Result<()> {
+        let _alone = self.alone()?;
+        install::ensure(packages, &self.log("install"), step)
+    }
+
     /// Starts both, or leaves running what runs.
     pub fn up(&self, step: &mut Step) -> Result<()> {
         self.up_rabbit(step)?;
@@ -103,7 +109,6 @@ impl Set {
     /// Starts the broker, unless it runs.
     pub fn up_rabbit(&self, step: &mut Step) -> Result<()> {
         let _alone = self.alone()?;
-        install::ensure(Package::RabbitMq, step)?;
         if self.rabbit()?.is_up() {
             step.note("RabbitMQ runs already");
             return Ok(());
@@ -118,7 +123,6 @@ impl Set {
     /// Starts the database server, unless it runs.
     pub fn up_maria(&self, step: &mut Step) -> Result<()> {
         let _alone = self.alone()?;
-        install::ensure(Package::MariaDb, step)?;
         if self.maria()?.is_up() {
             step.note("MariaDB runs already");
             return Ok(());
