@@ -14,6 +14,8 @@ mod at_once;
 mod error;
 pub mod expo;
 pub mod fcm;
+#[cfg(test)]
+mod golden;
 mod http;
 mod providers;
 mod push;

@@ -87,3 +87,6 @@ fn collapse_id(notification: &Notification, platform: Platform) -> Option<String
             .map(|key| key.as_str().to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,3 +246,6 @@ fn webpush<'a>(notification: &'a Notification, tag: &'a str, now: DateTime<Utc>)
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
