@@ -33,15 +33,17 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// Reads the settings; `None` when a problem was noted.
-    pub fn read(env: &mut Env) -> Option<Self> {
+    /// Reads the settings; `None` when a problem was noted. `always` are directives, separated by
+    /// commas, that hold whatever an operator configures: for libraries that log what must not be
+    /// logged.
+    pub fn read(env: &mut Env, always: &str) -> Option<Self> {
         let format = env.or_default(LOG_FORMAT, |text| match text {
             "json" => Ok(LogFormat::Json),
             "pretty" => Ok(LogFormat::Pretty),
             _ => Err(format!("is {text:?}; write json or pretty")),
         });
         let filter = env.or_default(RUST_LOG, |text| {
-            EnvFilter::try_new(text).map_err(|error| {
+            EnvFilter::try_new(format!("{text},{always}")).map_err(|error| {
                 format!("cannot be read: {error}; write for example info,push_worker=debug")
             })
         });

@@ -14,7 +14,6 @@ use crate::metrics;
 use crate::run::Worker;
 
 /// A job that is to be worked on now.
-#[derive(Debug)]
 pub struct Admitted {
     pub delivery: Delivery,
     pub job: Arc<Job>,
@@ -62,15 +61,21 @@ struct Known {
 
 async fn look_up(worker: &Worker, jobs: &[(Delivery, Job)]) -> Result<Known, NoResult> {
     let notifications: Vec<_> = jobs.iter().map(|(_, job)| job.notification.id).collect();
-    let mut customers: Vec<_> = jobs.iter().map(|(_, job)| job.notification.customer).collect();
+    let mut customers: Vec<_> = jobs
+        .iter()
+        .map(|(_, job)| job.notification.customer)
+        .collect();
     customers.sort_unstable();
     customers.dedup();
-    until_available(&worker.shutdown.soft, async || {
-        let (recorded, devices) =
-            tokio::try_join!(worker.store.recorded(&notifications), worker.store.active_devices(&customers))?;
-        Ok(Known { recorded, devices })
-    })
-    .await
+    let (notifications, customers) = (notifications.as_slice(), customers.as_slice());
+    let asked = until_available(&worker.shutdown.soft, move || async move {
+        tokio::try_join!(
+            worker.store.recorded(notifications),
+            worker.store.active_devices(customers)
+        )
+    });
+    let (recorded, devices) = asked.await?;
+    Ok(Known { recorded, devices })
 }
 
 /// So that one row that cannot be read holds up no other job.
@@ -100,9 +105,16 @@ async fn admit_known(worker: &Worker, jobs: Vec<(Delivery, Job)>, known: &Known)
         match admit(&job, known.recorded.get(&job.notification.id).copied()) {
             Admission::Deliver => {
                 metrics::job("delivered");
-                let devices = known.devices.get(&job.notification.customer).map_or(&[][..], Vec::as_slice);
+                let devices = known
+                    .devices
+                    .get(&job.notification.customer)
+                    .map_or(&[][..], Vec::as_slice);
                 let targets = worker.reach.plan(&job, devices);
-                admitted.push(Admitted { delivery, job: Arc::new(job), targets });
+                admitted.push(Admitted {
+                    delivery,
+                    job: Arc::new(job),
+                    targets,
+                });
             }
             Admission::AlreadySettled => {
                 metrics::job("already_settled");
@@ -119,13 +131,22 @@ async fn admit_known(worker: &Worker, jobs: Vec<(Delivery, Job)>, known: &Known)
             }
         }
     }
-    push_queue::ack_all(done).await;
+    acknowledge(done).await;
     admitted
 }
 
 async fn give_back(jobs: Vec<(Delivery, Job)>) {
     for (delivery, _) in jobs {
         requeue(delivery).await;
+    }
+}
+
+/// Acknowledges what is recorded. If the channel is lost, the jobs come again, and are recognised.
+pub async fn acknowledge(deliveries: Vec<Delivery>) {
+    if push_queue::ack_all(deliveries).await.is_err() {
+        tracing::debug!(
+            "the channel of finished jobs is lost; their copies will be recognised as stale"
+        );
     }
 }
 

@@ -19,7 +19,11 @@ const ADMIT_BATCH_MAX: usize = 100;
 
 /// Consumes until the worker is asked to stop, then finishes what is in flight.
 pub async fn consume(worker: Arc<Worker>) {
-    let mut deliveries = worker.broker.consume(ConsumeFrom::Jobs, worker.prefetch, worker.shutdown.soft.clone());
+    let mut deliveries = worker.broker.consume(
+        ConsumeFrom::Jobs,
+        worker.prefetch,
+        worker.shutdown.soft.clone(),
+    );
     let (worked, to_settle) = mpsc::channel(usize::from(worker.prefetch));
     let settler = tokio::spawn({
         let worker = Arc::clone(&worker);
@@ -50,7 +54,11 @@ pub async fn consume(worker: Arc<Worker>) {
 }
 
 async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Worked>) {
-    let Admitted { delivery, job, targets } = admitted;
+    let Admitted {
+        delivery,
+        job,
+        targets,
+    } = admitted;
     let reports = tokio::select! {
         reports = deliver(&worker.providers, &job, targets) => reports,
         // Unacknowledged: the broker gives the job to another worker.
@@ -58,5 +66,12 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     };
     let settlement = settle(&job, &reports, &worker.ladder, Utc::now());
     // The settler ends only after the last sender is gone.
-    drop(worked.send(Worked { delivery, settlement }).await);
+    drop(
+        worked
+            .send(Worked {
+                delivery,
+                settlement,
+            })
+            .await,
+    );
 }

@@ -20,10 +20,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Repeats `operation` for as long as the database is away, or until `stop`. Logs the beginning and
 /// the end of an outage, not each try.
-pub async fn until_available<T>(
+pub async fn until_available<T, F>(
     stop: &CancellationToken,
-    operation: impl AsyncFn() -> Result<T, StoreError>,
-) -> Result<T, NoResult> {
+    operation: impl Fn() -> F,
+) -> Result<T, NoResult>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut away = false;
     loop {
         match operation().await {

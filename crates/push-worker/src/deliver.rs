@@ -17,16 +17,32 @@ use crate::metrics;
 /// One round: all targets at once, each through its providers in turn.
 pub async fn deliver(providers: &Providers, job: &Job, targets: Vec<PlannedTarget>) -> Vec<Report> {
     let notification = Arc::new(job.notification.clone());
-    join_all(targets.into_iter().map(|planned| deliver_target(providers, &notification, planned))).await
+    join_all(
+        targets
+            .into_iter()
+            .map(|planned| deliver_target(providers, &notification, planned)),
+    )
+    .await
 }
 
-async fn deliver_target(providers: &Providers, notification: &Arc<Notification>, planned: PlannedTarget) -> Report {
+async fn deliver_target(
+    providers: &Providers,
+    notification: &Arc<Notification>,
+    planned: PlannedTarget,
+) -> Report {
     let fate = fate(providers, notification, &planned).await;
     Report { planned, fate }
 }
 
-async fn fate(providers: &Providers, notification: &Arc<Notification>, planned: &PlannedTarget) -> Fate {
-    let wait = planned.target.not_before.and_then(|at| (at - Utc::now()).to_std().ok());
+async fn fate(
+    providers: &Providers,
+    notification: &Arc<Notification>,
+    planned: &PlannedTarget,
+) -> Fate {
+    let wait = planned
+        .target
+        .not_before
+        .and_then(|at| (at - Utc::now()).to_std().ok());
     if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
         return Fate::Held(wait);
     }
@@ -38,15 +54,27 @@ async fn fate(providers: &Providers, notification: &Arc<Notification>, planned: 
         if notification.is_expired(Utc::now()) {
             break;
         }
-        let push = Push { notification: Arc::clone(notification), token: token.clone(), platform };
+        let push = Push {
+            notification: Arc::clone(notification),
+            token: token.clone(),
+            platform,
+        };
         let outcome = send(providers, push).await;
         let next_route = outcome.permits_next_route();
-        tries.push(Try { token: token.clone(), outcome, at: Utc::now() });
+        tries.push(Try {
+            token: token.clone(),
+            outcome,
+            at: Utc::now(),
+        });
         if !next_route {
             break;
         }
     }
-    if tries.is_empty() { Fate::Expired } else { Fate::Tried(tries) }
+    if tries.is_empty() {
+        Fate::Expired
+    } else {
+        Fate::Tried(tries)
+    }
 }
 
 async fn send(providers: &Providers, push: Push) -> Outcome {
@@ -62,7 +90,9 @@ async fn send(providers: &Providers, push: Push) -> Outcome {
 fn log(notification: push_core::id::NotificationId, token: &Token, outcome: &Outcome) {
     let provider = token.provider().as_str();
     match outcome {
-        Outcome::Accepted(_) => tracing::debug!(notification.id = %notification, provider, %token, "accepted"),
+        Outcome::Accepted(_) => {
+            tracing::debug!(notification.id = %notification, provider, %token, "accepted")
+        }
         Outcome::TokenDead(cause) => {
             tracing::info!(notification.id = %notification, provider, %token, code = cause.code, "the token is dead: switched off");
         }

@@ -13,8 +13,8 @@ mod database;
 mod deliver;
 mod metrics;
 mod readiness;
-mod recorder;
 mod reconciler;
+mod recorder;
 mod run;
 mod settings;
 mod settle;
@@ -68,18 +68,27 @@ async fn main() -> ExitCode {
         },
         (Command::Run, Ok(settings)) => match run::run(settings).await {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&format!("push-worker stopped: {error:#}"), ExitCode::FAILURE),
+            Err(error) => complain(
+                &format!("push-worker stopped: {error:#}"),
+                ExitCode::FAILURE,
+            ),
         },
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the subcommands answer on standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the subcommands answer on standard output"
+)]
 fn tell(text: &str) -> ExitCode {
     println!("{}", text.trim_end());
     ExitCode::SUCCESS
 }
 
-#[expect(clippy::print_stderr, reason = "what stops the program is told where a person sees it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "what stops the program is told where a person sees it"
+)]
 fn complain(text: &str, code: ExitCode) -> ExitCode {
     eprintln!("{text}");
     code

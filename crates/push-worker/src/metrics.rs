@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use metrics::{counter, histogram};
+use push_core::job::GiveUpReason;
 use push_core::outcome::{Outcome, Sent};
 use push_core::provider::Provider;
 use push_core::settle::{Next, Settlement};
-use push_core::status::Status;
+use push_core::status::{ProviderResult, Status};
 use push_store::DeadLetterRecord;
 
 /// Notifications that have ended, by status. The same name as in the contract.
@@ -59,18 +60,23 @@ pub fn settled(settlement: &Settlement) {
 
 /// Dead letters were recorded, and their notification ended.
 pub fn dead_lettered(record: &DeadLetterRecord) {
+    let count =
+        |reason: GiveUpReason| counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
     match record {
+        DeadLetterRecord::Poison { .. } => count(GiveUpReason::Poison),
         DeadLetterRecord::Job { job, reason } => {
-            let given_up = &job.progress.given_up;
-            if given_up.is_empty() {
-                counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
+            job.progress
+                .given_up
+                .iter()
+                .for_each(|target| count(target.reason));
+            if !job.is_given_up() {
+                count(*reason);
             }
-            for target in given_up {
-                counter!(DEAD_LETTERS, "reason" => target.reason.as_str()).increment(1);
-            }
-            counter!(SETTLED, "status" => Status::Failed.as_str()).increment(1);
+            let results = job.progress.results;
+            let sent = [results.fcm, results.expo].contains(&ProviderResult::Success);
+            let status = if sent { Status::Sent } else { Status::Failed };
+            counter!(SETTLED, "status" => status.as_str()).increment(1);
         }
-        DeadLetterRecord::Poison { .. } => counter!(DEAD_LETTERS, "reason" => "poison").increment(1),
     }
 }
 

@@ -8,7 +8,12 @@ use crate::run::Worker;
 
 /// What stands between the worker and its work.
 pub async fn readiness(worker: &Worker) -> Readiness {
-    Readiness { checks: vec![("broker", broker(&worker.broker.state())), ("database", database(&worker.store).await)] }
+    Readiness {
+        checks: vec![
+            ("broker", broker(&worker.broker.state())),
+            ("database", database(&worker.store).await),
+        ],
+    }
 }
 
 /// How the broker stands.
@@ -16,7 +21,9 @@ pub fn broker(state: &BrokerState) -> Check {
     match state {
         BrokerState::Connected => Check::Ok,
         // Consuming goes on; only publishing waits.
-        BrokerState::Blocked { reason } => Check::Degraded(format!("RabbitMQ blocks publishers: {reason}")),
+        BrokerState::Blocked { reason } => {
+            Check::Degraded(format!("RabbitMQ blocks publishers: {reason}"))
+        }
         BrokerState::Disconnected { reason } => Check::Down(format!("RabbitMQ is away: {reason}")),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::timeline::{Step, TimelineEntry};
-use push_queue::{BrokerState, ConsumeFrom, Message, Route};
+use push_queue::{BrokerState, Message, Queue, Route};
 use push_store::{DueJob, Lease, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ async fn look(worker: &Worker, lease: &mut Option<Lease>) -> Result<(), StoreErr
         // What waits in the work queue is due as well, and not lost: only an empty queue proves that
         // it is nowhere. What was marked as never published needs no proof.
         if !queue_is_empty(worker).await {
-            due.retain(|job| job.unpublished);
+            due.clear();
         }
         let published = publish_again(worker, due, now).await?;
         if !full || published == 0 {
@@ -79,29 +79,49 @@ async fn hold(worker: &Worker, lease: &mut Option<Lease>) -> Result<bool, StoreE
 }
 
 async fn queue_is_empty(worker: &Worker) -> bool {
-    match worker.broker.depth(ConsumeFrom::Jobs).await {
+    match worker.broker.depth(Queue::Jobs).await {
         Ok(depth) => depth.ready == 0,
         Err(_) => false,
     }
 }
 
 /// Publishes jobs again and looks for them later once more. Returns how many the broker took.
-async fn publish_again(worker: &Worker, due: Vec<DueJob>, now: DateTime<Utc>) -> Result<usize, StoreError> {
+async fn publish_again(
+    worker: &Worker,
+    due: Vec<DueJob>,
+    now: DateTime<Utc>,
+) -> Result<usize, StoreError> {
     if due.is_empty() {
         return Ok(0);
     }
     let messages = due.iter().map(|due| {
-        let route = if due.job.is_given_up() { Route::Dead } else { Route::Jobs };
+        let route = if due.job.is_given_up() {
+            Route::Dead
+        } else {
+            Route::Jobs
+        };
         (route, Message::job(&due.job, None))
     });
     let results = worker.broker.publish_all(messages.collect()).await;
-    let taken = due.iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(due, _)| due.job.notification.id);
+    let taken = due
+        .iter()
+        .zip(results)
+        .filter(|(_, result)| result.is_ok())
+        .map(|(due, _)| due.job.notification.id);
     let taken: Vec<_> = taken.collect();
     if !taken.is_empty() {
-        let again = now + TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
-        let entry = TimelineEntry::new(now, Step::Republished, "published again: no queue knew it any more");
-        worker.store.push_back_due(&taken, again, entry).await?;
-        tracing::warn!(jobs = taken.len(), "published again what no queue knew any more");
+        let again =
+            now + TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
+        let entry = TimelineEntry::new(
+            now,
+            Step::Republished,
+            "published again: no queue knew it any more",
+        );
+        worker.store.push_back_due(&taken, again, &entry).await?;
+        tracing::warn!(
+            jobs = taken.len(),
+            "published again what no queue knew any more"
+        );
         metrics::republished(taken.len());
     }
     Ok(taken.len())

@@ -4,8 +4,9 @@
 use chrono::Utc;
 use push_core::job::{GiveUpReason, Job};
 use push_queue::{ConsumeFrom, Delivery};
-use push_store::DeadLetterRecord;
+use push_store::{DeadLetterRecord, Recording};
 
+use crate::admit::acknowledge;
 use crate::database::{NoResult, until_available};
 use crate::metrics;
 use crate::run::Worker;
@@ -13,9 +14,15 @@ use crate::run::Worker;
 /// Dead letters are rare, and may be large.
 const PREFETCH: u16 = 50;
 
+/// How long a dead letter that the database refuses holds up the others.
+const UNRECORDABLE_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Records dead letters until the worker is asked to stop.
 pub async fn run(worker: &Worker) {
-    let mut letters = worker.broker.consume(ConsumeFrom::Dead, PREFETCH, worker.shutdown.soft.clone());
+    let mut letters =
+        worker
+            .broker
+            .consume(ConsumeFrom::Dead, PREFETCH, worker.shutdown.soft.clone());
     loop {
         let batch = letters.recv_batch(usize::from(PREFETCH)).await;
         if batch.is_empty() {
@@ -28,11 +35,9 @@ pub async fn run(worker: &Worker) {
 async fn record_batch(worker: &Worker, batch: Vec<Delivery>) {
     let records: Vec<_> = batch.iter().map(read).collect();
     match record(worker, &records).await {
-        Ok(()) => {
-            for record in &records {
-                metrics::dead_lettered(record);
-            }
-            push_queue::ack_all(batch).await;
+        Ok(recordings) => {
+            count(records.iter().zip(recordings));
+            acknowledge(batch).await;
         }
         Err(NoResult::Stopped) => {}
         Err(NoResult::Failed(error)) => {
@@ -46,7 +51,10 @@ async fn record_batch(worker: &Worker, batch: Vec<Delivery>) {
 
 /// So that a dead letter that cannot be recorded as what it is holds up no other: it is kept as bytes.
 async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecord) {
-    let bytes = || DeadLetterRecord::Poison { bytes: delivery.body.to_vec(), why: "could not be recorded as a job".to_owned() };
+    let bytes = || DeadLetterRecord::Poison {
+        bytes: delivery.body.to_vec(),
+        why: "could not be recorded as a job".to_owned(),
+    };
     let recorded = match record(worker, std::slice::from_ref(&letter)).await {
         Err(NoResult::Failed(error)) => {
             tracing::error!(%error, "a dead letter cannot be recorded as a job; its bytes are kept");
@@ -55,27 +63,42 @@ async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecor
         other => other,
     };
     match recorded {
-        Ok(()) => {
-            metrics::dead_lettered(&letter);
-            push_queue::ack_all(vec![delivery]).await;
+        Ok(recordings) => {
+            count(std::iter::once(&letter).zip(recordings));
+            acknowledge(vec![delivery]).await;
         }
         Err(NoResult::Stopped) => {}
-        // Left unacknowledged: it stays in the queue, and comes again with the next connection.
-        Err(NoResult::Failed(error)) => tracing::error!(%error, "a dead letter cannot be recorded at all"),
+        Err(NoResult::Failed(error)) => {
+            tracing::error!(%error, "a dead letter cannot be recorded at all; it stays in its queue");
+            // Dropped, it comes again at once: not more often than this.
+            tokio::time::sleep(UNRECORDABLE_PAUSE).await;
+        }
     }
 }
 
-async fn record(worker: &Worker, records: &[DeadLetterRecord]) -> Result<(), NoResult> {
-    let recorded = until_available(&worker.shutdown.hard, async || worker.store.record_dead_letters(records, Utc::now()).await);
-    recorded.await.map(drop)
+async fn record(worker: &Worker, records: &[DeadLetterRecord]) -> Result<Vec<Recording>, NoResult> {
+    let record = move || worker.store.record_dead_letters(records, Utc::now());
+    until_available(&worker.shutdown.hard, record).await
+}
+
+/// A copy of a dead letter that was recorded before does not count again.
+fn count<'a>(recorded: impl Iterator<Item = (&'a DeadLetterRecord, Recording)>) {
+    let fresh = recorded.filter(|(_, recording)| *recording == Recording::Recorded);
+    fresh.for_each(|(record, _)| metrics::dead_lettered(record));
 }
 
 /// What a message on `push.dead` is: a job given up by a worker, one given up by the broker or
 /// rejected by a worker, or no job at all.
 fn read(delivery: &Delivery) -> DeadLetterRecord {
     match Job::decode(&delivery.body) {
-        Ok(job) => DeadLetterRecord::Job { reason: reason(delivery), job: Box::new(job) },
-        Err(why) => DeadLetterRecord::Poison { bytes: delivery.body.to_vec(), why: why.to_string() },
+        Ok(job) => DeadLetterRecord::Job {
+            reason: reason(delivery),
+            job: Box::new(job),
+        },
+        Err(why) => DeadLetterRecord::Poison {
+            bytes: delivery.body.to_vec(),
+            why: why.to_string(),
+        },
     }
 }
 

@@ -12,7 +12,6 @@ use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
 use push_store::{Store, StoreSettings};
-use secrecy::ExposeSecret;
 
 use crate::settings::Settings;
 use crate::{consume, readiness, reconciler, recorder};
@@ -31,7 +30,12 @@ pub struct Worker {
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let Settings { log, probes: probes_address, shutdown_grace, .. } = settings;
+    let Settings {
+        log,
+        probes: probes_address,
+        shutdown_grace,
+        ..
+    } = settings;
     telemetry::install_logs(log);
     let metrics = Metrics::install().context("installing metrics")?;
     let shutdown = Shutdown::on_signals(shutdown_grace).context("listening for signals")?;
@@ -40,9 +44,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let ended = tokio_util::sync::CancellationToken::new();
 
     let worker = Arc::new(Worker {
-        store: Store::connect(&store_settings(&settings.database_url, settings.database_connections.get())).await?,
-        broker: Broker::start(broker_settings(&settings.amqp_url, &settings.ladder, settings.receipt_delay), ended.clone())?,
-        reach: Reach { policy: settings.policy, providers: providers_of(&settings.fcm, &settings.expo) },
+        store: Store::connect(&store_settings(
+            &settings.database_url,
+            settings.database_connections.get(),
+        ))
+        .await?,
+        broker: Broker::start(
+            broker_settings(&settings.amqp_url, &settings.ladder, settings.receipt_delay),
+            ended.clone(),
+        )?,
+        reach: Reach {
+            policy: settings.policy,
+            providers: providers_of(&settings.fcm, &settings.expo),
+        },
         providers: providers(settings.fcm, settings.expo)?,
         ladder: settings.ladder,
         reconcile_after: settings.reconcile_after,
@@ -54,8 +68,16 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         let worker = Arc::clone(&watched);
         async move { readiness::readiness(&worker).await }
     };
-    let address = probes::serve(probes_address, metrics, ready, ended.clone()).await.context("listening on METRICS_ADDR")?;
-    let providers = worker.reach.providers.iter().map(|provider| provider.as_str()).collect::<Vec<_>>().join(",");
+    let address = probes::serve(probes_address, metrics, ready, ended.clone())
+        .await
+        .context("listening on METRICS_ADDR")?;
+    let providers = worker
+        .reach
+        .providers
+        .iter()
+        .map(|provider| provider.as_str())
+        .collect::<Vec<_>>()
+        .join(",");
     tracing::info!(%address, providers, policy = worker.reach.policy.as_str(), prefetch = worker.prefetch, "listening");
 
     if schema_is_there(&worker).await {
@@ -90,7 +112,9 @@ async fn schema_is_there(worker: &Worker) -> bool {
     let mut said = None;
     loop {
         let check = readiness::database(&worker.store).await;
-        let probes::Check::Down(why) = check else { return true };
+        let probes::Check::Down(why) = check else {
+            return true;
+        };
         if said.as_ref() != Some(&why) {
             tracing::warn!("waiting for the database: {why}");
             said = Some(why);
@@ -104,13 +128,28 @@ async fn schema_is_there(worker: &Worker) -> bool {
 
 /// How the worker reaches the database.
 pub fn store_settings(url: &secrecy::SecretString, connections_max: u32) -> StoreSettings {
-    StoreSettings { url: url.expose_secret().to_owned().into(), connections_max, acquire_timeout: Duration::from_secs(2) }
+    StoreSettings {
+        url: url.clone(),
+        connections_max,
+        acquire_timeout: Duration::from_secs(2),
+    }
 }
 
 /// How the worker reaches the broker, and what it declares there.
-pub fn broker_settings(url: &str, ladder: &Ladder, receipt_delay: push_core::ladder::RetryDelay) -> BrokerSettings {
-    let topology = Topology { retry_delays: ladder.rungs().to_vec(), receipt_delays: vec![receipt_delay] };
-    BrokerSettings { url: url.to_owned(), topology, connection_name: "push-worker".to_owned() }
+pub fn broker_settings(
+    url: &str,
+    ladder: &Ladder,
+    receipt_delay: push_core::ladder::RetryDelay,
+) -> BrokerSettings {
+    let topology = Topology {
+        retry_delays: ladder.rungs().to_vec(),
+        receipt_delays: vec![receipt_delay],
+    };
+    BrokerSettings {
+        url: url.to_owned(),
+        topology,
+        connection_name: "push-worker".to_owned(),
+    }
 }
 
 fn providers_of(

@@ -69,18 +69,23 @@ pub struct Settings {
 impl Settings {
     /// Reads all settings; `None` when a problem was noted.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let log = LogSettings::read(env);
-        let database_url = env.required(DATABASE_URL, |text| parse_url(text, &["mysql", "mariadb"]).map(SecretString::from));
+        let log = LogSettings::read(env, push_queue::LOG_DIRECTIVES);
+        let database_url = env.required(DATABASE_URL, |text| {
+            parse_url(text, &["mysql", "mariadb"]).map(SecretString::from)
+        });
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
         let amqp_url = env.required(AMQP_URL, |text| parse_url(text, &["amqp", "amqps"]));
         let probes = env.or_default(METRICS_ADDR, parse::address);
         let providers = read_providers(env);
         let policy = env.or_default(DELIVERY_POLICY, |text| {
-            DeliveryPolicy::from_spelling(text).ok_or_else(|| format!("is {text:?}; write failover or both"))
+            DeliveryPolicy::from_spelling(text)
+                .ok_or_else(|| format!("is {text:?}; write failover or both"))
         });
         let ladder = env.optional(RETRY_DELAYS, parse_ladder);
         let receipt_delay = env.or_default(RECEIPT_DELAY, RetryDelay::parse);
-        let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse).map(RetryDelay::as_duration);
+        let reconcile_after = env
+            .or_default(RECONCILE_AFTER, RetryDelay::parse)
+            .map(RetryDelay::as_duration);
         let prefetch = env.or_default(PREFETCH, parse::number(10_000));
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(600));
         let (fcm, expo) = providers?;
@@ -113,7 +118,10 @@ fn parse_url(text: &str, schemes: &[&str]) -> Result<String, String> {
 }
 
 fn parse_ladder(text: &str) -> Result<Ladder, String> {
-    let rungs: Result<Vec<_>, _> = text.split(',').map(|rung| RetryDelay::parse(rung.trim())).collect();
+    let rungs: Result<Vec<_>, _> = text
+        .split(',')
+        .map(|rung| RetryDelay::parse(rung.trim()))
+        .collect();
     let rungs = rungs.map_err(|error| error.to_string())?;
     if !rungs.is_sorted() {
         return Err("must go from the shortest delay to the longest".to_owned());
@@ -137,20 +145,33 @@ fn read_providers(env: &mut Env) -> Option<ProviderSettings> {
     let timeout = env.or_default(PROVIDER_TIMEOUT, |text| {
         let timeout = parse::seconds(60)(text)?;
         // Google: "best practices when sending FCM messages at scale" asks for at least 10 seconds.
-        if timeout < Duration::from_secs(10) { Err("must be at least 10s".to_owned()) } else { Ok(timeout) }
+        if timeout < Duration::from_secs(10) {
+            Err("must be at least 10s".to_owned())
+        } else {
+            Ok(timeout)
+        }
     });
     let account = read_service_account(env);
     let token_uri = env.optional(FIREBASE_TOKEN_URI, parse::base_url);
     let fcm_base_url = env.or_default(FCM_BASE_URL, parse::base_url);
     let max_in_flight = env.or_default(FCM_MAX_IN_FLIGHT, parse::number(10_000));
     let expo_given = env.optional(EXPO_BASE_URL, parse::base_url);
-    let access_token = env.optional(EXPO_ACCESS_TOKEN, parse::text).map(SecretString::from);
+    let access_token = env
+        .optional(EXPO_ACCESS_TOKEN, parse::text)
+        .map(SecretString::from);
     let rate = env.or_default(EXPO_RATE, parse::number(600));
     let wanted = env.optional(PROVIDERS, parse_providers);
 
-    let uses = |provider, configured| wanted.as_ref().map_or(configured, |wanted| wanted.contains(&provider));
+    let uses = |provider, configured| {
+        wanted
+            .as_ref()
+            .map_or(configured, |wanted| wanted.contains(&provider))
+    };
     let uses_fcm = uses(Provider::Fcm, account.is_some());
-    let uses_expo = uses(Provider::Expo, expo_given.is_some() || access_token.is_some());
+    let uses_expo = uses(
+        Provider::Expo,
+        expo_given.is_some() || access_token.is_some(),
+    );
     if uses_fcm && account.is_none() {
         env.problem("PROVIDERS", "names fcm, which is not configured: set FIREBASE_PROJECT_ID, FIREBASE_CLIENT_EMAIL and FIREBASE_PRIVATE_KEY, or GOOGLE_APPLICATION_CREDENTIALS");
     }
@@ -170,7 +191,9 @@ fn read_providers(env: &mut Env) -> Option<ProviderSettings> {
         project_id: account.project_id,
         client_email: account.client_email,
         private_key: account.private_key,
-        token_uri: token_uri.or(account.token_uri).unwrap_or_else(|| FIREBASE_TOKEN_URI.default.to_owned()),
+        token_uri: token_uri
+            .or(account.token_uri)
+            .unwrap_or_else(|| FIREBASE_TOKEN_URI.default.to_owned()),
         base_url: fcm_base_url,
         max_in_flight: max_in_flight.get() as usize,
         request_timeout: timeout,
@@ -187,27 +210,50 @@ fn read_look(env: &mut Env) -> Option<Look> {
         badge.ok_or_else(|| format!("is {text:?}; write a whole number from 0 to 9999"))
     });
     let click_action = env.or_default(PUSH_CLICK_ACTION, parse::text);
-    Some(Look { sound: sound?, channel: channel?, badge: badge?, click_action: click_action? })
+    Some(Look {
+        sound: sound?,
+        channel: channel?,
+        badge: badge?,
+        click_action: click_action?,
+    })
 }
 
 /// The three FIREBASE_ settings or the file. `None` when there is neither; a half of it is a problem.
 fn read_service_account(env: &mut Env) -> Option<ServiceAccount> {
     let project_id = env.optional(FIREBASE_PROJECT_ID, parse::text);
     let client_email = env.optional(FIREBASE_CLIENT_EMAIL, parse::text);
-    let private_key = env.optional(FIREBASE_PRIVATE_KEY, parse::text).map(SecretString::from);
+    let private_key = env
+        .optional(FIREBASE_PRIVATE_KEY, parse::text)
+        .map(SecretString::from);
     let file = env.optional(GOOGLE_APPLICATION_CREDENTIALS, read_account_file);
-    let given = [project_id.is_some(), client_email.is_some(), private_key.is_some()];
+    let given = [
+        project_id.is_some(),
+        client_email.is_some(),
+        private_key.is_some(),
+    ];
     match (project_id, client_email, private_key, file) {
-        (Some(project_id), Some(client_email), Some(private_key), _) => {
-            Some(ServiceAccount { project_id, client_email, private_key, token_uri: None })
-        }
+        (Some(project_id), Some(client_email), Some(private_key), _) => Some(ServiceAccount {
+            project_id,
+            client_email,
+            private_key,
+            token_uri: None,
+        }),
         // A project id beside the file is common, and says the same.
         (_, _, _, Some(file)) => Some(file),
         (None, None, None, None) => None,
         _ => {
-            let missing = [FIREBASE_PROJECT_ID, FIREBASE_CLIENT_EMAIL, FIREBASE_PRIVATE_KEY].into_iter().zip(given);
+            let missing = [
+                FIREBASE_PROJECT_ID,
+                FIREBASE_CLIENT_EMAIL,
+                FIREBASE_PRIVATE_KEY,
+            ]
+            .into_iter()
+            .zip(given);
             for (setting, _) in missing.filter(|(_, given)| !given) {
-                env.problem(setting.name, "is not set, and FCM needs all three FIREBASE_ settings");
+                env.problem(
+                    setting.name,
+                    "is not set, and FCM needs all three FIREBASE_ settings",
+                );
             }
             None
         }
@@ -215,14 +261,19 @@ fn read_service_account(env: &mut Env) -> Option<ServiceAccount> {
 }
 
 fn read_account_file(path: &str) -> Result<ServiceAccount, String> {
-    let json = std::fs::read_to_string(path).map_err(|error| format!("names {path:?}, which cannot be read: {error}"))?;
+    let json = std::fs::read_to_string(path)
+        .map_err(|error| format!("names {path:?}, which cannot be read: {error}"))?;
     // Serde's message could repeat the key.
-    serde_json::from_str(&json).map_err(|_| format!("names {path:?}, which is no service account's JSON file"))
+    serde_json::from_str(&json)
+        .map_err(|_| format!("names {path:?}, which is no service account's JSON file"))
 }
 
 fn parse_providers(text: &str) -> Result<Vec<Provider>, impl Display + use<>> {
     let parse = |name: &str| {
-        Provider::from_spelling(name.trim()).ok_or_else(|| format!("has {:?}; write fcm, expo or fcm,expo", name.trim()))
+        Provider::from_spelling(name.trim())
+            .ok_or_else(|| format!("has {:?}; write fcm, expo or fcm,expo", name.trim()))
     };
-    text.split(',').map(parse).collect::<Result<Vec<_>, String>>()
+    text.split(',')
+        .map(parse)
+        .collect::<Result<Vec<_>, String>>()
 }

@@ -12,6 +12,7 @@ use push_queue::{Delivery, Message, Route};
 use push_store::Recording;
 use tokio::sync::mpsc;
 
+use crate::admit::acknowledge;
 use crate::database::{NoResult, until_available};
 use crate::metrics;
 use crate::run::Worker;
@@ -20,7 +21,6 @@ use crate::run::Worker;
 const BATCH_MAX: usize = 200;
 
 /// A job whose round is over.
-#[derive(Debug)]
 pub struct Worked {
     pub delivery: Delivery,
     pub settlement: Settlement,
@@ -35,8 +35,10 @@ pub async fn run(worker: &Worker, mut worked: mpsc::Receiver<Worked>) {
 }
 
 async fn settle_batch(worker: &Worker, batch: Vec<Worked>) {
-    let (deliveries, settlements): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|worked| (worked.delivery, worked.settlement)).unzip();
+    let (deliveries, settlements): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|worked| (worked.delivery, worked.settlement))
+        .unzip();
     match record(worker, &settlements).await {
         Ok(fresh) => follow_up(worker, deliveries, fresh).await,
         // Unacknowledged, the jobs go back to the queue when the connection closes.
@@ -66,18 +68,27 @@ async fn settle_one(worker: &Worker, delivery: Delivery, settlement: Settlement)
 }
 
 /// Commits the rounds; those that were not recorded before are returned.
-async fn record<'a>(worker: &Worker, settlements: &'a [Settlement]) -> Result<Vec<&'a Settlement>, NoResult> {
-    let recordings = until_available(&worker.shutdown.hard, async || {
-        worker.store.record(settlements, worker.reconcile_after, Utc::now()).await
-    })
-    .await?;
-    let fresh = settlements.iter().zip(recordings).filter(|(_, recording)| *recording == Recording::Recorded);
+async fn record<'a>(
+    worker: &Worker,
+    settlements: &'a [Settlement],
+) -> Result<Vec<&'a Settlement>, NoResult> {
+    let record = move || {
+        worker
+            .store
+            .record(settlements, Utc::now(), worker.reconcile_after)
+    };
+    let recordings = until_available(&worker.shutdown.hard, record).await?;
+    let fresh = settlements
+        .iter()
+        .zip(recordings)
+        .filter(|(_, recording)| *recording == Recording::Recorded);
     Ok(fresh.map(|(settlement, _)| settlement).collect())
 }
 
 async fn follow_up(worker: &Worker, deliveries: Vec<Delivery>, fresh: Vec<&Settlement>) {
-    publish_next(worker, fresh.iter().filter_map(|settlement| next_message(settlement)).collect()).await;
-    push_queue::ack_all(deliveries).await;
+    let next: Vec<_> = fresh.iter().copied().filter_map(next_message).collect();
+    publish_next(worker, next).await;
+    acknowledge(deliveries).await;
     for settlement in fresh {
         metrics::settled(settlement);
         log(settlement);
@@ -99,14 +110,23 @@ async fn publish_next(worker: &Worker, next: Vec<(NotificationId, Route, &Job)>)
     if next.is_empty() {
         return;
     }
-    let (ids, messages): (Vec<_>, Vec<_>) =
-        next.into_iter().map(|(id, route, job)| (id, (route, Message::job(job, None)))).unzip();
+    let (ids, messages): (Vec<_>, Vec<_>) = next
+        .into_iter()
+        .map(|(id, route, job)| (id, (route, Message::job(job, None))))
+        .unzip();
     let results = worker.broker.publish_all(messages).await;
-    let lost: Vec<_> = ids.into_iter().zip(results).filter_map(|(id, result)| result.is_err().then_some(id)).collect();
+    let lost: Vec<_> = ids
+        .into_iter()
+        .zip(results)
+        .filter_map(|(id, result)| result.is_err().then_some(id))
+        .collect();
     if lost.is_empty() {
         return;
     }
-    tracing::warn!(jobs = lost.len(), "the broker did not take what comes next; the reconciler will publish it");
+    tracing::warn!(
+        jobs = lost.len(),
+        "the broker did not take what comes next; the reconciler will publish it"
+    );
     if let Err(error) = worker.store.mark_unpublished(&lost, Utc::now()).await {
         tracing::warn!(%error, "could not hasten the reconciler; it will find the jobs when they are due");
     }
@@ -119,7 +139,11 @@ fn log(settlement: &Settlement) {
             let reason = ending.reason().map_or("", |reason| reason.as_str());
             tracing::info!(notification.id = %id, round, status = ending.status().as_str(), reason, "settled");
         }
-        Next::Wait(rung, _) => tracing::info!(notification.id = %id, round, %rung, "waits for its next attempt"),
-        Next::DeadLetter(_) => tracing::warn!(notification.id = %id, round, "given up: on its way to the dead letters"),
+        Next::Wait(rung, _) => {
+            tracing::info!(notification.id = %id, round, %rung, "waits for its next attempt")
+        }
+        Next::DeadLetter(_) => {
+            tracing::warn!(notification.id = %id, round, "given up: on its way to the dead letters")
+        }
     }
 }
