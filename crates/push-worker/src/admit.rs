@@ -10,6 +10,7 @@ use push_core::plan::{Device, PlannedTarget};
 use push_queue::Delivery;
 
 use crate::database::{NoResult, until_available};
+use crate::in_flight::InHand;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -18,12 +19,20 @@ pub struct Admitted {
     pub delivery: Delivery,
     pub job: Arc<Job>,
     pub targets: Vec<PlannedTarget>,
+    pub in_hand: InHand,
+}
+
+/// A job of this batch.
+struct Taken {
+    delivery: Delivery,
+    job: Job,
+    in_hand: InHand,
 }
 
 /// Admits a batch with one look at the database. Every delivery of the batch is either in the
 /// result or has been acknowledged, dead-lettered or returned to the queue.
 pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted> {
-    let jobs = decode(batch).await;
+    let jobs = take(worker, batch).await;
     match look_up(worker, &jobs).await {
         Ok(known) => admit_known(worker, jobs, &known).await,
         Err(NoResult::Stopped) => {
@@ -37,12 +46,25 @@ pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted>
     }
 }
 
-/// Takes the jobs out of the deliveries; what is no job goes to the dead letters, alone.
-async fn decode(batch: Vec<Delivery>) -> Vec<(Delivery, Job)> {
+/// Takes the jobs out of the deliveries. What is no job goes to the dead letters, alone; what is in
+/// hand already is dropped. Taken before the look at the database: a copy that is taken after the
+/// first was recorded is seen to be stale.
+async fn take(worker: &Worker, batch: Vec<Delivery>) -> Vec<Taken> {
     let mut jobs = Vec::with_capacity(batch.len());
+    let mut copies = Vec::new();
     for delivery in batch {
         match Job::decode(&delivery.body) {
-            Ok(job) => jobs.push((delivery, job)),
+            Ok(job) => match worker.in_flight.take(job.notification.id) {
+                Some(in_hand) => jobs.push(Taken {
+                    delivery,
+                    job,
+                    in_hand,
+                }),
+                None => {
+                    metrics::job("in_hand");
+                    copies.push(delivery);
+                }
+            },
             Err(reason) => {
                 tracing::error!(%reason, bytes = delivery.body.len(), "a message on the work queue is no job: dead-lettered");
                 metrics::job("poison");
@@ -50,6 +72,7 @@ async fn decode(batch: Vec<Delivery>) -> Vec<(Delivery, Job)> {
             }
         }
     }
+    acknowledge(copies).await;
     jobs
 }
 
@@ -59,11 +82,11 @@ struct Known {
     devices: HashMap<CustomerId, Vec<Device>>,
 }
 
-async fn look_up(worker: &Worker, jobs: &[(Delivery, Job)]) -> Result<Known, NoResult> {
-    let notifications: Vec<_> = jobs.iter().map(|(_, job)| job.notification.id).collect();
+async fn look_up(worker: &Worker, jobs: &[Taken]) -> Result<Known, NoResult> {
+    let notifications: Vec<_> = jobs.iter().map(|taken| taken.job.notification.id).collect();
     let mut customers: Vec<_> = jobs
         .iter()
-        .map(|(_, job)| job.notification.customer)
+        .map(|taken| taken.job.notification.customer)
         .collect();
     customers.sort_unstable();
     customers.dedup();
@@ -79,15 +102,15 @@ async fn look_up(worker: &Worker, jobs: &[(Delivery, Job)]) -> Result<Known, NoR
 }
 
 /// So that one row that cannot be read holds up no other job.
-async fn one_by_one(worker: &Worker, jobs: Vec<(Delivery, Job)>) -> Vec<Admitted> {
+async fn one_by_one(worker: &Worker, jobs: Vec<Taken>) -> Vec<Admitted> {
     let mut admitted = Vec::new();
-    for single in jobs {
-        let single = vec![single];
+    for taken in jobs {
+        let single = vec![taken];
         match look_up(worker, &single).await {
             Ok(known) => admitted.extend(admit_known(worker, single, &known).await),
             Err(NoResult::Stopped) => give_back(single).await,
             Err(NoResult::Failed(error)) => {
-                for (delivery, job) in single {
+                for Taken { delivery, job, .. } in single {
                     tracing::error!(%error, notification.id = %job.notification.id, "the job cannot be looked up: dead-lettered");
                     metrics::job("unprocessable");
                     dead_letter(delivery).await;
@@ -98,10 +121,15 @@ async fn one_by_one(worker: &Worker, jobs: Vec<(Delivery, Job)>) -> Vec<Admitted
     admitted
 }
 
-async fn admit_known(worker: &Worker, jobs: Vec<(Delivery, Job)>, known: &Known) -> Vec<Admitted> {
+async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Admitted> {
     let mut admitted = Vec::with_capacity(jobs.len());
     let mut done = Vec::new();
-    for (delivery, job) in jobs {
+    for Taken {
+        delivery,
+        job,
+        in_hand,
+    } in jobs
+    {
         match admit(&job, known.recorded.get(&job.notification.id).copied()) {
             Admission::Deliver => {
                 metrics::job("delivered");
@@ -114,6 +142,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<(Delivery, Job)>, known: &Known)
                     delivery,
                     job: Arc::new(job),
                     targets,
+                    in_hand,
                 });
             }
             Admission::AlreadySettled => {
@@ -135,9 +164,9 @@ async fn admit_known(worker: &Worker, jobs: Vec<(Delivery, Job)>, known: &Known)
     admitted
 }
 
-async fn give_back(jobs: Vec<(Delivery, Job)>) {
-    for (delivery, _) in jobs {
-        requeue(delivery).await;
+async fn give_back(jobs: Vec<Taken>) {
+    for taken in jobs {
+        requeue(taken.delivery).await;
     }
 }
 

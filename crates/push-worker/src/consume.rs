@@ -58,6 +58,7 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
         delivery,
         job,
         targets,
+        in_hand,
     } = admitted;
     let reports = tokio::select! {
         reports = deliver(&worker.providers, &job, targets) => reports,
@@ -71,6 +72,7 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
             .send(Worked {
                 delivery,
                 settlement,
+                in_hand,
             })
             .await,
     );

@@ -11,6 +11,7 @@ mod check;
 mod consume;
 mod database;
 mod deliver;
+mod in_flight;
 mod metrics;
 mod readiness;
 mod reconciler;

@@ -69,10 +69,10 @@ async fn look(worker: &Worker, lease: &mut Option<Lease>) -> Result<(), StoreErr
 }
 
 async fn hold(worker: &Worker, lease: &mut Option<Lease>) -> Result<bool, StoreError> {
-    if let Some(held) = lease.as_mut() {
-        if held.still_held().await {
-            return Ok(true);
-        }
+    if let Some(held) = lease.as_mut()
+        && held.still_held().await
+    {
+        return Ok(true);
     }
     *lease = worker.store.try_lease(LEASE).await?;
     Ok(lease.is_some())

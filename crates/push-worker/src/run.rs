@@ -13,6 +13,7 @@ use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
 use push_store::{Store, StoreSettings};
 
+use crate::in_flight::InFlight;
 use crate::settings::Settings;
 use crate::{consume, readiness, reconciler, recorder};
 
@@ -25,6 +26,7 @@ pub struct Worker {
     pub ladder: Ladder,
     pub reconcile_after: Duration,
     pub prefetch: u16,
+    pub in_flight: InFlight,
     pub shutdown: Shutdown,
 }
 
@@ -61,6 +63,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         ladder: settings.ladder,
         reconcile_after: settings.reconcile_after,
         prefetch: settings.prefetch,
+        in_flight: InFlight::default(),
         shutdown,
     });
     let watched = Arc::clone(&worker);

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::admit::acknowledge;
 use crate::database::{NoResult, until_available};
+use crate::in_flight::InHand;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -24,6 +25,7 @@ const BATCH_MAX: usize = 200;
 pub struct Worked {
     pub delivery: Delivery,
     pub settlement: Settlement,
+    pub in_hand: InHand,
 }
 
 /// Settles whatever is waiting, until nothing more can come.
@@ -35,12 +37,18 @@ pub async fn run(worker: &Worker, mut worked: mpsc::Receiver<Worked>) {
 }
 
 async fn settle_batch(worker: &Worker, batch: Vec<Worked>) {
-    let (deliveries, settlements): (Vec<_>, Vec<_>) = batch
-        .into_iter()
-        .map(|worked| (worked.delivery, worked.settlement))
-        .unzip();
+    let (mut deliveries, mut settlements, mut in_hand) = (Vec::new(), Vec::new(), Vec::new());
+    for worked in batch {
+        deliveries.push(worked.delivery);
+        settlements.push(worked.settlement);
+        in_hand.push(worked.in_hand);
+    }
     match record(worker, &settlements).await {
-        Ok(fresh) => follow_up(worker, deliveries, fresh).await,
+        Ok(fresh) => {
+            // Recorded, a copy is recognised by the record; and the next round may come any moment.
+            drop(in_hand);
+            follow_up(worker, deliveries, fresh).await;
+        }
         // Unacknowledged, the jobs go back to the queue when the connection closes.
         Err(NoResult::Stopped) => {}
         Err(NoResult::Failed(error)) => {
