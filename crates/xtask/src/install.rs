@@ -146,7 +146,8 @@ fn how(packages: &[Package]) -> Result<Vec<String>> {
 }
 
 /// Debian starts a server as soon as it is installed, and at every boot. We start our own, private ones, so the
-/// packaged ones are kept from starting: `policy-rc.d` is Debian's way to say so.
+/// packaged ones are kept from starting: `policy-rc.d` is Debian's way to say so. The progress has a pipe of its own:
+/// apt makes it non-blocking, and a package's script that shared it would fail as soon as it is full.
 fn script(packages: &[Package]) -> String {
     let names = list(packages, Package::debian, " ");
     let units = list(packages, Package::units, " ");
@@ -159,7 +160,7 @@ if [ ! -e $policy ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=1 {names}
+apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3 {names} 3>&1 >&2
 if command -v systemctl >/dev/null; then systemctl --quiet disable {units} 2>/dev/null || true; fi
 "
     )
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_installed() {
         let script = script(&[Package::MariaDb]);
-        assert!(script.contains("Fd=1 mariadb-server\n"));
+        assert!(script.contains("Fd=3 mariadb-server 3>"));
         assert!(!script.contains("rabbitmq"));
     }
 }
