@@ -186,7 +186,8 @@ pub async fn requeue(delivery: Delivery) {
     }
 }
 
-async fn dead_letter(delivery: Delivery) {
+/// Gives a job up as it is. If the channel is lost, it comes again.
+pub async fn dead_letter(delivery: Delivery) {
     if delivery.dead_letter().await.is_err() {
         tracing::debug!("the channel of a job to be dead-lettered is lost; it comes again");
     }

@@ -6,13 +6,12 @@
 
 use chrono::Utc;
 use push_core::id::NotificationId;
-use push_core::job::Job;
 use push_core::settle::{Next, Settlement};
 use push_queue::{Delivery, Message, Route};
 use push_store::Recording;
 use tokio::sync::mpsc;
 
-use crate::admit::acknowledge;
+use crate::admit::{acknowledge, dead_letter};
 use crate::database::{NoResult, until_available};
 use crate::in_flight::InHand;
 use crate::metrics;
@@ -37,23 +36,23 @@ pub async fn run(worker: &Worker, mut worked: mpsc::Receiver<Worked>) {
 }
 
 async fn settle_batch(worker: &Worker, batch: Vec<Worked>) {
-    let (mut deliveries, mut settlements, mut in_hand) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rounds, mut settlements, mut in_hand) = (Vec::new(), Vec::new(), Vec::new());
     for worked in batch {
-        deliveries.push(worked.delivery);
+        rounds.push(worked.delivery);
         settlements.push(worked.settlement);
         in_hand.push(worked.in_hand);
     }
     match record(worker, &settlements).await {
-        Ok(fresh) => {
+        Ok(recordings) => {
             // Recorded, a copy is recognised by the record; and the next round may come any moment.
             drop(in_hand);
-            follow_up(worker, deliveries, fresh).await;
+            follow_up(worker, rounds, &settlements, &recordings).await;
         }
         // Unacknowledged, the jobs go back to the queue when the connection closes.
         Err(NoResult::Stopped) => {}
         Err(NoResult::Failed(error)) => {
             tracing::warn!(%error, settlements = settlements.len(), "a batch could not be recorded; its rounds are taken one by one");
-            for (delivery, settlement) in deliveries.into_iter().zip(settlements) {
+            for (delivery, settlement) in rounds.into_iter().zip(settlements) {
                 settle_one(worker, delivery, settlement).await;
             }
         }
@@ -62,80 +61,84 @@ async fn settle_batch(worker: &Worker, batch: Vec<Worked>) {
 
 /// So that one round that cannot be recorded holds up no other.
 async fn settle_one(worker: &Worker, delivery: Delivery, settlement: Settlement) {
-    match record(worker, std::slice::from_ref(&settlement)).await {
-        Ok(fresh) => follow_up(worker, vec![delivery], fresh).await,
+    let settlement = [settlement];
+    match record(worker, &settlement).await {
+        Ok(recordings) => follow_up(worker, vec![delivery], &settlement, &recordings).await,
         Err(NoResult::Stopped) => {}
         Err(NoResult::Failed(error)) => {
-            tracing::error!(%error, notification.id = %settlement.notification, "the round cannot be recorded: dead-lettered");
+            let [Settlement { notification, .. }] = settlement;
+            tracing::error!(%error, notification.id = %notification, "the round cannot be recorded: dead-lettered");
             metrics::job("unprocessable");
-            if delivery.dead_letter().await.is_err() {
-                tracing::debug!("the channel of a job to be dead-lettered is lost; it comes again");
-            }
+            dead_letter(delivery).await;
         }
     }
 }
 
-/// Commits the rounds; those that were not recorded before are returned.
-async fn record<'a>(
-    worker: &Worker,
-    settlements: &'a [Settlement],
-) -> Result<Vec<&'a Settlement>, NoResult> {
+async fn record(worker: &Worker, settlements: &[Settlement]) -> Result<Vec<Recording>, NoResult> {
     let record = move || {
         worker
             .store
             .record(settlements, Utc::now(), worker.reconcile_after)
     };
-    let recordings = until_available(&worker.shutdown.hard, record).await?;
-    let fresh = settlements
-        .iter()
-        .zip(recordings)
-        .filter(|(_, recording)| *recording == Recording::Recorded);
-    Ok(fresh.map(|(settlement, _)| settlement).collect())
+    until_available(&worker.shutdown.hard, record).await
 }
 
-async fn follow_up(worker: &Worker, deliveries: Vec<Delivery>, fresh: Vec<&Settlement>) {
-    let next: Vec<_> = fresh.iter().copied().filter_map(next_message).collect();
+/// Publishes what comes next for the rounds that were not recorded before, then acknowledges all.
+async fn follow_up(
+    worker: &Worker,
+    deliveries: Vec<Delivery>,
+    settlements: &[Settlement],
+    recordings: &[Recording],
+) {
+    let mut next = Vec::new();
+    for ((delivery, settlement), recording) in deliveries.iter().zip(settlements).zip(recordings) {
+        if *recording == Recording::Recorded {
+            next.extend(next_message(settlement, delivery.trace_parent.clone()));
+            metrics::settled(settlement);
+            log(settlement);
+        }
+    }
     publish_next(worker, next).await;
     acknowledge(deliveries).await;
-    for settlement in fresh {
-        metrics::settled(settlement);
-        log(settlement);
-    }
 }
 
-fn next_message(settlement: &Settlement) -> Option<(NotificationId, Route, &Job)> {
-    let id = settlement.notification;
-    match &settlement.next {
-        Next::Done(_) => None,
-        Next::Wait(rung, job) => Some((id, Route::Retry(*rung), job)),
-        Next::DeadLetter(job) => Some((id, Route::Dead, job)),
-    }
+type NextMessage = (NotificationId, (Route, Message));
+
+fn next_message(settlement: &Settlement, trace_parent: Option<String>) -> Option<NextMessage> {
+    let (route, job) = match &settlement.next {
+        Next::Done(_) => return None,
+        Next::Wait(rung, job) => (Route::Retry(*rung), job),
+        Next::DeadLetter(job) => (Route::Dead, job),
+    };
+    Some((
+        settlement.notification,
+        (route, Message::job(job, trace_parent)),
+    ))
 }
 
-/// Publishes what comes next. What the broker does not confirm is left to the reconciler, who finds
-/// it in the database.
-async fn publish_next(worker: &Worker, next: Vec<(NotificationId, Route, &Job)>) {
+/// What the broker does not confirm is left to the reconciler, who finds it in the database: at once
+/// what surely was not published, in due time what may be.
+async fn publish_next(worker: &Worker, next: Vec<NextMessage>) {
     if next.is_empty() {
         return;
     }
-    let (ids, messages): (Vec<_>, Vec<_>) = next
-        .into_iter()
-        .map(|(id, route, job)| (id, (route, Message::job(job, None))))
-        .unzip();
+    let (ids, messages): (Vec<_>, Vec<_>) = next.into_iter().unzip();
     let results = worker.broker.publish_all(messages).await;
-    let lost: Vec<_> = ids
+    let lost = ids
         .into_iter()
         .zip(results)
-        .filter_map(|(id, result)| result.is_err().then_some(id))
-        .collect();
-    if lost.is_empty() {
+        .filter_map(|(id, result)| Some((id, result.err()?)));
+    let lost: Vec<_> = lost.collect();
+    let Some((_, error)) = lost.first() else {
         return;
-    }
-    tracing::warn!(
-        jobs = lost.len(),
-        "the broker did not take what comes next; the reconciler will publish it"
-    );
-    if let Err(error) = worker.store.mark_unpublished(&lost, Utc::now()).await {
+    };
+    tracing::warn!(%error, jobs = lost.len(), "the broker did not take what comes next; the reconciler will publish it");
+    let surely: Vec<_> = lost
+        .iter()
+        .filter(|(_, error)| !error.may_be_published())
+        .map(|(id, _)| *id)
+        .collect();
+    if let Err(error) = worker.store.mark_unpublished(&surely, Utc::now()).await {
         tracing::warn!(%error, "could not hasten the reconciler; it will find the jobs when they are due");
     }
 }
