@@ -167,6 +167,8 @@ async fn handle(
     let Some(provider) = provider_of(&request) else {
         return Ok(other(control, request).await);
     };
+    // A request that hangs is in flight until its client leaves.
+    let _in_flight = sim.lane(provider).enter();
     match play(&sim, provider, request).await {
         Reply::Answer(response) => Ok(response),
         Reply::RefuseStream => Err(Refused(h2::Reason::REFUSED_STREAM.into())),
@@ -191,8 +193,6 @@ fn provider_of(request: &Request<Incoming>) -> Option<Provider> {
 }
 
 async fn play(sim: &Sim, provider: Provider, request: Request<Incoming>) -> Reply {
-    let lane = sim.lane(provider);
-    let _in_flight = lane.enter();
     let (head, body) = request.into_parts();
     let body = match read(body).await {
         Ok(body) => body,
@@ -209,7 +209,7 @@ async fn play(sim: &Sim, provider: Provider, request: Request<Incoming>) -> Repl
     };
     let Verdict { reply, delay, .. } = verdict;
     // What was accepted shows on the phone at once; only the answer is late, as with a slow network.
-    let late = delay + lane.latency();
+    let late = delay + sim.lane(provider).latency();
     if !late.is_zero() {
         tokio::time::sleep(late).await;
     }
