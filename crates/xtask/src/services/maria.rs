@@ -74,8 +74,12 @@ impl Maria {
         command
     }
 
-    /// Starts it and waits until it takes statements.
+    /// Starts it and waits until it takes statements; or leaves nothing running.
     pub fn up(&self) -> Result<()> {
+        self.start().inspect_err(|_| self.down())
+    }
+
+    fn start(&self) -> Result<()> {
         self.create()?;
         let mut server = process::spawn(
             Command::new(tool("mariadbd")).args([

@@ -128,8 +128,12 @@ impl Rabbit {
             .any(|process| process.name == "beam.smp")
     }
 
-    /// Starts it and waits until it takes connections.
+    /// Starts it and waits until it takes connections; or leaves nothing running.
     pub fn up(&self) -> Result<()> {
+        self.start().inspect_err(|_| self.down())
+    }
+
+    fn start(&self) -> Result<()> {
         let Some((release, version)) = installed() else {
             bail!("RabbitMQ is not installed below {RELEASES}");
         };
