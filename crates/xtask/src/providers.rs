@@ -58,6 +58,11 @@ impl Real {
         settings
     }
 
+    /// Does the simulator play both?
+    pub fn is_none(self) -> bool {
+        self.fcm.is_none() && self.expo.is_none()
+    }
+
     /// One line for the user.
     pub fn describe(self) -> String {
         let who = |variable: Option<&str>| {
@@ -75,7 +80,7 @@ mod tests {
 
     #[test]
     fn without_credentials_the_simulator_plays_both() {
-        let settings = Real::from(|_| false).settings("http://127.0.0.1:4000");
+        let settings = Real::from(|_| false).settings("http://127.0.0.1:8090");
         let url = |name| {
             settings
                 .iter()
@@ -84,10 +89,10 @@ mod tests {
         };
         assert_eq!(
             url("FIREBASE_TOKEN_URI"),
-            Some("http://127.0.0.1:4000/token")
+            Some("http://127.0.0.1:8090/token")
         );
-        assert_eq!(url("FCM_BASE_URL"), Some("http://127.0.0.1:4000"));
-        assert_eq!(url("EXPO_BASE_URL"), Some("http://127.0.0.1:4000"));
+        assert_eq!(url("FCM_BASE_URL"), Some("http://127.0.0.1:8090"));
+        assert_eq!(url("EXPO_BASE_URL"), Some("http://127.0.0.1:8090"));
     }
 
     #[test]

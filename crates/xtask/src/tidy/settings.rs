@@ -40,7 +40,7 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     if let Some(missing) = PLACES.iter().find_map(|place| missing(&readme, place)) {
         return Ok(vec![missing]);
     }
-    programs::build(&["--quiet"])?;
+    build()?;
     let mut findings = Vec::new();
     for place in &PLACES {
         match told(place.program) {
@@ -59,13 +59,18 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
 pub fn fix(root: &Path) -> Result<()> {
     let path = root.join("README.md");
     let mut readme = fs::read_to_string(&path).context("cannot read README.md")?;
-    programs::build(&["--quiet"])?;
+    build()?;
     for place in &PLACES {
         if let Some((before, _, after)) = parts(&readme, place) {
             readme = format!("{before}\n{}{after}", table(&told(place.program)?));
         }
     }
     fs::write(&path, readme).context("cannot write README.md")
+}
+
+/// The same choice of targets as for the tests, so that after them nothing is built twice.
+fn build() -> Result<()> {
+    programs::build(&["--quiet", "--tests"])
 }
 
 fn told(program: &str) -> Result<String> {
