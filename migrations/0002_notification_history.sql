@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS notification_history (
     completed_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'when it was no longer pending',
     opened_at TIMESTAMP(3) NULL DEFAULT NULL,
     due_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'if still pending then, no queue knows it any more: publish again',
+    next_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'next_job is not to be tried before',
     next_job MEDIUMTEXT NULL COMMENT 'JSON of the job that follows the last round; NULL before the first and at the end',
     timeline MEDIUMTEXT NULL COMMENT 'decisions in plain words, a JSON object a line',
     UNIQUE KEY notification (notification_id),

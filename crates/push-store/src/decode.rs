@@ -1,38 +1,43 @@
 //! From columns to domain values. What does not fit is named by table, column and row.
 
+use std::fmt::Display;
+
 use chrono::{DateTime, SubsecRound, Utc};
-use uuid::Uuid;
 
 use crate::error::StoreError;
 
-/// Where a value was read, for the message when it is wrong.
+/// A row that is being read.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Row<K> {
     pub(crate) table: &'static str,
+    pub(crate) key: K,
 }
 
-impl Place {
-    pub(crate) fn corrupt(
-        self,
-        column: &'static str,
-        row: impl std::fmt::Display,
-        problem: &'static str,
-    ) -> StoreError {
-        StoreError::Corrupt {
+impl<K: Display> Row<K> {
+    /// A value that our types accept, or the error that says where it stands.
+    pub(crate) fn read<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
+        value.ok_or_else(|| StoreError::Corrupt {
             table: self.table,
             column,
-            row: row.to_string(),
-            problem,
-        }
+            row: self.key.to_string(),
+            problem: "not what the program writes there",
+        })
+    }
+
+    /// The same for a column that may be NULL.
+    pub(crate) fn read_nullable<V, T>(
+        &self,
+        column: &'static str,
+        value: Option<V>,
+        read: impl FnOnce(V) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        value
+            .map(|value| self.read(column, read(value)))
+            .transpose()
     }
 }
 
 /// A time as the columns keep it: whole milliseconds, cut and not rounded, so that nothing lies in the future.
 pub(crate) fn millis(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(3)
-}
-
-/// The bytes of `notification_id`.
-pub(crate) fn uuid(bytes: &[u8]) -> Option<Uuid> {
-    Uuid::from_slice(bytes).ok()
 }

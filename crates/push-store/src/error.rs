@@ -92,8 +92,6 @@ pub enum Unavailable {
 
 /// A key that exists already.
 const DUPLICATE_KEY: u16 = 1062;
-/// Lock wait timeout; deadlock.
-const CONTENDED: [u16; 2] = [1205, 1213];
 
 impl StoreError {
     /// Whether trying again later can help: the API's 503 with `Retry-After`, the worker's pause.

@@ -20,6 +20,7 @@ const SILENCE: &str = "SET SESSION wait_timeout = 120";
 const TAKE: &str = "SELECT GET_LOCK(?, 0)";
 const HELD: &str = "SELECT CAST(COALESCE(IS_USED_LOCK(?) = CONNECTION_ID(), 0) AS SIGNED)";
 
+#[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] =
     &[("SILENCE", SILENCE), ("TAKE", TAKE), ("HELD", HELD)];
 

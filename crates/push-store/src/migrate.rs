@@ -24,6 +24,7 @@ const UNLOCK: &str = "SELECT RELEASE_LOCK(?)";
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
 const FORGET_INTERRUPTED: &str = "DELETE FROM _sqlx_migrations WHERE NOT success";
 
+#[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("LOCK", LOCK),
     ("UNLOCK", UNLOCK),

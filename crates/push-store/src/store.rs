@@ -105,6 +105,7 @@ pub(crate) async fn lock_name(
     Ok(row.try_get("name")?)
 }
 
+#[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("LOCK_NAME", LOCK_NAME)];
 
 fn parse(url: &str) -> Result<MySqlConnectOptions, StoreError> {

@@ -2,15 +2,22 @@
 
 use std::collections::HashMap;
 
-use push_core::id::CustomerId;
+use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::plan::Device;
+use push_core::provider::Platform;
+use push_core::token::{ExpoToken, FcmToken};
+use sqlx::{FromRow, MySql, QueryBuilder};
 
+use super::TABLE;
 use crate::Store;
+use crate::bulk::{KEYS_MAX, push_in};
+use crate::decode::Row;
 use crate::error::StoreError;
 
 impl Store {
     /// The devices of many customers in one query, with live tokens only. A device without a live
-    /// token, and a customer without such a device, is left out.
+    /// token, and a customer without such a device, is left out. A row that cannot be read is logged and left
+    /// out as well: one bad row must not stop the pushes to all others.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -18,6 +25,77 @@ impl Store {
         &self,
         customers: &[CustomerId],
     ) -> Result<HashMap<CustomerId, Vec<Device>>, StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        let mut devices: HashMap<CustomerId, Vec<Device>> = HashMap::new();
+        for some in customers.chunks(KEYS_MAX) {
+            let rows: Vec<ActiveRow> = select_active(some)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.pool)
+                .await?;
+            for row in rows {
+                match row.read() {
+                    Ok((
+                        _,
+                        Device {
+                            fcm: None,
+                            expo: None,
+                            ..
+                        },
+                    )) => {}
+                    Ok((customer, device)) => devices.entry(customer).or_default().push(device),
+                    Err(error) => {
+                        tracing::error!(%error, "a device cannot be read; no push goes there")
+                    }
+                }
+            }
+        }
+        for devices in devices.values_mut() {
+            devices.sort_unstable_by_key(|device| device.registration.0);
+            devices.dedup_by_key(|device| device.registration);
+        }
+        Ok(devices)
     }
+}
+
+#[derive(FromRow)]
+struct ActiveRow {
+    id: u64,
+    customer_id: i64,
+    device_id: Option<String>,
+    platform: String,
+    fcm_token: Option<String>,
+    expo_push_token: Option<String>,
+}
+
+impl ActiveRow {
+    fn read(self) -> Result<(CustomerId, Device), StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: self.id,
+        };
+        let customer = at.read("customer_id", CustomerId::try_from(self.customer_id).ok())?;
+        let device = Device {
+            registration: RegistrationId(self.id),
+            device_id: at
+                .read_nullable("device_id", self.device_id, |id| DeviceId::parse(&id).ok())?,
+            platform: at.read("platform", Platform::from_spelling(&self.platform))?,
+            fcm: at.read_nullable("fcm_token", self.fcm_token, |token| {
+                FcmToken::parse(&token).ok()
+            })?,
+            expo: at.read_nullable("expo_push_token", self.expo_push_token, |token| {
+                ExpoToken::parse(&token).ok()
+            })?,
+        };
+        Ok((customer, device))
+    }
+}
+
+pub(crate) fn select_active(customers: &[CustomerId]) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new(
+        "SELECT id, customer_id, device_id, platform, IF(fcm_dead_at IS NULL, fcm_token, NULL) AS fcm_token, \
+         IF(expo_dead_at IS NULL, expo_push_token, NULL) AS expo_push_token \
+         FROM customer_push_tokens WHERE is_active AND customer_id",
+    );
+    push_in(&mut query, customers.iter().map(|customer| customer.get()));
+    query
 }

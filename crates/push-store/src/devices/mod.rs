@@ -1,12 +1,17 @@
 //! `customer_push_tokens`: a row is one device of one customer.
 
-mod active;
-mod off;
-mod register;
+pub(crate) mod active;
+pub(crate) mod off;
+pub(crate) mod register;
 
 use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
+
+pub(crate) use off::switch_off_in;
+
+/// The table of the rows that are read here.
+const TABLE: &str = "customer_push_tokens";
 
 /// What an app registers: at least one token.
 #[derive(Debug, Clone, PartialEq, Eq)]

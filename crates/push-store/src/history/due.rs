@@ -1,16 +1,44 @@
 //! Pending notifications that no queue knows any more: what the reconciler works on.
 
-use chrono::{DateTime, Utc};
-use push_core::id::NotificationId;
+use chrono::{DateTime, TimeDelta, Utc};
+use push_core::id::{CustomerId, NotificationId};
+use push_core::job::Job;
+use push_core::notification::{
+    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title,
+};
 use push_core::timeline::TimelineEntry;
+use sqlx::types::Json;
+use sqlx::{FromRow, MySql, QueryBuilder};
+use uuid::Uuid;
 
-use super::DueJob;
+use super::timeline::lines;
+use super::{DueJob, TABLE};
 use crate::Store;
+use crate::bulk::{KEYS_MAX, push_in};
+use crate::decode::{Row, millis};
 use crate::error::StoreError;
 
+const DUE: &str = "\
+    SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
+        created_at, expires_at, round, due_at, next_job \
+    FROM notification_history FORCE INDEX (status_due) \
+    WHERE status = 'pending' AND due_at <= ? ORDER BY due_at LIMIT ?";
+
+const LATER: &str = "\
+    UPDATE notification_history SET due_at = ? WHERE notification_id = ? AND status = 'pending'";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("DUE", DUE), ("LATER", LATER)];
+
+/// When to look again at a row that cannot be read: someone has to mend it first.
+const CORRUPT_PAUSE: TimeDelta = TimeDelta::hours(1);
+
+/// Publishing again may go on for days (four weeks at most), and each time adds an entry: above this, none.
+const TIMELINE_BYTES_MAX: u32 = 256 * 1024;
+
 impl Store {
-    /// Makes due at once what the broker did not take after [`Store::accept`]. Only those of which no round is
-    /// recorded: once a worker had the job, its own due time stands.
+    /// Makes due what the broker surely did not take, the first job or a later one: at once, or when the wait is over that a
+    /// retry was to spend on its rung. (What it may have taken becomes due by itself, after the grace.)
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; they become due later by themselves.
@@ -19,7 +47,14 @@ impl Store {
         ids: &[NotificationId],
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        for some in ids.chunks(KEYS_MAX) {
+            update_unpublished(some, now)
+                .build()
+                .persistent(false)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(())
     }
 
     /// The pending notifications that are due, longest first, with the job that comes next for each. A row that
@@ -28,7 +63,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
     pub async fn due(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<DueJob>, StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        let rows: Vec<DueRow> = sqlx::query_as(DUE)
+            .bind(millis(now))
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        let mut due = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row.notification_id;
+            match DueJob::try_from(row) {
+                Ok(job) => due.push(job),
+                Err(error) => {
+                    tracing::error!(notification.id = %id, %error, "a due notification cannot be read; again in an hour");
+                    sqlx::query(LATER)
+                        .bind(millis(now + CORRUPT_PAUSE))
+                        .bind(id)
+                        .execute(&self.pool)
+                        .await?;
+                }
+            }
+        }
+        Ok(due)
     }
 
     /// They were published again: `entry` says so in their timelines, and they are not due before `until`.
@@ -41,6 +96,126 @@ impl Store {
         until: DateTime<Utc>,
         entry: &TimelineEntry,
     ) -> Result<(), StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        for some in ids.chunks(KEYS_MAX) {
+            update_pushed_back(some, until, entry)
+                .build()
+                .persistent(false)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn update_unpublished(
+    ids: &[NotificationId],
+    now: DateTime<Utc>,
+) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new("UPDATE notification_history SET due_at = GREATEST(");
+    query
+        .push_bind(millis(now))
+        .push(", COALESCE(next_at, created_at)) WHERE status = 'pending' AND due_at > ")
+        .push_bind(millis(now))
+        .push(" AND notification_id");
+    push_in(&mut query, sorted(ids));
+    query
+}
+
+/// `due_at < until`: a round that was recorded in the meantime has set a due time of its own, and may have set a later one.
+pub(crate) fn update_pushed_back(
+    ids: &[NotificationId],
+    until: DateTime<Utc>,
+    entry: &TimelineEntry,
+) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new(
+        "UPDATE notification_history SET timeline = IF(COALESCE(LENGTH(timeline), 0) > ",
+    );
+    query
+        .push_bind(TIMELINE_BYTES_MAX)
+        .push(", timeline, CONCAT(COALESCE(timeline, ''), ")
+        .push_bind(lines(std::slice::from_ref(entry)))
+        .push(")), due_at = ")
+        .push_bind(millis(until))
+        .push(" WHERE status = 'pending' AND due_at < ")
+        .push_bind(millis(until))
+        .push(" AND notification_id");
+    push_in(&mut query, sorted(ids));
+    query
+}
+
+/// Locks are taken in the order of the key.
+fn sorted(ids: &[NotificationId]) -> impl Iterator<Item = Uuid> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.into_iter().map(NotificationId::as_uuid)
+}
+
+#[derive(FromRow)]
+struct DueRow {
+    notification_id: Uuid,
+    customer_id: i64,
+    notification_type: String,
+    title: String,
+    body: String,
+    data: Option<Json<Data>>,
+    image_url: Option<String>,
+    priority: String,
+    collapse_key: Option<String>,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    round: u32,
+    due_at: DateTime<Utc>,
+    next_job: Option<String>,
+}
+
+impl TryFrom<DueRow> for DueJob {
+    type Error = StoreError;
+
+    fn try_from(row: DueRow) -> Result<Self, StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: row.notification_id,
+        };
+        let (due_at, recorded) = (row.due_at, row.round);
+        let mut job = match &row.next_job {
+            Some(next) => at.read("next_job", Job::decode(next.as_bytes()).ok())?,
+            None => Job::first(row.try_into()?),
+        };
+        // Whatever was recorded, the next round must be news to the worker.
+        job.round = job.round.max(recorded.saturating_add(1));
+        Ok(Self { job, due_at })
+    }
+}
+
+impl TryFrom<DueRow> for Notification {
+    type Error = StoreError;
+
+    fn try_from(row: DueRow) -> Result<Self, StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: row.notification_id,
+        };
+        let content = Content {
+            title: at.read("title", Title::parse(&row.title).ok())?,
+            body: at.read("body", Body::parse(&row.body).ok())?,
+            data: row.data.map(|data| data.0).unwrap_or_default(),
+            image_url: at
+                .read_nullable("image_url", row.image_url, |url| ImageUrl::parse(&url).ok())?,
+        };
+        Ok(Self {
+            id: row.notification_id.into(),
+            customer: at.read("customer_id", CustomerId::try_from(row.customer_id).ok())?,
+            kind: at.read(
+                "notification_type",
+                NotificationType::parse(&row.notification_type).ok(),
+            )?,
+            content,
+            priority: at.read("priority", Priority::from_spelling(&row.priority))?,
+            collapse_key: at.read_nullable("collapse_key", row.collapse_key, |key| {
+                CollapseKey::parse(&key).ok()
+            })?,
+            created_at: row.created_at,
+            expires_at: at.read("expires_at", row.expires_at)?,
+        })
     }
 }

@@ -1,11 +1,14 @@
 //! `notification_history` and `notification_deliveries`: every notification, and what became of it.
 
-mod accept;
-mod books;
-mod due;
-mod record;
-mod state;
-mod view;
+pub(crate) mod accept;
+pub(crate) mod books;
+pub(crate) mod deliveries;
+pub(crate) mod due;
+pub(crate) mod lock;
+pub(crate) mod record;
+pub(crate) mod state;
+pub(crate) mod timeline;
+pub(crate) mod view;
 
 use std::fmt;
 
@@ -19,6 +22,9 @@ use push_core::settle::DeliveryOutcome;
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::TimelineEntry;
 use push_core::token::MaskedToken;
+
+/// The table of the rows that are read here.
+const TABLE: &str = "notification_history";
 
 /// What to do with a customer that `customers` does not have (`UNKNOWN_CUSTOMER`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

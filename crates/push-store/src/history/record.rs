@@ -1,13 +1,67 @@
 //! Recording what a round came to.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use push_core::settle::Settlement;
+use chrono::{DateTime, TimeDelta, Utc};
+use push_core::admit::Recorded;
+use push_core::id::NotificationId;
+use push_core::settle::{DeliveryOutcome, Next, Settlement};
+use push_core::status::Status;
+use push_core::token::Token;
+use serde::Serialize;
+use sqlx::MySqlConnection;
 
 use super::Recording;
+use super::deliveries::write_deliveries;
+use super::lock::{Locked, lock};
+use super::timeline::lines;
 use crate::Store;
+use crate::decode::millis;
+use crate::devices::switch_off_in;
 use crate::error::StoreError;
+use crate::retry::Tries;
+
+/// Changes many rows by one statement with one parameter, a JSON array of [`Change`]: it is prepared once, whatever
+/// the number of rows. The rows are locked, and known to be fresh; the condition is repeated all the same, because a
+/// statement that settles must not depend on its caller. The join starts from the array, and finds each row by its key.
+const SETTLE: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
+            id CHAR(32) PATH '$.id', \
+            round INT UNSIGNED PATH '$.round', \
+            status CHAR(16) PATH '$.status', \
+            reason CHAR(32) PATH '$.reason', \
+            fcm_result CHAR(16) PATH '$.fcm_result', \
+            expo_result CHAR(16) PATH '$.expo_result', \
+            attempts INT UNSIGNED PATH '$.attempts', \
+            sent_at DATETIME(3) PATH '$.sent_at', \
+            completed_at DATETIME(3) PATH '$.completed_at', \
+            due_at DATETIME(3) PATH '$.due_at', \
+            next_at DATETIME(3) PATH '$.next_at', \
+            next_job MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_job', \
+            timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
+        )) AS settled \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(settled.id) \
+    SET history.status = settled.status, \
+        history.reason = settled.reason, \
+        history.fcm_result = settled.fcm_result, \
+        history.expo_result = settled.expo_result, \
+        history.attempts = GREATEST(history.attempts, settled.attempts), \
+        history.round = settled.round, \
+        history.sent_at = settled.sent_at, \
+        history.completed_at = settled.completed_at, \
+        history.due_at = settled.due_at, \
+        history.next_at = settled.next_at, \
+        history.next_job = settled.next_job, \
+        history.timeline = CONCAT(COALESCE(history.timeline, ''), settled.timeline) \
+    WHERE history.status = 'pending' AND history.round < settled.round";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE)];
+
+/// Rows of one [`SETTLE`]: with the largest jobs still below the 16 MiB that a server takes as one packet by default.
+const ROWS_MAX: usize = 200;
 
 impl Store {
     /// Commits settlements, all or none, and says for each, in order, whether it counts. Dead tokens
@@ -25,6 +79,177 @@ impl Store {
         now: DateTime<Utc>,
         grace: Duration,
     ) -> Result<Vec<Recording>, StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        let mut tries = Tries::new();
+        loop {
+            match self.record_once(settlements, now, grace).await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
     }
+
+    async fn record_once(
+        &self,
+        settlements: &[Settlement],
+        now: DateTime<Utc>,
+        grace: Duration,
+    ) -> Result<Vec<Recording>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let ids = settlements.iter().map(|settlement| settlement.notification);
+        let mut locked = lock(&mut transaction, ids).await?;
+        let mut recordings = vec![Recording::Stale; settlements.len()];
+        for wave in waves(settlements) {
+            let mut fresh = Vec::with_capacity(wave.len());
+            for index in wave {
+                let (Some(settlement), Some(recording)) =
+                    (settlements.get(index), recordings.get_mut(index))
+                else {
+                    continue;
+                };
+                if let Some(row) = take(&mut locked, settlement) {
+                    fresh.push((settlement, row));
+                    *recording = Recording::Recorded;
+                }
+            }
+            write(&mut transaction, &fresh, now, grace).await?;
+        }
+        transaction.commit().await?;
+        Ok(recordings)
+    }
+}
+
+/// Splits a batch so that no part has a notification twice: one statement changes a row once. As good as always there
+/// is one part; a batch with a job and its copy has two, and the copy turns out to be stale.
+fn waves(settlements: &[Settlement]) -> Vec<Vec<usize>> {
+    let mut seen: HashMap<NotificationId, usize> = HashMap::with_capacity(settlements.len());
+    let mut waves: Vec<Vec<usize>> = Vec::new();
+    for (index, settlement) in settlements.iter().enumerate() {
+        let times = seen.entry(settlement.notification).or_default();
+        match waves.get_mut(*times) {
+            Some(wave) => wave.push(index),
+            None => waves.push(vec![index]),
+        }
+        *times += 1;
+    }
+    waves
+}
+
+/// The row of a settlement that counts; from then on the same round is stale.
+fn take(locked: &mut HashMap<NotificationId, Locked>, settlement: &Settlement) -> Option<Locked> {
+    let row = locked
+        .get_mut(&settlement.notification)
+        .filter(|row| row.awaits(settlement.round))?;
+    row.recorded = Recorded {
+        status: status(&settlement.next),
+        round: settlement.round,
+    };
+    Some(*row)
+}
+
+async fn write(
+    connection: &mut MySqlConnection,
+    fresh: &[(&Settlement, Locked)],
+    now: DateTime<Utc>,
+    grace: Duration,
+) -> Result<(), StoreError> {
+    write_deliveries(connection, fresh).await?;
+    for some in fresh.chunks(ROWS_MAX) {
+        let changes: Vec<Change> = some
+            .iter()
+            .map(|(settlement, _)| Change::of(settlement, now, grace))
+            .collect();
+        let changes = serde_json::to_string(&changes)
+            .map_err(|_| StoreError::Unusable("a settlement cannot be written as JSON"))?;
+        let changed = sqlx::query(SETTLE)
+            .bind(changes)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        if changed != some.len() as u64 {
+            // Locked and fresh, and yet not changed: rather nothing than half a record.
+            return Err(StoreError::Unusable("a settlement did not change its row"));
+        }
+    }
+    let dead = |(settlement, _): &(&Settlement, Locked)| {
+        settlement.dead_tokens().cloned().collect::<Vec<Token>>()
+    };
+    let dead: Vec<Token> = fresh.iter().flat_map(dead).collect();
+    if !dead.is_empty() {
+        switch_off_in(connection, &dead, latest_death(fresh, now)).await?;
+    }
+    Ok(())
+}
+
+/// When the providers had said that tokens are dead: what was registered later stands.
+fn latest_death(fresh: &[(&Settlement, Locked)], now: DateTime<Utc>) -> DateTime<Utc> {
+    fresh
+        .iter()
+        .flat_map(|(settlement, _)| &settlement.deliveries)
+        .filter(|delivery| delivery.outcome == DeliveryOutcome::TokenDead)
+        .map(|delivery| delivery.at)
+        .max()
+        .unwrap_or(now)
+}
+
+const fn status(next: &Next) -> Status {
+    match next {
+        Next::Done(ending) => ending.status(),
+        Next::Wait(..) | Next::DeadLetter(_) => Status::Pending,
+    }
+}
+
+/// An element of [`SETTLE`]'s array. What is missing is NULL.
+#[derive(Serialize)]
+struct Change {
+    id: String,
+    round: u32,
+    status: &'static str,
+    fcm_result: &'static str,
+    expo_result: &'static str,
+    attempts: u32,
+    timeline: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_job: Option<String>,
+}
+
+impl Change {
+    fn of(settlement: &Settlement, now: DateTime<Utc>, grace: Duration) -> Self {
+        let status = status(&settlement.next);
+        let after = |wait| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        let (reason, next_at, next_job) = match &settlement.next {
+            Next::Done(ending) => (ending.reason(), None, None),
+            Next::Wait(rung, job) => (None, Some(after(rung.as_duration())), Some(job)),
+            Next::DeadLetter(job) => (None, Some(now), Some(job)),
+        };
+        let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
+        Self {
+            id: settlement.notification.as_uuid().simple().to_string(),
+            round: settlement.round,
+            status: status.as_str(),
+            fcm_result: settlement.results.fcm.as_str(),
+            expo_result: settlement.results.expo.as_str(),
+            attempts: settlement.attempts,
+            timeline: lines(&settlement.timeline),
+            reason: reason.map(|reason| reason.as_str()),
+            sent_at: (status == Status::Sent).then(|| text(now)),
+            completed_at: (status != Status::Pending).then(|| text(now)),
+            due_at: due_at.map(text),
+            next_at: next_at.map(text),
+            next_job: next_job.map(|job| String::from_utf8_lossy(&job.encode()).into_owned()),
+        }
+    }
+}
+
+fn text(time: DateTime<Utc>) -> String {
+    millis(time).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }

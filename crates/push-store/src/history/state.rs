@@ -4,9 +4,14 @@ use std::collections::HashMap;
 
 use push_core::admit::Recorded;
 use push_core::id::NotificationId;
+use push_core::status::{ProviderResult, Reason, Status};
+use sqlx::{FromRow, MySql, QueryBuilder};
+use uuid::Uuid;
 
-use super::State;
+use super::{State, TABLE};
 use crate::Store;
+use crate::bulk::{KEYS_MAX, push_in};
+use crate::decode::Row;
 use crate::error::StoreError;
 
 impl Store {
@@ -18,7 +23,18 @@ impl Store {
         &self,
         ids: &[NotificationId],
     ) -> Result<HashMap<NotificationId, Recorded>, StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        let mut recorded = HashMap::with_capacity(ids.len());
+        for some in ids.chunks(KEYS_MAX) {
+            let rows: Vec<RecordedRow> = select_recorded(some)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.pool)
+                .await?;
+            for row in rows {
+                recorded.insert(row.notification_id.into(), row.try_into()?);
+            }
+        }
+        Ok(recorded)
     }
 
     /// Where each stands. Those that do not exist are left out.
@@ -29,6 +45,88 @@ impl Store {
         &self,
         ids: &[NotificationId],
     ) -> Result<HashMap<NotificationId, State>, StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+        let mut states = HashMap::with_capacity(ids.len());
+        for some in ids.chunks(KEYS_MAX) {
+            let rows: Vec<StateRow> = select_states(some)
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.pool)
+                .await?;
+            for row in rows {
+                states.insert(row.notification_id.into(), row.try_into()?);
+            }
+        }
+        Ok(states)
     }
+}
+
+#[derive(FromRow)]
+struct RecordedRow {
+    notification_id: Uuid,
+    status: String,
+    round: u32,
+}
+
+impl TryFrom<RecordedRow> for Recorded {
+    type Error = StoreError;
+
+    fn try_from(row: RecordedRow) -> Result<Self, StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: row.notification_id,
+        };
+        Ok(Self {
+            status: at.read("status", Status::from_spelling(&row.status))?,
+            round: row.round,
+        })
+    }
+}
+
+/// The columns of a [`State`]. Flattened into rows that hold more.
+#[derive(FromRow)]
+pub(super) struct StateRow {
+    pub(super) notification_id: Uuid,
+    status: String,
+    fcm_result: String,
+    expo_result: String,
+    reason: Option<String>,
+    attempts: u32,
+}
+
+impl TryFrom<StateRow> for State {
+    type Error = StoreError;
+
+    fn try_from(row: StateRow) -> Result<Self, StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: row.notification_id,
+        };
+        Ok(Self {
+            status: at.read("status", Status::from_spelling(&row.status))?,
+            fcm: at.read("fcm_result", ProviderResult::from_spelling(&row.fcm_result))?,
+            expo: at.read(
+                "expo_result",
+                ProviderResult::from_spelling(&row.expo_result),
+            )?,
+            reason: at.read_nullable("reason", row.reason, |text| Reason::from_spelling(&text))?,
+            attempts: row.attempts,
+        })
+    }
+}
+
+pub(crate) fn select_recorded(ids: &[NotificationId]) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new(
+        "SELECT notification_id, status, round FROM notification_history WHERE notification_id",
+    );
+    push_in(&mut query, ids.iter().map(|id| id.as_uuid()));
+    query
+}
+
+pub(crate) fn select_states(ids: &[NotificationId]) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new(
+        "SELECT notification_id, status, fcm_result, expo_result, reason, attempts \
+         FROM notification_history WHERE notification_id",
+    );
+    push_in(&mut query, ids.iter().map(|id| id.as_uuid()));
+    query
 }

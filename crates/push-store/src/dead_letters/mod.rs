@@ -1,13 +1,12 @@
 //! `dead_letters`: what was given up and could be replayed.
 
-use chrono::{DateTime, Utc};
+pub(crate) mod letter;
+pub(crate) mod record;
+
 use push_core::job::{GiveUpReason, Job};
 
-use crate::error::StoreError;
-use crate::{Recording, Store};
-
 /// What arrived on `push.dead`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum DeadLetterRecord {
     /// A job. One row for each target that it gave up; where targets are still left (the broker gave the job
     /// up), one more for the job as a whole, with `reason`.
@@ -31,18 +30,18 @@ impl DeadLetterRecord {
     pub const RAW_BYTES_MAX: usize = 16 * 1024;
 }
 
-impl Store {
-    /// Commits dead letters, all or none, and in the same transaction ends the notifications that they are
-    /// about. [`Recording::Stale`]: the job is a copy of one whose round has been recorded, or whose
-    /// notification has ended; nothing was changed. To record the same again is harmless.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing was recorded, unless the connection broke during the commit.
-    pub async fn record_dead_letters(
-        &self,
-        letters: &[DeadLetterRecord],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Recording>, StoreError> {
-        Err(StoreError::Unusable("not built yet"))
+/// Shows no bytes: they may hold anything.
+impl std::fmt::Debug for DeadLetterRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Job { job, reason } => {
+                write!(
+                    f,
+                    "Job({}, round {}, {reason})",
+                    job.notification.id, job.round
+                )
+            }
+            Self::Poison { bytes, why } => write!(f, "Poison({} bytes: {why})", bytes.len()),
+        }
     }
 }

@@ -1,0 +1,215 @@
+//! Recording dead letters, and ending the notifications they are about.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use push_core::admit::Recorded;
+use push_core::id::{NotificationId, RegistrationId};
+use push_core::job::{GiveUpReason, Job};
+use push_core::provider::Provider;
+use push_core::status::{Ending, ProviderResult, Reason};
+use push_core::timeline::{Step, TimelineEntry};
+use sqlx::MySqlConnection;
+
+use super::DeadLetterRecord;
+use super::letter::{Letter, insert, letters, tries};
+use crate::decode::millis;
+use crate::error::StoreError;
+use crate::history::lock::{Locked, lock};
+use crate::history::timeline::lines;
+use crate::retry::Tries;
+use crate::{Recording, Store};
+
+const END: &str = "\
+    UPDATE notification_history SET status = ?, reason = ?, fcm_result = ?, expo_result = ?, \
+        attempts = GREATEST(attempts, ?), round = ?, sent_at = ?, completed_at = ?, due_at = NULL, \
+        next_at = NULL, next_job = NULL, \
+        timeline = CONCAT(COALESCE(timeline, ''), ?) \
+    WHERE notification_id = ? AND status = 'pending' AND round < ?";
+
+const GIVE_UP_DELIVERY: &str = "\
+    UPDATE notification_deliveries SET outcome = 'dead_lettered' \
+    WHERE notification_id = ? AND registration_id = ? AND provider = ? AND outcome <> 'accepted'";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] =
+    &[("END", END), ("GIVE_UP_DELIVERY", GIVE_UP_DELIVERY)];
+
+/// Rows of one INSERT: with the largest jobs and raw bytes still below a packet of 16 MiB.
+const ROWS_MAX: usize = 100;
+
+impl Store {
+    /// Commits dead letters, all or none, and in the same transaction ends the notifications that they are
+    /// about. [`Recording::Stale`]: the job is a copy of one whose round has been recorded, or whose
+    /// notification has ended; nothing was changed. To record the same again is harmless.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was recorded, unless the connection broke during the commit.
+    pub async fn record_dead_letters(
+        &self,
+        records: &[DeadLetterRecord],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Recording>, StoreError> {
+        let mut tries = Tries::new();
+        loop {
+            match self.record_dead_letters_once(records, now).await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn record_dead_letters_once(
+        &self,
+        records: &[DeadLetterRecord],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Recording>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let mut locked = lock(&mut transaction, records.iter().filter_map(about)).await?;
+        let mut recordings = Vec::with_capacity(records.len());
+        let mut rows: Vec<Letter> = Vec::new();
+        for record in records {
+            let recording = match record {
+                DeadLetterRecord::Poison { .. } => Recording::Recorded,
+                DeadLetterRecord::Job { job, reason } => {
+                    end(&mut transaction, &mut locked, job, *reason, now).await?
+                }
+            };
+            if recording == Recording::Recorded {
+                rows.extend(letters(record));
+            }
+            recordings.push(recording);
+        }
+        for some in rows.chunks(ROWS_MAX) {
+            insert(some, now)
+                .build()
+                .persistent(false)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(recordings)
+    }
+}
+
+fn about(record: &DeadLetterRecord) -> Option<NotificationId> {
+    match record {
+        DeadLetterRecord::Job { job, .. } => Some(job.notification.id),
+        DeadLetterRecord::Poison { .. } => None,
+    }
+}
+
+/// Ends the job's notification, if the job is the one that it waits for. A job whose round has been recorded is a
+/// copy: its successor is on its way and must not be cut off.
+async fn end(
+    connection: &mut MySqlConnection,
+    locked: &mut HashMap<NotificationId, Locked>,
+    job: &Job,
+    reason: GiveUpReason,
+    now: DateTime<Utc>,
+) -> Result<Recording, StoreError> {
+    let id = job.notification.id;
+    let Some(row) = locked.get_mut(&id) else {
+        // Not ours, or deleted: nothing to end, but something to look at.
+        return Ok(Recording::Recorded);
+    };
+    if !row.awaits(job.round) {
+        return Ok(Recording::Stale);
+    }
+    let ending = ending(job);
+    row.recorded = Recorded {
+        status: ending.status(),
+        round: job.round,
+    };
+    for (registration, provider) in given_up_targets(job) {
+        sqlx::query(GIVE_UP_DELIVERY)
+            .bind(id.as_uuid())
+            .bind(registration.0)
+            .bind(provider.as_str())
+            .execute(&mut *connection)
+            .await?;
+    }
+    write_end(connection, job, ending, reason, now).await?;
+    Ok(Recording::Recorded)
+}
+
+async fn write_end(
+    connection: &mut MySqlConnection,
+    job: &Job,
+    ending: Ending,
+    reason: GiveUpReason,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let now = millis(now);
+    let results = &job.progress.results;
+    let changed = sqlx::query(END)
+        .bind(ending.status().as_str())
+        .bind(ending.reason().map(Reason::as_str))
+        .bind(settled(results.fcm).as_str())
+        .bind(settled(results.expo).as_str())
+        .bind(tries(job))
+        .bind(job.round)
+        .bind((ending == Ending::Sent).then_some(now))
+        .bind(now)
+        .bind(lines(&told(job, ending, reason, now)))
+        .bind(job.notification.id.as_uuid())
+        .bind(job.round)
+        .execute(connection)
+        .await?
+        .rows_affected();
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Unusable(
+            "a dead letter did not end its notification",
+        ))
+    }
+}
+
+/// Those given up one by one, and those still left in a job that was given up as a whole.
+fn given_up_targets(job: &Job) -> impl Iterator<Item = (RegistrationId, Provider)> {
+    let given_up = job
+        .progress
+        .given_up
+        .iter()
+        .map(|target| (target.registration, target.provider));
+    let left = job
+        .targets
+        .iter()
+        .flatten()
+        .map(|target| (target.registration, target.provider));
+    given_up.chain(left)
+}
+
+fn ending(job: &Job) -> Ending {
+    let results = &job.progress.results;
+    if [results.fcm, results.expo].contains(&ProviderResult::Success) {
+        Ending::Sent
+    } else {
+        Ending::Failed(Reason::DeadLettered)
+    }
+}
+
+const fn settled(result: ProviderResult) -> ProviderResult {
+    match result {
+        ProviderResult::Queued => ProviderResult::NotSent,
+        ProviderResult::Success | ProviderResult::Failed | ProviderResult::NotSent => result,
+    }
+}
+
+fn told(job: &Job, ending: Ending, reason: GiveUpReason, now: DateTime<Utc>) -> [TimelineEntry; 2] {
+    let kept = match job.progress.given_up.len() {
+        given_up if job.is_given_up() && given_up > 0 => {
+            format!("kept as {given_up} dead letter(s)")
+        }
+        _ => format!("kept as a dead letter: {reason}"),
+    };
+    let ended = match ending.reason() {
+        Some(reason) => format!("{}: {reason}", ending.status()),
+        None => ending.status().to_string(),
+    };
+    [
+        TimelineEntry::new(now, Step::DeadLettered, kept),
+        TimelineEntry::new(now, Step::Settled, ended),
+    ]
+}

@@ -1,0 +1,87 @@
+//! Locking notifications before something is decided about them.
+
+use std::collections::HashMap;
+
+use push_core::admit::Recorded;
+use push_core::id::{CustomerId, NotificationId};
+use push_core::status::Status;
+use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder};
+use uuid::Uuid;
+
+use super::TABLE;
+use crate::bulk::{KEYS_MAX, push_in};
+use crate::decode::Row;
+use crate::error::StoreError;
+
+/// A notification that nobody else changes until the transaction ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Locked {
+    pub(crate) customer: CustomerId,
+    pub(crate) recorded: Recorded,
+}
+
+impl Locked {
+    /// Whether `round` is news: the notification is still pending, and the round not yet recorded.
+    pub(crate) fn awaits(&self, round: u32) -> bool {
+        self.recorded.status == Status::Pending && self.recorded.round < round
+    }
+}
+
+#[derive(FromRow)]
+struct LockedRow {
+    notification_id: Uuid,
+    customer_id: i64,
+    status: String,
+    round: u32,
+}
+
+impl TryFrom<LockedRow> for Locked {
+    type Error = StoreError;
+
+    fn try_from(row: LockedRow) -> Result<Self, StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: row.notification_id,
+        };
+        Ok(Self {
+            customer: at.read("customer_id", CustomerId::try_from(row.customer_id).ok())?,
+            recorded: Recorded {
+                status: at.read("status", Status::from_spelling(&row.status))?,
+                round: row.round,
+            },
+        })
+    }
+}
+
+/// Locks the rows of `ids`, in the order of the key, so that two transactions wait for each other and do not deadlock.
+pub(crate) async fn lock(
+    connection: &mut MySqlConnection,
+    ids: impl IntoIterator<Item = NotificationId>,
+) -> Result<HashMap<NotificationId, Locked>, StoreError> {
+    let mut ids: Vec<NotificationId> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut locked = HashMap::with_capacity(ids.len());
+    for some in ids.chunks(KEYS_MAX) {
+        let rows: Vec<LockedRow> = select_locked(some)
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in rows {
+            locked.insert(row.notification_id.into(), row.try_into()?);
+        }
+    }
+    Ok(locked)
+}
+
+/// The index is forced: a scan would wait for the locks of strangers.
+pub(crate) fn select_locked(ids: &[NotificationId]) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new(
+        "SELECT notification_id, customer_id, status, round \
+         FROM notification_history FORCE INDEX (notification) WHERE notification_id",
+    );
+    push_in(&mut query, ids.iter().map(|id| id.as_uuid()));
+    query.push(" ORDER BY notification_id FOR UPDATE");
+    query
+}
