@@ -73,6 +73,15 @@ pub(crate) fn push(input: &Value) -> Push {
     }
 }
 
+/// A push for one of the providers, accepted just now.
+pub(crate) fn push_now(provider: &str) -> Push {
+    let mut push = push(&fixture(&format!("{provider}/technician_assigned.json"))["input"]);
+    let notification = Arc::make_mut(&mut push.notification);
+    notification.created_at = Utc::now();
+    notification.expires_at = Utc::now() + TimeDelta::hours(1);
+    push
+}
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/providers")
 }

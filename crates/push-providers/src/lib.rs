@@ -22,6 +22,15 @@ mod push;
 mod retry_after;
 mod transport;
 
+#[cfg(test)]
+mod raw_h2;
+#[cfg(test)]
+mod refused_streams;
+#[cfg(test)]
+#[path = "../tests/it/support/server.rs"]
+#[expect(dead_code, reason = "most of it is for the tests outside")]
+mod test_server;
+
 pub use error::{CheckError, SetupError};
 pub use expo::{Expo, ExpoSettings, Receipt};
 pub use fcm::{Fcm, FcmSettings};

@@ -9,7 +9,7 @@ use chrono::Utc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use push_core::outcome::{Outcome, ProviderMessageId, Retry};
+use push_core::outcome::{Outcome, ProviderMessageId, Retry, Sent};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url};
 use secrecy::ExposeSecret;
@@ -103,7 +103,11 @@ impl ExpoApi {
         let answer = self
             .post(&self.receipts_url, &json!({ "ids": ids }))
             .await
-            .map_err(Failure::into_retry)?;
+            // A question sends nothing to anyone.
+            .map_err(|failure| Retry {
+                sent: Sent::SurelyNot,
+                ..failure.into_retry()
+            })?;
         let mut receipts = classify::receipts(&answer, Utc::now())?;
         let asked = tickets.iter();
         Ok(asked
@@ -167,5 +171,16 @@ fn packed(json: Vec<u8>) -> (Bytes, bool) {
         Ok(gzipped) => (gzipped.into(), true),
         // Writing to memory does not fail; if it did, the plain body would do as well.
         Err(_) => (json.into(), false),
+    }
+}
+
+#[cfg(test)]
+impl ExpoApi {
+    /// The same with another client, for a server that speaks HTTP/2 without TLS.
+    pub(crate) fn with_client(settings: ExpoSettings, client: Client) -> Self {
+        Self {
+            client,
+            ..Self::new(settings).unwrap()
+        }
     }
 }

@@ -187,3 +187,44 @@ fn contradiction() -> Outcome {
         "Expo finds several projects in a single message; its answer makes no sense.",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use futures::{FutureExt, poll};
+
+    use super::*;
+    use crate::{ExpoSettings, Look, golden};
+
+    #[tokio::test]
+    async fn when_the_queue_is_full_senders_wait() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = ExpoSettings {
+            base_url: "http://unused".to_owned(),
+            access_token: None,
+            rate: 600.try_into().unwrap(),
+            request_timeout: Duration::from_secs(30),
+            look: Look::default(),
+        };
+        let api = Arc::new(ExpoApi::new(settings).unwrap());
+        // As if all requests were under way, and stayed so.
+        let requests = u32::try_from(api.requests.available_permits()).unwrap();
+        api.requests.acquire_many(requests).await.unwrap().forget();
+        let batcher = Batcher::start(api, &Handle::current());
+
+        let mut senders =
+            join_all((0..2 * QUEUE_MAX).map(|_| batcher.send(golden::push_now("expo")))).boxed();
+        // Now and then the batcher has its turn, and takes a batch into its hands.
+        for _ in 0..10 {
+            assert!(poll!(&mut senders).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(batcher.queue.capacity(), 0);
+        assert!(
+            batcher.queue.try_reserve().is_err(),
+            "no more than {QUEUE_MAX} are held"
+        );
+    }
+}

@@ -1,8 +1,8 @@
 //! Expo Push.
 
-mod api;
+pub(crate) mod api;
 mod batcher;
-mod classify;
+pub(crate) mod classify;
 mod message;
 mod receipts;
 

@@ -221,3 +221,104 @@ impl State {
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Look;
+    use crate::test_server::{Reply, Server};
+
+    fn tokens(token_uri: &str) -> AccessTokens {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        AccessTokens::new(&FcmSettings {
+            project_id: "p".to_owned(),
+            client_email: "x@p.iam.gserviceaccount.com".to_owned(),
+            private_key: include_str!("../../tests/it/data/throwaway_key.pem").into(),
+            token_uri: token_uri.to_owned(),
+            base_url: "http://unused".to_owned(),
+            max_in_flight: 1,
+            request_timeout: Duration::from_secs(30),
+            look: Look::default(),
+        })
+        .unwrap()
+    }
+
+    fn held(seconds_left: i64) -> AccessToken {
+        let token =
+            serde_json::from_value(json!({"access_token": "old", "expires_in": seconds_left}))
+                .unwrap();
+        AccessToken {
+            token: Arc::new(token),
+            fetched_at: Utc::now() - TimeDelta::hours(1),
+            generation: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_old_one_serves_until_the_new_one_is_there() {
+        let endpoint = Server::start(|_| {
+            Reply::json(200, &json!({"access_token": "new", "expires_in": 3599}))
+        })
+        .await;
+        let tokens = tokens(&endpoint.url);
+        lock(&tokens.state).held = Some(held(200));
+        assert_eq!(tokens.get().await.unwrap().reveal(), "old", "nobody waits");
+        let fetch = lock(&tokens.state).fetch.clone().unwrap();
+        assert_eq!(fetch.await.unwrap().reveal(), "new");
+        assert_eq!(tokens.get().await.unwrap().reveal(), "new");
+        assert_eq!(endpoint.seen().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_old_one_serves_through_an_outage_of_the_endpoint() {
+        let endpoint = Server::start(|_| Reply::json(503, &json!({}))).await;
+        let tokens = tokens(&endpoint.url);
+        lock(&tokens.state).held = Some(held(200));
+        assert_eq!(tokens.get().await.unwrap().reveal(), "old");
+        let fetch = lock(&tokens.state).fetch.clone().unwrap();
+        assert!(fetch.await.is_err());
+        assert_eq!(tokens.get().await.unwrap().reveal(), "old");
+        assert!(
+            lock(&tokens.state).fetch.is_none(),
+            "and the endpoint is left alone for a while"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_is_about_to_expire_serves_no_more() {
+        let endpoint = Server::start(|_| {
+            Reply::json(200, &json!({"access_token": "new", "expires_in": 3599}))
+        })
+        .await;
+        let tokens = tokens(&endpoint.url);
+        lock(&tokens.state).held = Some(held(15));
+        assert_eq!(tokens.get().await.unwrap().reveal(), "new");
+    }
+
+    #[tokio::test]
+    async fn a_late_complaint_about_an_older_one_spares_the_new_one() {
+        let endpoint = Server::start(|_| {
+            Reply::json(200, &json!({"access_token": "new", "expires_in": 3599}))
+        })
+        .await;
+        let tokens = tokens(&endpoint.url);
+        let old = held(3_000);
+        lock(&tokens.state).held = Some(old.clone());
+        tokens.refused(&old);
+        assert_eq!(tokens.get().await.unwrap().reveal(), "new");
+        tokens.refused(&old);
+        assert_eq!(tokens.get().await.unwrap().reveal(), "new");
+        assert_eq!(endpoint.seen().len(), 1);
+    }
+
+    #[test]
+    fn a_token_that_lives_for_seconds_only_is_not_renewed_all_the_time() {
+        let now = Utc::now();
+        let mut short = held(10);
+        short.fetched_at = now;
+        assert!(short.lasts(RENEW_AHEAD, now));
+        assert!(!short.lasts(RENEW_AHEAD, now + TimeDelta::seconds(9)));
+    }
+}

@@ -2,8 +2,8 @@
 
 mod access_token;
 mod classify;
-mod client;
-mod connections;
+pub(crate) mod client;
+pub(crate) mod connections;
 mod message;
 mod service_account;
 

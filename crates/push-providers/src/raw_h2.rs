@@ -1,0 +1,96 @@
+//! A server that speaks HTTP/2 by hand, to refuse as no server library would (RFC 9113, section 6).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a request meets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Turn {
+    /// RST_STREAM with REFUSED_STREAM: not looked at.
+    RefuseStream,
+    /// GOAWAY with NO_ERROR and no stream processed, then the end of the connection.
+    GoAway,
+    /// RST_STREAM with INTERNAL_ERROR: may have been looked at.
+    BreakStream,
+    /// The end of the connection, without a word.
+    Hangup,
+    /// 200 with this body.
+    Answer(&'static str),
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+/// Gives each request its turn, across connections; the last turn is everyone's from then on.
+/// Returns the address, and how many requests came.
+pub(crate) async fn start(turns: &'static [Turn]) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move { serve(stream, turns, &count).await });
+        }
+    });
+    (url, requests)
+}
+
+async fn serve(mut stream: TcpStream, turns: &[Turn], count: &AtomicUsize) -> Option<()> {
+    stream.read_exact(&mut [0; 24]).await.ok()?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.ok()?;
+    loop {
+        let (kind, flags, id) = skip_frame(&mut stream).await?;
+        if kind == SETTINGS && flags & 1 == 0 {
+            stream.write_all(&frame(SETTINGS, 1, 0, &[])).await.ok()?;
+        }
+        if kind == HEADERS {
+            let turn = count.fetch_add(1, SeqCst).min(turns.len() - 1);
+            stream.write_all(&reply(turns[turn], id)?).await.ok()?;
+            if matches!(turns[turn], Turn::GoAway) {
+                stream.shutdown().await.ok()?;
+                return None;
+            }
+        }
+    }
+}
+
+/// `None` ends the connection.
+fn reply(turn: Turn, id: u32) -> Option<Vec<u8>> {
+    Some(match turn {
+        Turn::RefuseStream => frame(RST_STREAM, 0, id, &7_u32.to_be_bytes()),
+        Turn::BreakStream => frame(RST_STREAM, 0, id, &2_u32.to_be_bytes()),
+        Turn::GoAway => frame(GOAWAY, 0, 0, &[0; 8]),
+        Turn::Hangup => return None,
+        // 0x88 is `:status: 200` in the static table of HPACK.
+        Turn::Answer(body) => [
+            frame(HEADERS, 4, id, &[0x88]),
+            frame(DATA, 1, id, body.as_bytes()),
+        ]
+        .concat(),
+    })
+}
+
+fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+}
+
+async fn skip_frame(stream: &mut TcpStream) -> Option<(u8, u8, u32)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    stream.read_exact(&mut vec![0; length]).await.ok()?;
+    Some((
+        head[3],
+        head[4],
+        u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+    ))
+}

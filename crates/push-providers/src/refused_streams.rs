@@ -1,0 +1,140 @@
+//! What HTTP/2 refuses unprocessed is tried again at once, and nothing else is.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use push_core::outcome::{Outcome, Sent};
+use serde_json::json;
+
+use crate::expo::api::ExpoApi;
+use crate::expo::classify::Verdict;
+use crate::fcm::client::FcmClient;
+use crate::fcm::connections::Connections;
+use crate::raw_h2::{self, Turn};
+use crate::test_server::{Reply, Server};
+use crate::{ExpoSettings, FcmSettings, Look, golden, http};
+
+const FCM_TAKES_IT: Turn = Turn::Answer(r#"{"name":"projects/p/messages/1"}"#);
+const EXPO_TAKES_IT: Turn = Turn::Answer(r#"{"data":[{"status":"ok","id":"1"}]}"#);
+const ACCEPTED: &str = "accepted";
+
+/// What the server does, the outcome's code, whether it may have been sent, and how many requests that took.
+const FCM: &[(&[Turn], &str, Sent, usize)] = &[
+    (
+        &[Turn::RefuseStream, FCM_TAKES_IT],
+        ACCEPTED,
+        Sent::SurelyNot,
+        2,
+    ),
+    (
+        &[Turn::GoAway, Turn::RefuseStream, FCM_TAKES_IT],
+        ACCEPTED,
+        Sent::SurelyNot,
+        3,
+    ),
+    (&[Turn::RefuseStream], "stream_refused", Sent::SurelyNot, 3),
+    (
+        &[Turn::BreakStream, FCM_TAKES_IT],
+        "connection_lost",
+        Sent::Maybe,
+        1,
+    ),
+    (
+        &[Turn::Hangup, FCM_TAKES_IT],
+        "connection_lost",
+        Sent::Maybe,
+        1,
+    ),
+];
+const EXPO: &[(&[Turn], &str, Sent, usize)] = &[
+    (
+        &[Turn::RefuseStream, EXPO_TAKES_IT],
+        ACCEPTED,
+        Sent::SurelyNot,
+        2,
+    ),
+    (
+        &[Turn::GoAway, Turn::RefuseStream, EXPO_TAKES_IT],
+        ACCEPTED,
+        Sent::SurelyNot,
+        3,
+    ),
+    (&[Turn::RefuseStream], "stream_refused", Sent::SurelyNot, 3),
+    (
+        &[Turn::BreakStream, EXPO_TAKES_IT],
+        "connection_lost",
+        Sent::Maybe,
+        1,
+    ),
+];
+
+/// `http://` negotiates nothing, so the client is told to speak HTTP/2.
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    http::builder(Duration::from_secs(30))
+        .http2_prior_knowledge()
+        .build()
+        .unwrap()
+}
+
+fn told(outcome: &Outcome) -> (String, Sent) {
+    match outcome {
+        Outcome::Accepted(_) => (ACCEPTED.to_owned(), Sent::SurelyNot),
+        Outcome::Retry(retry) => (retry.cause.code.clone(), retry.sent),
+        Outcome::TokenDead(_) | Outcome::OperatorMustAct(_) | Outcome::Refused(_) => {
+            panic!("{outcome:?}")
+        }
+    }
+}
+
+#[tokio::test]
+async fn fcm() {
+    let tokens =
+        Server::start(|_| Reply::json(200, &json!({"access_token": "a", "expires_in": 3599})))
+            .await;
+    for (turns, code, sent, count) in FCM {
+        let (base_url, requests) = raw_h2::start(turns).await;
+        let settings = FcmSettings {
+            project_id: "p".to_owned(),
+            client_email: "x@p.iam.gserviceaccount.com".to_owned(),
+            private_key: include_str!("../tests/it/data/throwaway_key.pem").into(),
+            token_uri: tokens.url.clone(),
+            base_url,
+            max_in_flight: 1,
+            request_timeout: Duration::from_secs(30),
+            look: Look::default(),
+        };
+        let fcm = FcmClient::with(settings, Connections::with(vec![client()], 1)).unwrap();
+        let outcome = fcm.send(&golden::push_now("fcm")).await;
+        assert_eq!(
+            (told(&outcome), requests.load(SeqCst)),
+            (((*code).to_owned(), *sent), *count),
+            "{turns:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn expo() {
+    for (turns, code, sent, count) in EXPO {
+        let (base_url, requests) = raw_h2::start(turns).await;
+        let settings = ExpoSettings {
+            base_url,
+            access_token: None,
+            rate: 600.try_into().unwrap(),
+            request_timeout: Duration::from_secs(30),
+            look: Look::default(),
+        };
+        let api = ExpoApi::with_client(settings, client());
+        let outcome = match api.send(&[&golden::push_now("expo")]).await {
+            Verdict::Each(mut outcomes) => outcomes.remove(0),
+            Verdict::All(outcome) | Verdict::OneIsBad(outcome) => outcome,
+            Verdict::SeveralProjects(_) => panic!("a single message"),
+        };
+        assert_eq!(
+            (told(&outcome), requests.load(SeqCst)),
+            (((*code).to_owned(), *sent), *count),
+            "{turns:?}"
+        );
+    }
+}
