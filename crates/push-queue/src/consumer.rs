@@ -156,15 +156,11 @@ impl Worker {
             let delivery = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return self.drain(subscription).await,
-                () = self.outgoing.closed() => return Over::Stopped,
+                () = self.outgoing.closed() => return self.drain(subscription).await,
                 delivery = subscription.consumer.next() => delivery,
             };
             match delivery {
-                Some(Ok(delivery)) => {
-                    if !self.hand_over(&subscription.origin, delivery).await {
-                        return Over::Stopped;
-                    }
-                }
+                Some(Ok(delivery)) => self.hand_over(&subscription.origin, delivery).await,
                 Some(Err(error)) => return Over::Lost(reason_of(&error)),
                 None if subscription.origin.is_open() => return Over::Cancelled,
                 None => return Over::Lost("the channel was closed".to_owned()),
@@ -177,21 +173,18 @@ impl Worker {
         let channel: &Channel = subscription.origin.channel();
         let tag = subscription.consumer.tag();
         let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
-        if !matches!(timeout(ANSWER_MAX, cancel).await, Ok(Ok(()))) {
-            // The channel is as good as lost, and the broker delivers again what it had sent.
-            return Over::Stopped;
-        }
-        while let Some(Ok(delivery)) = subscription.consumer.next().await {
-            if !self.hand_over(&subscription.origin, delivery).await {
-                break;
+        // Without an answer the channel is as good as lost: the broker delivers again what it sent.
+        if matches!(timeout(ANSWER_MAX, cancel).await, Ok(Ok(()))) {
+            while let Some(Ok(delivery)) = subscription.consumer.next().await {
+                self.hand_over(&subscription.origin, delivery).await;
             }
         }
         Over::Stopped
     }
 
-    /// Whether somebody reads.
-    async fn hand_over(&self, origin: &Arc<Origin>, delivery: lapin::message::Delivery) -> bool {
+    /// If nobody reads any more, the delivery is dropped, and so goes back to its queue.
+    async fn hand_over(&self, origin: &Arc<Origin>, delivery: lapin::message::Delivery) {
         let delivery = Delivery::new(Arc::clone(origin), delivery);
-        self.outgoing.send(delivery).await.is_ok()
+        let _ = self.outgoing.send(delivery).await;
     }
 }

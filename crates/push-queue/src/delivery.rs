@@ -298,6 +298,7 @@ fn death(headers: &FieldTable) -> Option<Death> {
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these are texts")]
 fn text(table: &FieldTable, name: &str) -> Option<String> {
     match table.inner().get(name)? {
         AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
@@ -306,6 +307,10 @@ fn text(table: &FieldTable, name: &str) -> Option<String> {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these are whole numbers"
+)]
 fn number(table: &FieldTable, name: &str) -> Option<i64> {
     match *table.inner().get(name)? {
         AMQPValue::ShortShortInt(number) => Some(number.into()),

@@ -204,22 +204,21 @@ fn silent_for(limit: Duration) -> ConnectError {
 }
 
 fn classify(error: &lapin::Error) -> ConnectError {
-    let refused = match error.kind() {
-        ErrorKind::ProtocolError(error) => matches!(
-            error.kind(),
-            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
-                | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
-        ),
-        _ => false,
-    };
+    let reason = reason_of(error);
+    let refused = matches!(error.kind(), ErrorKind::ProtocolError(error) if matches!(
+        error.kind(),
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+            | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
+    ));
     if refused {
-        ConnectError::Refused(reason_of(error))
+        ConnectError::Refused(reason)
     } else {
-        ConnectError::Away(reason_of(error))
+        ConnectError::Away(reason)
     }
 }
 
 /// What went wrong, for people. lapin's errors hold no credentials.
+#[expect(clippy::wildcard_enum_match_arm, reason = "lapin may add kinds")]
 pub(crate) fn reason_of(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().to_string(),

@@ -93,20 +93,29 @@ impl Supervisor {
         let mut consuming = Events::of(&link.consuming);
         let mut look = interval(LOOK_EVERY);
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 reason = link.failure() => return reason,
-                event = publishing.next() => if let Some(reason) = self.on_event(event) { return reason },
-                // Only a connection that publishes is ever blocked.
-                event = consuming.next() => if let Event::Error(error) = event { return reason_of(&error) },
-                _ = look.tick() => if !link.is_alive() { return "the broker closed the connection".to_owned() },
+                event = publishing.next() => event,
+                event = consuming.next() => event,
+                _ = look.tick() => None,
+            };
+            let mut reason = "the broker closed the connection".to_owned();
+            match event {
+                // Also sent for a channel that somebody used for a single question.
+                Some(Event::Error(error)) => reason = reason_of(&error),
+                Some(event) => self.follow(event),
+                None => {}
+            }
+            if !link.is_alive() {
+                return reason;
             }
         }
     }
 
-    /// Follows alarms. The reason if the connection has ended.
-    fn on_event(&self, event: Event) -> Option<String> {
+    /// Follows alarms. Only a connection that publishes is ever blocked.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "lapin may add events")]
+    fn follow(&self, event: Event) {
         match event {
-            Event::Error(error) => return Some(reason_of(&error)),
             Event::ConnectionBlocked(reason) => {
                 tracing::warn!(
                     broker.reason = reason,
@@ -120,7 +129,6 @@ impl Supervisor {
             }
             _ => {}
         }
-        None
     }
 
     fn lost(&self, outage: &mut Outage, error: &ConnectError) {
@@ -161,9 +169,9 @@ impl Events {
         Self(Box::pin(connection.events_listener()))
     }
 
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Option<Event> {
         match self.0.next().await {
-            Some(event) => event,
+            Some(event) => Some(event),
             None => std::future::pending().await,
         }
     }
