@@ -1,1 +1,45 @@
-//! placeholder
+//! The harness of the black-box tests: real programs, a real broker, a real database, and a stand-in for the
+//! providers. It speaks in sentences: a stack, a customer with two devices, send, wait until settled, what did the
+//! phone show.
+//!
+//! Each [`Stack`] has its own database, its own virtual host and its own ports, so tests run side by side. When it
+//! goes out of scope it looks around, as a suspicious operator would: is a job left over, is a notification still
+//! pending, do the books balance, is there an error in the logs that nobody announced, or a token or a title?
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a harness that cannot do its work fails the test, and says why"
+)]
+
+mod answer;
+mod api;
+mod books;
+mod broker;
+mod database;
+mod device;
+mod link;
+mod logs;
+mod metrics;
+mod private;
+mod program;
+mod secrets;
+mod servers;
+mod sim;
+mod stack;
+mod wait;
+
+pub use answer::Answer;
+pub use api::{Api, Call, Key, Send};
+pub use broker::Broker;
+pub use database::{Database, DeadLetter, Row};
+pub use device::{Device, Phone};
+pub use link::{Link, Links};
+pub use logs::Log;
+pub use metrics::Metrics;
+pub use private::{PrivateMaria, PrivateRabbit};
+pub use program::{Ended, Program, run_to_end};
+pub use servers::{Server, Servers};
+pub use sim::{Provider, Sim};
+pub use stack::{Builder, Stack};
+pub use wait::{eventually, within};

@@ -1,0 +1,1 @@
+//! The promises of the service, each seen from outside.

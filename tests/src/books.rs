@@ -1,0 +1,168 @@
+//! What must be true after every test, whatever it did.
+
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::metrics::Metrics;
+use crate::stack::{Announced, Stack};
+use crate::wait::within;
+
+/// What is in flight at the end of a test ends within this.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Statements that must count nothing, and what it means if they do.
+const NEVER: &[(&str, &str)] = &[
+    (
+        "SELECT COUNT(*) FROM notification_history WHERE status <> 'pending' AND (fcm_result = 'queued' OR expo_result = 'queued' OR completed_at IS NULL)",
+        "a notification has ended but looks unfinished",
+    ),
+    (
+        "SELECT COUNT(*) FROM notification_history WHERE status = 'pending' AND (completed_at IS NOT NULL OR sent_at IS NOT NULL)",
+        "a notification is pending but looks finished",
+    ),
+    (
+        "SELECT COUNT(*) FROM notification_history WHERE status = 'sent' AND (sent_at IS NULL OR (fcm_result <> 'success' AND expo_result <> 'success'))",
+        "a notification is sent, but no provider took it",
+    ),
+    (
+        "SELECT COUNT(*) FROM notification_history WHERE status IN ('failed', 'suppressed') AND (reason IS NULL OR fcm_result = 'success' OR expo_result = 'success')",
+        "a notification has not been sent, without a reason or although a provider took it",
+    ),
+    (
+        "SELECT COUNT(*) FROM notification_history WHERE status = 'suppressed' AND attempts > 0",
+        "a notification is suppressed, but was tried",
+    ),
+    (
+        "SELECT COUNT(*) FROM notification_history h WHERE status = 'failed' AND reason = 'dead_lettered' AND NOT EXISTS \
+         (SELECT 1 FROM dead_letters d WHERE d.notification_id = h.notification_id)",
+        "a notification was dead-lettered, but there is no dead letter",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT fcm_token FROM customer_push_tokens WHERE is_active AND fcm_token IS NOT NULL GROUP BY fcm_token HAVING COUNT(*) > 1) twice",
+        "a token belongs to two rows",
+    ),
+];
+
+/// With all programs up: everything has ended, rows and metrics agree, nothing rang twice, nothing secret is told.
+pub(crate) async fn check_while_running(stack: &Stack, announced: &Announced) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !announced.leaves_pending
+        && within(PATIENCE, async || pending(stack).await.eq(&0).then_some(()))
+            .await
+            .is_none()
+    {
+        problems.push(format!(
+            "{} notifications are still pending",
+            pending(stack).await
+        ));
+    }
+    for (statement, meaning) in NEVER {
+        let found = stack.database.number(statement).await;
+        if found != 0 {
+            problems.push(format!("{meaning} ({found} times)"));
+        }
+    }
+    if !announced.counters_restarted && !stack.apis.is_empty() && !stack.workers.is_empty() {
+        problems.extend(check_metrics(stack).await);
+    }
+    let repeated = stack.sim.counts().await["displays"]["repeated"]
+        .as_u64()
+        .unwrap_or(0);
+    if !announced.rings_twice && repeated != 0 {
+        problems.push(format!(
+            "phones rang {repeated} times for what they had shown before"
+        ));
+    }
+    let told = stack.secrets.found_in(&stack.metrics_text().await);
+    problems.extend(
+        told.into_iter()
+            .map(|secret| format!("the metrics tell {secret:?}")),
+    );
+    problems
+}
+
+/// With all programs stopped: no job is left over, and the logs hold no error and no secret.
+pub(crate) async fn check_at_rest(stack: &Stack, announced: &Announced) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !announced.leaves_pending {
+        for queue in [Broker::JOBS, Broker::DEAD] {
+            let depth = stack.broker.depth(queue).await;
+            if depth != 0 {
+                problems.push(format!("{depth} messages are left on {queue}"));
+            }
+        }
+    }
+    for log in stack.logs() {
+        for line in log.errors() {
+            if !announced.errors.iter().any(|text| line.contains(text)) {
+                problems.push(format!(
+                    "an error that nobody announced: {}: {line}",
+                    log.name
+                ));
+            }
+        }
+        for line in log.lines() {
+            for secret in stack.secrets.found_in(&line) {
+                problems.push(format!("{} tells {secret:?}: {line}", log.name));
+            }
+        }
+    }
+    problems
+}
+
+async fn pending(stack: &Stack) -> i64 {
+    stack
+        .database
+        .number("SELECT COUNT(*) FROM notification_history WHERE status = 'pending'")
+        .await
+}
+
+/// P8: accepted = sent + failed + suppressed + pending, in the rows and in the metrics.
+async fn check_metrics(stack: &Stack) -> Vec<String> {
+    let mut last = Vec::new();
+    let balanced = within(Duration::from_secs(15), async || {
+        last = differences(stack).await;
+        last.is_empty().then_some(())
+    });
+    match balanced.await {
+        Some(()) => Vec::new(),
+        None => last,
+    }
+}
+
+async fn differences(stack: &Stack) -> Vec<String> {
+    let metrics = Metrics::parse_all(&stack.metrics_text().await);
+    let rows = stack.database.by_status().await;
+    let count = |status: &str| rows.get(status).copied().unwrap_or(0);
+    let mut wanted = vec![
+        (
+            "push_notifications_accepted_total",
+            String::new(),
+            rows.values().sum(),
+        ),
+        (
+            "push_notifications_pending",
+            String::new(),
+            count("pending"),
+        ),
+        ("push_books_out_of_balance", String::new(), 0),
+    ];
+    for status in ["sent", "failed", "suppressed"] {
+        wanted.push((
+            "push_notifications_settled_total",
+            format!("status=\"{status}\""),
+            count(status),
+        ));
+    }
+    let differs = |(name, label, rows): (&str, String, i64)| {
+        #[expect(clippy::cast_precision_loss, reason = "tests do not send that many")]
+        let wanted = rows as f64;
+        let told = metrics.sum(name, &label).unwrap_or(0.0);
+        // A gauge may be told by each program; a counter is added up.
+        (told - wanted)
+            .abs()
+            .ge(&0.5)
+            .then(|| format!("{name}{{{label}}} is {told}, the rows say {rows}"))
+    };
+    wanted.into_iter().filter_map(differs).collect()
+}

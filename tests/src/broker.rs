@@ -1,0 +1,183 @@
+//! The broker as a stranger with an AMQP client sees it.
+
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+
+use crate::servers::Server;
+
+/// A virtual host of this test's own, or the default one of a broker of its own.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    server: Server,
+    management: Option<Server>,
+    vhost: String,
+    http: reqwest::Client,
+}
+
+impl Broker {
+    /// The name of the work queue in the contract.
+    pub const JOBS: &str = "push.jobs";
+    /// The name of the queue of dead letters in the contract.
+    pub const DEAD: &str = "push.dead";
+
+    /// Creates a virtual host, if the broker can be managed.
+    pub(crate) async fn create(
+        server: Server,
+        management: Option<Server>,
+        name: &str,
+        http: reqwest::Client,
+    ) -> Self {
+        let vhost = if management.is_some() { name } else { "%2f" };
+        let broker = Self {
+            server,
+            management,
+            vhost: vhost.to_owned(),
+            http,
+        };
+        if let Some(management) = &broker.management {
+            let guest = r#"{"configure":".*","write":".*","read":".*"}"#;
+            for (path, body) in [
+                (format!("api/vhosts/{name}"), "{}"),
+                (format!("api/permissions/{name}/guest"), guest),
+            ] {
+                let request = broker
+                    .http
+                    .put(management.url(&path))
+                    .header("content-type", "application/json");
+                let answer = request
+                    .body(body)
+                    .send()
+                    .await
+                    .expect("RabbitMQ's management API answers");
+                assert!(answer.status().is_success(), "{path}: {}", answer.status());
+            }
+        }
+        broker
+    }
+
+    /// Removes the virtual host. Best effort: the servers of a test run end with it.
+    pub(crate) async fn remove(&self) {
+        if let Some(management) = &self.management {
+            drop(
+                self.http
+                    .delete(management.url(&format!("api/vhosts/{}", self.vhost)))
+                    .send()
+                    .await,
+            );
+        }
+    }
+
+    /// The URL for a program that reaches the broker through `address`.
+    pub(crate) fn url_through(&self, address: Option<&str>) -> String {
+        match address {
+            Some(address) => self.server.through(address).url(&self.vhost),
+            None => self.server.url(&self.vhost),
+        }
+    }
+
+    async fn with_channel<T>(
+        &self,
+        work: impl AsyncFnOnce(&lapin::Channel) -> lapin::Result<T>,
+    ) -> lapin::Result<T> {
+        let connection =
+            Connection::connect(&self.url_through(None), ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let result = work(&channel).await;
+        // The connection is thrown away either way.
+        drop(connection.close(200, "done".into()).await);
+        result
+    }
+
+    /// Messages that are ready, and consumers; `None` when there is no such queue.
+    pub async fn queue(&self, name: &str) -> Option<(u32, u32)> {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declared = self
+            .with_channel(async |channel| {
+                channel
+                    .queue_declare(name.into(), passive, FieldTable::default())
+                    .await
+            })
+            .await;
+        declared
+            .ok()
+            .map(|queue| (queue.message_count(), queue.consumer_count()))
+    }
+
+    /// Messages that are ready in a queue.
+    pub async fn depth(&self, name: &str) -> u32 {
+        self.queue(name).await.map_or(0, |(messages, _)| messages)
+    }
+
+    /// Puts bytes on a queue, as anybody could.
+    ///
+    /// # Panics
+    /// When the broker does not confirm.
+    pub async fn publish(&self, queue: &str, body: &[u8], properties: BasicProperties) {
+        let published = self.with_channel(async |channel| {
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            };
+            let confirm = channel
+                .basic_publish("".into(), queue.into(), options, body, properties)
+                .await?;
+            confirm.await
+        });
+        let confirmation = published.await.expect("the broker takes it");
+        assert!(confirmation.is_ack(), "{confirmation:?}");
+    }
+
+    /// Puts so many more copies of each message on the queue it lies on.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn multiply(&self, queue: &str, copies: usize) {
+        let multiplied = self.with_channel(async |channel| {
+            let mut found = Vec::new();
+            while let Some(message) = channel
+                .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+                .await?
+            {
+                found.push(message.delivery);
+            }
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            for message in found {
+                for _ in 0..=copies {
+                    let options = BasicPublishOptions::default();
+                    let (body, properties) = (&message.data, message.properties.clone());
+                    channel
+                        .basic_publish("".into(), queue.into(), options, body, properties)
+                        .await?
+                        .await?;
+                }
+            }
+            Ok(())
+        });
+        multiplied.await.expect("messages can be copied");
+    }
+
+    /// Deletes a queue with all that is in it.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn delete_queue(&self, name: &str) {
+        let deleted = self.with_channel(async |channel| {
+            channel
+                .queue_delete(name.into(), QueueDeleteOptions::default())
+                .await
+        });
+        deleted.await.expect("the queue is deleted");
+    }
+}
