@@ -13,10 +13,10 @@ use crate::transport::Failure;
 
 /// A connection that takes longer to open will not be a good one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How soon a silent HTTP/2 connection is asked whether it is still there, and how long it may take
-/// to say so: without that, one dead connection makes every request on it wait for its timeout.
-const PING_AFTER: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/2 connection may be silent while requests wait before it is asked whether it is
+/// still there, and how long it may take to say so: a dead one would take every new request with it.
+const PING_AFTER: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What came back.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(crate) fn builder(request_timeout: Duration) -> ClientBuilder {
 
 /// Reads an address of ours, for a setting by that name.
 pub(crate) fn address(text: &str, setting: &'static str) -> Result<Url, SetupError> {
-    Url::parse(text.trim_end_matches('/'))
+    Url::parse(text)
         .ok()
         .filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
         .ok_or(SetupError::Address { setting })

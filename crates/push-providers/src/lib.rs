@@ -14,8 +14,6 @@ mod at_once;
 mod error;
 pub mod expo;
 pub mod fcm;
-#[cfg(test)]
-mod golden;
 mod http;
 mod providers;
 mod push;
@@ -23,13 +21,7 @@ mod retry_after;
 mod transport;
 
 #[cfg(test)]
-mod raw_h2;
-#[cfg(test)]
-mod refused_streams;
-#[cfg(test)]
-#[path = "../tests/it/support/server.rs"]
-#[expect(dead_code, reason = "most of it is for the tests outside")]
-mod test_server;
+mod tests;
 
 pub use error::{CheckError, SetupError};
 pub use expo::{Expo, ExpoSettings, Receipt};

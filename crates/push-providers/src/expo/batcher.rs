@@ -196,7 +196,8 @@ mod tests {
     use futures::{FutureExt, poll};
 
     use super::*;
-    use crate::{ExpoSettings, Look, golden};
+    use crate::tests::golden;
+    use crate::{ExpoSettings, Look};
 
     #[tokio::test]
     async fn when_the_queue_is_full_senders_wait() {
@@ -214,13 +215,15 @@ mod tests {
         api.requests.acquire_many(requests).await.unwrap().forget();
         let batcher = Batcher::start(api, &Handle::current());
 
-        let mut senders =
-            join_all((0..2 * QUEUE_MAX).map(|_| batcher.send(golden::push_now("expo")))).boxed();
-        // Now and then the batcher has its turn, and takes a batch into its hands.
-        for _ in 0..10 {
+        let senders = (0..2 * QUEUE_MAX).map(|_| batcher.send(golden::push_now("expo")));
+        // Without tokio's limit of 128 operations a turn.
+        let mut senders = tokio::task::unconstrained(join_all(senders)).boxed();
+        // In between the batcher has its turn, and takes one batch into its hands.
+        for _ in 0..3 {
             assert!(poll!(&mut senders).is_pending());
             tokio::task::yield_now().await;
         }
+        assert!(poll!(&mut senders).is_pending());
         assert_eq!(batcher.queue.capacity(), 0);
         assert!(
             batcher.queue.try_reserve().is_err(),

@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
     use crate::Look;
-    use crate::test_server::{Reply, Server};
+    use crate::tests::server::{Reply, Server};
 
     fn tokens(token_uri: &str) -> AccessTokens {
         let _ = rustls::crypto::ring::default_provider().install_default();

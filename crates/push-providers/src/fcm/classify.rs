@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use push_core::outcome::{Cause, Outcome, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
 use serde_json::Value;
 
 use crate::http::Answer;
@@ -40,63 +40,50 @@ pub(crate) fn classify(answer: &Answer, now: DateTime<Utc>) -> Verdict {
         return Verdict::Final(accepted(&answer.body));
     }
     let error = GoogleError::read(&answer.body);
+    let code = error.code(answer.status);
+    let later = |floor, sent, text| {
+        let pause = answer.pause(now, floor);
+        Outcome::Retry(Retry {
+            cause: Cause::new(&code, text),
+            pause,
+            sent,
+        })
+    };
     Verdict::Final(match (answer.status, error.fcm_code.as_deref()) {
-        (400, Some("INVALID_ARGUMENT")) if error.blames_token => dead(
-            "INVALID_ARGUMENT",
-            "FCM says that this is no registration token.",
-        ),
-        (400, _) => Outcome::Refused(Cause::new(&error.code(400), error.payload_text())),
+        (400, Some("INVALID_ARGUMENT")) if error.blames_token => {
+            dead(&code, "FCM says that this is no registration token.")
+        }
+        (400, _) => refused(&code, error.payload_text()),
         (401, None) => return Verdict::AccessTokenRefused,
-        (401, _) => operator(&error.code(401), error.unauthenticated_text()),
-        (403, _) => operator(&error.code(403), error.forbidden_text()),
+        (401, _) => operator(&code, error.unauthenticated_text()),
+        (403, _) => operator(&code, error.forbidden_text()),
         (404, Some("UNREGISTERED")) => dead(
-            "UNREGISTERED",
+            &code,
             "The app was removed, or its registration has expired.",
         ),
-        (404, _) => operator(
-            &error.code(404),
-            "No such address or project: check FIREBASE_PROJECT_ID and FCM_BASE_URL.",
-        ),
-        (429, _) => retry(
-            answer,
-            now,
+        (404, _) => operator(&code, WRONG_ADDRESS),
+        (429, _) => later(
             FLOOR_429,
             Sent::SurelyNot,
-            &error,
             "FCM's quota is used up for now.",
         ),
         // FCM itself says that it did not take the message. The same status from a gateway in
         // front of it (no such body) says nothing.
-        (503, _) if error.status.as_deref() == Some("UNAVAILABLE") => retry(
-            answer,
-            now,
-            FLOOR,
-            Sent::SurelyNot,
-            &error,
-            "FCM is overloaded.",
-        ),
-        (408 | 500..=599, _) => retry(
-            answer,
-            now,
+        (503, _) if error.status.as_deref() == Some("UNAVAILABLE") => {
+            later(FLOOR, Sent::SurelyNot, "FCM is overloaded.")
+        }
+        (408 | 500..=599, _) => later(FLOOR, Sent::Maybe, "FCM failed, or a gateway before it."),
+        (402..=499, _) => refused(&code, "FCM refuses the message and does not document why."),
+        _ => later(
             FLOOR,
             Sent::Maybe,
-            &error,
-            "FCM failed, or a gateway before it.",
-        ),
-        (402..=499, _) => Outcome::Refused(Cause::new(
-            &error.code(answer.status),
-            "FCM refuses the message for a reason that is not documented.",
-        )),
-        _ => retry(
-            answer,
-            now,
-            FLOOR,
-            Sent::Maybe,
-            &error,
             "The answer is none that FCM would give.",
         ),
     })
 }
+
+const WRONG_ADDRESS: &str =
+    "No such address or project: check FIREBASE_PROJECT_ID and FCM_BASE_URL.";
 
 /// A 200 counts only with the message's name in it (v1 discovery document, `Message.name`).
 fn accepted(body: &[u8]) -> Outcome {
@@ -112,7 +99,7 @@ fn accepted(body: &[u8]) -> Outcome {
                 "not_json",
                 "FCM's answer has no message name; the message may have been taken.",
             ),
-            pause: push_core::outcome::Pause::AtLeast(FLOOR),
+            pause: Pause::AtLeast(FLOOR),
             sent: Sent::Maybe,
         }),
     }
@@ -126,20 +113,8 @@ fn operator(code: &str, text: &str) -> Outcome {
     Outcome::OperatorMustAct(Cause::new(code, text))
 }
 
-fn retry(
-    answer: &Answer,
-    now: DateTime<Utc>,
-    floor: Duration,
-    sent: Sent,
-    error: &GoogleError,
-    text: &str,
-) -> Outcome {
-    let cause = Cause::new(&error.code(answer.status), text);
-    Outcome::Retry(Retry {
-        cause,
-        pause: answer.pause(now, floor),
-        sent,
-    })
+fn refused(code: &str, text: &str) -> Outcome {
+    Outcome::Refused(Cause::new(code, text))
 }
 
 /// What matters of a Google API error. Its message is looked at, and kept nowhere: it may hold a token.

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::URL_SAFE;
 use chrono::Utc;
 use gcp_auth::{CustomServiceAccount, TokenProvider};
 use push_core::outcome::Cause;
-use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -31,7 +30,6 @@ pub(crate) struct ServiceAccount {
     token_uri: String,
     /// As in the file that Google hands out, private key included.
     json: SecretString,
-    client: Client,
 }
 
 impl ServiceAccount {
@@ -47,7 +45,6 @@ impl ServiceAccount {
             client_email: settings.client_email.clone(),
             token_uri,
             json: json.to_string().into(),
-            client: http::client(REQUEST_TIMEOUT)?,
         };
         account.open().map_err(|NotAKey| SetupError::PrivateKey)?;
         Ok(account)
@@ -98,8 +95,13 @@ impl ServiceAccount {
             .append_pair("grant_type", GRANT_TYPE)
             .append_pair("assertion", &assertion)
             .finish();
-        let request = self
-            .client
+        let Ok(client) = http::client(REQUEST_TIMEOUT) else {
+            return Trouble::unreachable(
+                "token_fetch_failed",
+                "No HTTP client for the token endpoint.",
+            );
+        };
+        let request = client
             .post(&self.token_uri)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);

@@ -5,7 +5,7 @@ use push_core::notification::{CollapseKey, ImageUrl};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::golden::{fixture, golden, now, push};
+use crate::tests::golden::{fixture, golden, now, push};
 
 const ID: &str = "01900000-0000-7000-8000-000000000001";
 

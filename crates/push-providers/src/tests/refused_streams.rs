@@ -10,9 +10,10 @@ use crate::expo::api::ExpoApi;
 use crate::expo::classify::Verdict;
 use crate::fcm::client::FcmClient;
 use crate::fcm::connections::Connections;
-use crate::raw_h2::{self, Turn};
-use crate::test_server::{Reply, Server};
-use crate::{ExpoSettings, FcmSettings, Look, golden, http};
+use crate::tests::golden;
+use crate::tests::raw_h2::{self, Turn};
+use crate::tests::server::{Reply, Server};
+use crate::{ExpoSettings, FcmSettings, Look, http};
 
 const FCM_TAKES_IT: Turn = Turn::Answer(r#"{"name":"projects/p/messages/1"}"#);
 const EXPO_TAKES_IT: Turn = Turn::Answer(r#"{"data":[{"status":"ok","id":"1"}]}"#);
@@ -97,7 +98,7 @@ async fn fcm() {
         let settings = FcmSettings {
             project_id: "p".to_owned(),
             client_email: "x@p.iam.gserviceaccount.com".to_owned(),
-            private_key: include_str!("../tests/it/data/throwaway_key.pem").into(),
+            private_key: include_str!("../../tests/it/data/throwaway_key.pem").into(),
             token_uri: tokens.url.clone(),
             base_url,
             max_in_flight: 1,
