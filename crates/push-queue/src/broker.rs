@@ -59,7 +59,8 @@ pub struct Depth {
     /// Messages that wait to be delivered; those that were delivered and are not acknowledged do not
     /// count.
     pub ready: u32,
-    /// Those who consume from it, in all processes.
+    /// Those who consume from it, in all processes. A cancelled one counts as long as it has not
+    /// settled what it was delivered.
     pub consumers: u32,
 }
 
@@ -213,7 +214,9 @@ impl Broker {
     }
 
     /// Closes the connection, for all clones. What was delivered and not acknowledged goes back to
-    /// its queue. Takes 5 s at most.
+    /// its queue; so may what was acknowledged just before, because the broker itself drops
+    /// acknowledgements that a quorum queue has not taken in when their channel ends. Takes 5 s at
+    /// most.
     pub async fn close(self) {
         self.0.close.cancel();
         let mut links = self.0.links.clone();

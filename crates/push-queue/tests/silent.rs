@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Threads of lapin, one for each connection or attempt.
 fn connection_threads() -> usize {
-    fs::read_dir("/proc/self/task")
-        .unwrap()
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
         .filter(|name| name.starts_with("lapin"))
         .count()
@@ -32,6 +32,10 @@ async fn attempts_against_a_server_that_never_answers_leave_nothing_behind() {
     for _ in 0..3 {
         held.push(listener.accept().await.unwrap());
     }
+    assert!(
+        connection_threads() > 0,
+        "the names of the threads have changed"
+    );
     broker.close().await;
     tokio::time::timeout(Duration::from_secs(30), async {
         while connection_threads() > 0 {

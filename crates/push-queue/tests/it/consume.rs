@@ -139,13 +139,16 @@ async fn when_nobody_reads_any_more_everything_goes_back() {
     let held = next(&mut deliveries).await;
     drop(deliveries);
     until("the unread ones", || async {
-        let depth = broker.depth(Queue::Jobs).await.unwrap();
-        (depth.ready, depth.consumers) == (9, 0)
+        broker.depth(Queue::Jobs).await.unwrap().ready == 9
     })
     .await;
     held.ack()
         .await
         .expect("the channel lives as long as a delivery");
+    until("the consumer's end", || async {
+        broker.depth(Queue::Jobs).await.unwrap().consumers == 0
+    })
+    .await;
     broker.close().await;
 }
 
@@ -157,8 +160,11 @@ async fn acknowledging_many_leaves_the_others_alone() {
         .map(|number| (Route::Jobs, message(&number.to_string())))
         .collect();
     assert!(broker.publish_all(messages).await.iter().all(Result::is_ok));
-    let mut deliveries = broker.consume(ConsumeFrom::Jobs, 100, never());
+    let stop = never();
+    let mut deliveries = broker.consume(ConsumeFrom::Jobs, 100, stop.clone());
     let mut taken = take(&mut deliveries, 100).await;
+    stop.cancel();
+    assert!(within("the end", deliveries.recv()).await.is_none());
     let mut kept = Vec::new();
     // Something is kept in the middle, out of order, then the gap is closed by an own ack.
     for position in [90, 40, 41, 7] {
@@ -173,12 +179,13 @@ async fn acknowledging_many_leaves_the_others_alone() {
         .iter()
         .map(|delivery| id(delivery).to_owned())
         .collect();
-    broker.close().await;
     drop(kept);
+    until("what was kept", || async {
+        broker.depth(Queue::Jobs).await.unwrap().ready == 3
+    })
+    .await;
 
-    let again = stand.broker().await;
-    let stop = never();
-    let mut deliveries = again.consume(ConsumeFrom::Jobs, 100, stop.clone());
+    let mut deliveries = broker.consume(ConsumeFrom::Jobs, 100, never());
     let mut left: Vec<String> = take(&mut deliveries, 3)
         .await
         .iter()
@@ -187,8 +194,7 @@ async fn acknowledging_many_leaves_the_others_alone() {
     kept_ids.sort();
     left.sort();
     assert_eq!(left, kept_ids);
-    assert_eq!(again.depth(Queue::Jobs).await.unwrap().ready, 0);
-    again.close().await;
+    broker.close().await;
 }
 
 #[tokio::test]

@@ -113,10 +113,8 @@ impl Management {
     }
 
     pub fn list(&self, what: &str, vhost: &str) -> Vec<Value> {
-        match self.expect("GET", &format!("{what}/{}", encode(vhost)), &Value::Null) {
-            Value::Array(items) => items,
-            other => panic!("{what}: {other}"),
-        }
+        let items = self.expect("GET", &format!("{what}/{}", encode(vhost)), &Value::Null);
+        items.as_array().unwrap().clone()
     }
 
     fn expect(&self, method: &str, path: &str, body: &Value) -> Value {
