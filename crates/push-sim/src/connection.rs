@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::sim::Sim;
+
 /// Counters over all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
@@ -92,27 +94,23 @@ impl Drop for Stream {
 pub(crate) struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
-    all: Arc<crate::sim::Sim>,
+    sim: Arc<Sim>,
 }
 
 impl Socket {
-    pub(crate) fn new(
-        stream: TcpStream,
-        connection: Arc<Connection>,
-        all: Arc<crate::sim::Sim>,
-    ) -> Socket {
-        all.connections.open.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>, sim: Arc<Sim>) -> Socket {
+        sim.connections.open.fetch_add(1, Ordering::Relaxed);
         Socket {
             stream,
             connection,
-            all,
+            sim,
         }
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.all.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.sim.connections.open.fetch_sub(1, Ordering::Relaxed);
         if self.connection.reset.load(Ordering::Acquire) {
             // A socket that is gone already needs no reset.
             let _ = self.stream.set_zero_linger();

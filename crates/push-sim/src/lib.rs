@@ -34,7 +34,7 @@
 //! | `POST /sim/oauth/expire` | `{token?}`: one access token, or all |
 //! | `POST /sim/oauth/lifetime` | `{seconds}` of tokens handed out from now on (default 3599) |
 //! | `POST /sim/oauth/token` | an access token without the exchange, for curl and benches |
-//! | `POST /sim/clock` | `{advanceMs}`: moves the simulator's clock forward |
+//! | `POST /sim/clock` | `{advanceMs}`: moves the simulator's clock forward: receipts and access tokens age |
 //! | `POST /sim/record` | `{bodies: false}`: no bodies and headers in the record, for benches |
 //! | `POST /sim/phones` | `{name, tokens: […], platform?: "android" \| "ios"}`: these tokens are one phone |
 //! | `POST /sim/reset` | forgets everything but valid access tokens and open connections |

@@ -272,7 +272,7 @@ impl Book {
         phone.platform = binding.platform;
         for token in binding.tokens {
             if let Some(own) = self.phones.remove(token.as_str()) {
-                phone.absorb(own);
+                self.displays -= phone.absorb(own);
             }
             let token: Arc<str> = token.into();
             if !phone.tokens.contains(&token) {
@@ -365,8 +365,9 @@ impl Phone {
         Some(Rang::First)
     }
 
-    /// Takes over what a token received before it was bound to this phone.
-    fn absorb(&mut self, other: Phone) {
+    /// Takes over what a token received before it was bound to this phone; says how many
+    /// notifications both had.
+    fn absorb(&mut self, other: Phone) -> usize {
         for (mine, theirs) in [
             (&mut self.shown, other.shown),
             (&mut self.history, other.history),
@@ -374,11 +375,13 @@ impl Phone {
             mine.extend(theirs);
             mine.make_contiguous().sort_by_key(|arrival| arrival.seq);
         }
+        self.arrivals += other.arrivals;
+        self.last_ms = self.last_ms.max(other.last_ms);
+        let apart = self.displays.len() + other.displays.len();
         for (id, times) in other.displays {
             *self.displays.entry(id).or_default() += times;
         }
-        self.arrivals += other.arrivals;
-        self.last_ms = self.last_ms.max(other.last_ms);
+        apart - self.displays.len()
     }
 
     fn json(&self, name: &str, history: bool) -> Value {
@@ -464,12 +467,14 @@ mod tests {
     fn two_tokens_of_one_phone_share_its_screen() {
         let phones = Phones::default();
         phones.arrive(1, Provider::Fcm, "fcm", &push(Some("x"), "1"));
+        phones.arrive(1, Provider::Expo, "expo", &push(Some("x"), "1"));
         let binding = json!({"name": "Ana", "tokens": ["fcm", "expo"]});
         phones.bind(serde_json::from_value(binding).unwrap());
         phones.arrive(2, Provider::Expo, "expo", &push(Some("x"), "1"));
         let ana = phone(&phones, "Ana");
         assert_eq!(ids(&ana), ["1"]);
-        assert_eq!(ana["displays"], json!({"1": 2}));
+        assert_eq!(ana["displays"], json!({"1": 3}));
+        assert_eq!(lock(&phones.book).displays, 1);
         assert_eq!(phones.list(&PhonesQuery::default())["total"], 1);
     }
 

@@ -19,7 +19,6 @@ use crate::lane::{Outage, Provider};
 use crate::oauth;
 use crate::phones::{Binding, PhonesQuery};
 use crate::record::RequestsQuery;
-use crate::reply;
 use crate::script::{self, ScriptRequest};
 use crate::sim::Sim;
 
@@ -241,9 +240,5 @@ async fn bind_phone(State(sim): Shared, Json(binding): Json<Binding>) -> Respons
 
 /// Google's own page for a wrong URL or method, as recorded.
 async fn not_found() -> http::Response<Body> {
-    let mut response = script::recorded(Provider::Fcm, "not_found_html");
-    if response.status() != StatusCode::NOT_FOUND {
-        response = reply::html(StatusCode::NOT_FOUND, "");
-    }
-    response
+    script::recorded(Provider::Fcm, "not_found_html")
 }
