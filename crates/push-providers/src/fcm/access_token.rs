@@ -211,6 +211,15 @@ impl State {
                 Ok(token)
             }
             Err(trouble) => {
+                // While the old token serves, no outcome tells of it.
+                let (Trouble::Unreachable(Failure { cause, .. }) | Trouble::Refused(cause)) =
+                    &trouble;
+                tracing::warn!(
+                    provider = "fcm",
+                    cause = cause.code,
+                    "no new access token: {}",
+                    cause.text
+                );
                 self.failed = Some((Instant::now(), trouble.clone()));
                 Err(trouble)
             }

@@ -21,7 +21,7 @@ use server::{Reply, Server};
 /// Long enough for the busiest machine.
 pub const PATIENT: Duration = Duration::from_secs(30);
 /// For those who are to give up.
-pub const IMPATIENT: Duration = Duration::from_millis(400);
+pub const IMPATIENT: Duration = Duration::from_secs(1);
 
 pub const TITLE: &str = "a title that nobody may see in a log";
 
