@@ -323,6 +323,8 @@ impl<'a> Round<'a> {
     fn finish(mut self) -> Settlement {
         let next = self.next();
         self.tell_next(&next);
+        // Targets are tried side by side; people read in the order of time.
+        self.timeline.sort_by_key(|entry| entry.at);
         if let Next::Done(_) = next {
             for provider in Provider::ALL {
                 let result = self.progress.results.get_mut(*provider);
@@ -398,7 +400,13 @@ impl<'a> Round<'a> {
             });
             format!("to be tried: {}", routes.collect::<Vec<_>>().join(", "))
         };
-        self.tell(self.now, Step::Devices, text);
+        // Chosen before any of them was tried.
+        let tries = reports.iter().flat_map(|report| match &report.fate {
+            Fate::Tried(tries) => tries.as_slice(),
+            Fate::Held(_) | Fate::Expired | Fate::Gone => &[],
+        });
+        let at = tries.map(|attempt| attempt.at).min().unwrap_or(self.now);
+        self.tell(at, Step::Devices, text);
     }
 
     fn tell_try(&mut self, attempt: &Try, cause: Option<&Cause>) {
