@@ -1,1 +1,23 @@
-//! The promises of the service, each seen from outside.
+//! The promises of the service, each seen from outside. One file is one topic; one test is one story.
+
+mod both_providers;
+mod dead_letters;
+mod errors;
+mod expiry;
+mod failover;
+mod garbage;
+mod many;
+mod metrics;
+mod openapi;
+mod outages;
+mod p4_never_to_the_wrong_person;
+mod p5_a_dead_token_is_used_once;
+mod p6_ones_trouble_is_its_own;
+mod payloads;
+mod policy_both;
+mod register;
+mod restarts;
+mod retries;
+mod send;
+mod settings;
+mod shutdown;

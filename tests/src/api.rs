@@ -66,7 +66,6 @@ impl Api {
     }
 
     /// A call, by default with all scopes.
-    #[must_use]
     pub fn call(&self, method: Method, path: &str) -> Call {
         Call {
             request: self.http.request(method, format!("{}{path}", self.base)),
@@ -76,19 +75,16 @@ impl Api {
     }
 
     /// `GET`.
-    #[must_use]
     pub fn get(&self, path: &str) -> Call {
         self.call(Method::GET, path)
     }
 
     /// `POST` of JSON.
-    #[must_use]
     pub fn post(&self, path: &str, body: &Value) -> Call {
         self.call(Method::POST, path).json(body)
     }
 
     /// A notification with a title and a text that nobody else has.
-    #[must_use]
     pub fn send(&self, customer: i64) -> Send {
         Send {
             api: self.clone(),

@@ -6,7 +6,6 @@
 //! goes out of scope it looks around, as a suspicious operator would: is a job left over, is a notification still
 //! pending, do the books balance, is there an error in the logs that nobody announced, or a token or a title?
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
     reason = "a harness that cannot do its work fails the test, and says why"
