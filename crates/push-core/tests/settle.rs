@@ -1,6 +1,6 @@
 //! What follows from a round: a sub-test per transition, and properties over all of them.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::time::Duration;
 

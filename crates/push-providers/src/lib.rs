@@ -28,3 +28,9 @@ pub use expo::{Expo, ExpoSettings, Receipt};
 pub use fcm::{Fcm, FcmSettings};
 pub use providers::Providers;
 pub use push::{Look, Push, PushProvider};
+
+/// Directives that every log filter of a program must end with, whatever an operator configures.
+///
+/// `gcp_auth` logs several lines for each access token that it does not get, with the endpoint's
+/// answer; this crate tells of that itself, once.
+pub const LOG_DIRECTIVES: &str = "gcp_auth=off";

@@ -69,7 +69,8 @@ pub struct Settings {
 impl Settings {
     /// Reads all settings; `None` when a problem was noted.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let log = LogSettings::read(env, push_queue::LOG_DIRECTIVES);
+        let always = [push_queue::LOG_DIRECTIVES, push_providers::LOG_DIRECTIVES].join(",");
+        let log = LogSettings::read(env, &always);
         let database_url = env.required(DATABASE_URL, |text| {
             parse_url(text, &["mysql", "mariadb"]).map(SecretString::from)
         });
