@@ -1,2 +1,118 @@
-//! placeholder
-fn main() {}
+//! `push-api`: the HTTP API of the push service. Settings come from the environment.
+
+use std::panic::PanicHookInfo;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use push_api::settings::{self, Settings};
+use push_api::{check, router, serve};
+use push_runtime::env::{Env, SettingsTable, WrongSettings};
+use push_runtime::probes;
+use push_runtime::shutdown::Shutdown;
+use push_runtime::telemetry::{self, Metrics};
+use push_store::Store;
+
+/// Takes push notifications over HTTP, commits them to the database and publishes them to RabbitMQ.
+/// Settings come from the environment; `settings` lists them.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Run until SIGTERM or SIGINT (the default).
+    Run,
+    /// Bring the schema of the database up to date, and end.
+    Migrate,
+    /// Test settings, database and broker without starting.
+    Check,
+    /// List the settings: variable, default, meaning, separated by tabs.
+    Settings,
+    /// Ask the API running on this machine whether it is alive (for container health checks).
+    Health,
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    push_runtime::install_crypto();
+    std::panic::set_hook(Box::new(log_panic));
+    let command = Cli::parse().command.unwrap_or(Command::Run);
+    match carry_out(command).await {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(text)) => tell(&text),
+        Err(error) if error.is::<WrongSettings>() => complain(&format!("{error}"), ExitCode::from(2)),
+        Err(error) => complain(&format!("push-api: {error:#}"), ExitCode::FAILURE),
+    }
+}
+
+/// Does what the command says. Returns what it answers on standard output.
+async fn carry_out(command: Command) -> anyhow::Result<Option<String>> {
+    match command {
+        Command::Run => run(read(Settings::read)?).await.map(|()| None),
+        Command::Migrate => migrate().await.map(Some),
+        Command::Check => {
+            let report = check::check(&read(Settings::read)?.api).await;
+            report.map(Some).map_err(anyhow::Error::msg)
+        }
+        Command::Settings => {
+            // Read in vain: it only matters what is asked for.
+            let mut nothing = Env::from_pairs([]);
+            drop(Settings::read(&mut nothing));
+            Ok(Some(SettingsTable(nothing.asked()).to_string()))
+        }
+        Command::Health => {
+            let address = read(settings::http_address)?;
+            probes::ask_health(address).await.map(|()| None).map_err(anyhow::Error::msg)
+        }
+        Command::Openapi => {
+            let document = router::document(true);
+            document.to_pretty_json().map(Some).context("writing the document")
+        }
+    }
+}
+
+fn read<T>(read: impl FnOnce(&mut Env) -> Option<T>) -> Result<T, WrongSettings> {
+    let mut env = Env::of_process();
+    let settings = read(&mut env);
+    env.finish(|| settings)
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let Settings { log, api } = settings;
+    telemetry::install_logs(log);
+    let metrics = Metrics::install().context("installing metrics")?;
+    let shutdown = Shutdown::on_signals(api.shutdown_grace).context("listening for signals")?;
+    serve::run(api, metrics, shutdown).await.context("cannot start")
+}
+
+async fn migrate() -> anyhow::Result<String> {
+    let store = Store::connect(&read(settings::store)?).await.context("DATABASE_URL")?;
+    let migrated = store.migrate().await.context("migrating")?;
+    Ok(match migrated.applied {
+        0 => "the schema is up to date".to_owned(),
+        applied => format!("the schema is up to date: {applied} migrations applied"),
+    })
+}
+
+/// A panic's text may hold what a customer reads (P7): its place is enough to find it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(location, "panicked");
+}
+
+#[expect(clippy::print_stdout, reason = "the subcommands answer on standard output")]
+fn tell(text: &str) -> ExitCode {
+    println!("{}", text.trim_end());
+    ExitCode::SUCCESS
+}
+
+fn complain(text: &str, code: ExitCode) -> ExitCode {
+    eprintln!("{text}");
+    code
+}

@@ -1,0 +1,289 @@
+//! Accepting: from the commit on a notification is never lost (P1).
+//!
+//! Many requests share a transaction: handlers put their notification into a bounded channel, and a
+//! few writers take what waits there, without waiting for more. A lone request is written at once; under load
+//! the batches grow by themselves. A full channel refuses at once instead of piling up.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use push_core::notification::Notification;
+use push_store::{Acceptance, Store, StoreError, UnknownCustomer};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::error::ApiError;
+use crate::metrics;
+
+/// Notifications that may wait for a writer: about a tenth of a second of the database's work.
+const WAITING_MAX: usize = 1_024;
+/// Notifications of one transaction: beyond some hundred a larger one gains nothing (`cargo xtask bench`).
+const BATCH_MAX: usize = 256;
+/// Transactions at a time: one is being committed while the next is filled.
+const WRITERS: usize = 2;
+/// After this the reconciler looks at a notification that is still pending and had no round: the job
+/// was hardly published.
+const DUE_AFTER: TimeDelta = TimeDelta::seconds(60);
+
+/// Writes notifications in batches.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    waiting: mpsc::Sender<Waiting>,
+}
+
+/// A notification on its way into the database, and who wants to know.
+#[derive(Debug)]
+struct Waiting {
+    notification: Notification,
+    answer: oneshot::Sender<Result<Acceptance, StoreError>>,
+}
+
+impl Acceptor {
+    /// Starts the writers. They end, all work done, when the last clone is dropped.
+    #[must_use]
+    pub fn start(store: Store, unknown: UnknownCustomer, tasks: &TaskTracker) -> Self {
+        Self::with_writers(tasks, move |batch| {
+            let store = store.clone();
+            async move { store.accept(&batch, unknown, due_at(&batch)).await }
+        })
+    }
+
+    fn with_writers<W, F>(tasks: &TaskTracker, write: W) -> Self
+    where
+        W: Fn(Arc<[Notification]>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<Acceptance>, StoreError>> + Send + 'static,
+    {
+        let (waiting, queue) = mpsc::channel(WAITING_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..WRITERS {
+            tasks.spawn(write_batches(Arc::clone(&queue), write.clone()));
+        }
+        Self { waiting }
+    }
+
+    /// Commits a notification. Once called, it is committed even if the caller does not wait.
+    ///
+    /// # Errors
+    /// [`ApiError::UnknownCustomer`], [`ApiError::Overloaded`] at once when too many wait, or what the
+    /// database says. Unless the connection broke during the commit, nothing was stored then.
+    pub async fn accept(&self, notification: Notification) -> Result<(), ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            notification,
+            answer,
+        };
+        self.waiting.try_send(waiting).map_err(|_| ApiError::Overloaded)?;
+        let lost = |_| ApiError::Internal("a batch writer ended without an answer".to_owned());
+        match answered.await.map_err(lost)?? {
+            Acceptance::Accepted => Ok(()),
+            Acceptance::UnknownCustomer => Err(ApiError::UnknownCustomer),
+        }
+    }
+}
+
+fn due_at(batch: &[Notification]) -> DateTime<Utc> {
+    let newest = batch.iter().map(|notification| notification.created_at).max();
+    newest.unwrap_or_default() + DUE_AFTER
+}
+
+async fn write_batches<W, F>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, write: W)
+where
+    W: Fn(Arc<[Notification]>) -> F,
+    F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
+{
+    loop {
+        let mut batch = Vec::new();
+        let taken = queue.lock().await.recv_many(&mut batch, BATCH_MAX).await;
+        if taken == 0 {
+            return;
+        }
+        write_batch(batch, &write).await;
+    }
+}
+
+async fn write_batch<W, F>(batch: Vec<Waiting>, write: &W)
+where
+    W: Fn(Arc<[Notification]>) -> F,
+    F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
+{
+    let (notifications, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|waiting| (waiting.notification, waiting.answer)).unzip();
+    let notifications: Arc<[Notification]> = notifications.into();
+    let results = match write(Arc::clone(&notifications)).await {
+        // One that the database does not take must not take the others with it.
+        Err(error) if !error.is_unavailable() && notifications.len() > 1 => {
+            let mut results = Vec::with_capacity(notifications.len());
+            for notification in notifications.iter() {
+                let alone = write(Arc::new([notification.clone()])).await;
+                results.push(alone.and_then(|answers| each(answers, 1).remove(0)));
+            }
+            results
+        }
+        Err(error) => vec![Err(error); notifications.len()],
+        Ok(answers) => each(answers, notifications.len()),
+    };
+    let accepted = results.iter().filter(|result| **result == Ok(Acceptance::Accepted));
+    metrics::accepted(accepted.count());
+    for (answer, result) in answers.into_iter().zip(results) {
+        // Whoever asked may be gone; the notification is committed all the same.
+        drop(answer.send(result));
+    }
+}
+
+/// An answer for each of `expected` notifications.
+fn each(answers: Vec<Acceptance>, expected: usize) -> Vec<Result<Acceptance, StoreError>> {
+    if answers.len() == expected {
+        answers.into_iter().map(Ok).collect()
+    } else {
+        vec![Err(StoreError::Unusable("the store answered for another batch")); expected]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use push_core::id::{CustomerId, NotificationId};
+    use push_core::notification::{
+        Body, Content, Data, NotificationType, Priority, Title, Ttl,
+    };
+    use push_store::Unavailable;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn notification(customer: i64) -> Notification {
+        let created_at = DateTime::UNIX_EPOCH;
+        Notification {
+            id: NotificationId::generate(),
+            customer: CustomerId::try_from(customer).unwrap(),
+            kind: NotificationType::service_update(),
+            content: Content {
+                title: Title::parse("t").unwrap(),
+                body: Body::parse("b").unwrap(),
+                data: Data::default(),
+                image_url: None,
+            },
+            priority: Priority::High,
+            collapse_key: None,
+            created_at,
+            expires_at: created_at + Ttl::DEFAULT.as_duration(),
+        }
+    }
+
+    /// Customer 1 is known, 2 is not, 3 makes the database refuse its statement, 4 makes it go away.
+    fn judge(batch: &[Notification]) -> Result<Vec<Acceptance>, StoreError> {
+        let answer = |notification: &Notification| match notification.customer.get() {
+            1 => Ok(Acceptance::Accepted),
+            2 => Ok(Acceptance::UnknownCustomer),
+            3 => Err(StoreError::Unusable("odd")),
+            _ => Err(StoreError::Unavailable(Unavailable::TimedOut)),
+        };
+        batch.iter().map(answer).collect()
+    }
+
+    /// A database that writes one batch for each permit, and remembers their sizes.
+    fn paced() -> (Acceptor, Arc<Semaphore>, Arc<StdMutex<Vec<usize>>>, TaskTracker) {
+        let (permits, sizes) = (Arc::new(Semaphore::new(0)), Arc::new(StdMutex::new(Vec::new())));
+        let tasks = TaskTracker::new();
+        let (gate, seen) = (Arc::clone(&permits), Arc::clone(&sizes));
+        let acceptor = Acceptor::with_writers(&tasks, move |batch| {
+            let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                seen.lock().unwrap().push(batch.len());
+                judge(&batch)
+            }
+        });
+        (acceptor, permits, sizes, tasks)
+    }
+
+    async fn settle_tasks() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_shares_a_transaction_and_each_gets_its_own_answer() {
+        let (acceptor, permits, sizes, _tasks) = paced();
+        let one = |customer| {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move { acceptor.accept(notification(customer)).await })
+        };
+        let mut first = Vec::new();
+        for _ in 0..WRITERS {
+            first.push(one(1));
+            settle_tasks().await;
+        }
+        let (known, unknown) = (one(1), one(2));
+        settle_tasks().await;
+        permits.add_permits(100);
+        for lone in first {
+            assert_eq!(lone.await.unwrap(), Ok(()));
+        }
+        assert_eq!(known.await.unwrap(), Ok(()));
+        assert_eq!(unknown.await.unwrap(), Err(ApiError::UnknownCustomer));
+        let mut sizes = sizes.lock().unwrap().clone();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn one_that_the_database_refuses_does_not_take_the_others_with_it() {
+        let (sender, answers): (Vec<_>, Vec<_>) = [1, 3, 1]
+            .map(|customer| {
+                let (answer, answered) = oneshot::channel();
+                let notification = notification(customer);
+                (Waiting { notification, answer }, answered)
+            })
+            .into_iter()
+            .unzip();
+        write_batch(sender, &|batch: Arc<[Notification]>| async move { judge(&batch) }).await;
+        let mut got = Vec::new();
+        for answered in answers {
+            got.push(answered.await.unwrap());
+        }
+        assert_eq!(
+            got,
+            [
+                Ok(Acceptance::Accepted),
+                Err(StoreError::Unusable("odd")),
+                Ok(Acceptance::Accepted)
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_away_is_asked_once_a_batch() {
+        let (acceptor, permits, sizes, _tasks) = paced();
+        permits.add_permits(1);
+        let told = acceptor.accept(notification(4)).await.unwrap_err();
+        assert_eq!(told.code(), crate::error::Code::DatabaseUnavailable);
+        assert_eq!(*sizes.lock().unwrap(), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_full_channel_refuses_at_once_and_nothing_that_waited_is_lost() {
+        let (acceptor, permits, sizes, tasks) = paced();
+        let room = WAITING_MAX + WRITERS * BATCH_MAX;
+        let mut accepting = tokio::task::JoinSet::new();
+        for _ in 0..room + 100 {
+            let acceptor = acceptor.clone();
+            accepting.spawn(async move { acceptor.accept(notification(1)).await });
+            tokio::task::yield_now().await;
+        }
+        settle_tasks().await;
+        let told = acceptor.accept(notification(1)).await.unwrap_err();
+        assert_eq!(told, ApiError::Overloaded);
+        permits.add_permits(room);
+        let results = accepting.join_all().await;
+        let accepted = results.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(accepted, sizes.lock().unwrap().iter().sum::<usize>());
+        assert!(accepted >= WAITING_MAX && accepted < results.len(), "{accepted}");
+        assert!(sizes.lock().unwrap().iter().all(|size| *size <= BATCH_MAX));
+        drop(acceptor);
+        tasks.close();
+        tasks.wait().await;
+    }
+}

@@ -1,0 +1,195 @@
+//! What callers get when a request was carried out.
+
+use axum::Json;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use push_core::id::NotificationId;
+use push_core::status::{ProviderResult, Reason, Status};
+use push_store::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::outcomes::Waited;
+use crate::prefer::Wait;
+use crate::schemas;
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Done, and nothing else to say.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    /// Always true.
+    #[schema(example = true)]
+    success: bool,
+    /// For people.
+    message: &'static str,
+}
+
+impl Done {
+    /// Done so.
+    #[must_use]
+    pub const fn new(message: &'static str) -> Self {
+        Self {
+            success: true,
+            message,
+        }
+    }
+}
+
+/// A notification was accepted, and perhaps settled already. `success` says that the request was
+/// carried out; `status` says what became of the notification.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendAnswer {
+    /// Always true.
+    #[schema(example = true)]
+    success: bool,
+    /// For people.
+    message: String,
+    /// The notification's id, for `GET /api/Push/notifications/{notificationId}`.
+    #[schema(value_type = uuid::Uuid)]
+    notification_id: NotificationId,
+    /// Where it stands.
+    #[schema(schema_with = schemas::status)]
+    status: Status,
+    /// Why it failed or was suppressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::reason, required = false)]
+    reason: Option<Reason>,
+    /// Over all devices at FCM.
+    #[schema(schema_with = schemas::provider_result)]
+    fcm_result: ProviderResult,
+    /// Over all devices at Expo.
+    #[schema(schema_with = schemas::provider_result)]
+    expo_result: ProviderResult,
+}
+
+/// The words of an endpoint for a notification.
+#[derive(Clone, Copy, Debug)]
+pub struct Wording {
+    /// What it is called.
+    pub what: &'static str,
+    /// It is pending.
+    pub queued: &'static str,
+    /// It was sent.
+    pub sent: &'static str,
+}
+
+impl SendAnswer {
+    /// The answer after a wait, or without one.
+    #[must_use]
+    pub fn new(id: NotificationId, ended: Option<State>, wording: Wording) -> Self {
+        let state = ended.unwrap_or(State {
+            status: Status::Pending,
+            fcm: ProviderResult::Queued,
+            expo: ProviderResult::Queued,
+            reason: None,
+            attempts: 0,
+        });
+        let Wording { what, queued, sent } = wording;
+        let why = state.reason.map_or("for an unknown reason", in_words);
+        let message = match state.status {
+            Status::Pending => queued.to_owned(),
+            Status::Sent => sent.to_owned(),
+            Status::Failed => format!("{what} failed: {why}"),
+            Status::Suppressed => format!("{what} not sent: {why}"),
+        };
+        Self {
+            success: true,
+            message,
+            notification_id: id,
+            status: state.status,
+            reason: state.reason,
+            fcm_result: state.fcm,
+            expo_result: state.expo,
+        }
+    }
+}
+
+/// The whole answer to a request that sends: 200 once the outcome is known, else 202.
+#[must_use]
+pub fn sent(id: NotificationId, wait: Wait, waited: Waited, wording: Wording) -> Response {
+    let (code, ended) = match waited {
+        Waited::Ended(state) => (StatusCode::OK, Some(state)),
+        Waited::StillPending | Waited::NotGranted => (StatusCode::ACCEPTED, None),
+    };
+    let mut response = (code, Json(SendAnswer::new(id, ended, wording))).into_response();
+    if let (Some(applied), true) = (wait.applied(), waited != Waited::NotGranted) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    response
+}
+
+const fn in_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoActiveDevice => "the customer has no active device",
+        Reason::OptedOut => "the customer does not want it",
+        Reason::QuietHours => "it would expire before the customer's quiet hours end",
+        Reason::Expired => "its time was over before it could be sent",
+        Reason::Superseded => "a newer one overtook it",
+        Reason::Erased => "the customer was erased",
+        Reason::InvalidTokens => "every token of the customer turned out to be dead",
+        Reason::Refused => "the provider refuses this message",
+        Reason::DeadLettered => "given up, and kept as a dead letter",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const WORDING: Wording = Wording {
+        what: "Push notification",
+        queued: "Push notification queued",
+        sent: "Push notification sent successfully",
+    };
+
+    fn answer(ended: Option<State>) -> Value {
+        serde_json::to_value(SendAnswer::new(NotificationId::from(Uuid::nil()), ended, WORDING)).unwrap()
+    }
+
+    #[test]
+    fn the_answers_are_the_guides() {
+        let id = Uuid::nil();
+        assert_eq!(
+            answer(None),
+            json!({
+                "success": true, "message": "Push notification queued", "notificationId": id,
+                "status": "pending", "fcmResult": "queued", "expoResult": "queued",
+            })
+        );
+        let state = State {
+            status: Status::Sent,
+            fcm: ProviderResult::Success,
+            expo: ProviderResult::NotSent,
+            reason: None,
+            attempts: 1,
+        };
+        assert_eq!(
+            answer(Some(state)),
+            json!({
+                "success": true, "message": "Push notification sent successfully", "notificationId": id,
+                "status": "sent", "fcmResult": "success", "expoResult": "not_sent",
+            })
+        );
+        let none = State {
+            status: Status::Suppressed,
+            fcm: ProviderResult::NotSent,
+            reason: Some(Reason::NoActiveDevice),
+            attempts: 0,
+            ..state
+        };
+        assert_eq!(
+            answer(Some(none)),
+            json!({
+                "success": true,
+                "message": "Push notification not sent: the customer has no active device",
+                "notificationId": id, "status": "suppressed", "reason": "no_active_device",
+                "fcmResult": "not_sent", "expoResult": "not_sent",
+            })
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! `push-api check`: tries everything that the API needs, and tells all problems at once.
+
+use push_queue::Broker;
+use push_store::Store;
+
+use crate::settings::ApiSettings;
+
+/// A line for each thing that was tried. `Err` when any of them failed.
+///
+/// # Errors
+/// The same lines.
+pub async fn check(settings: &ApiSettings) -> Result<String, String> {
+    let database = database(settings).await;
+    let broker = Broker::check(&settings.broker).await.map_err(|error| error.to_string());
+    let failed = database.is_err() || broker.is_err();
+    let tried = [("settings", Ok(())), ("database", database), ("broker", broker)];
+    let lines = tried.map(|(name, result)| match result {
+        Ok(()) => format!("ok      {name}"),
+        Err(why) => format!("FAILED  {name}: {why}"),
+    });
+    let report = lines.join("\n");
+    if failed { Err(report) } else { Ok(report) }
+}
+
+async fn database(settings: &ApiSettings) -> Result<(), String> {
+    let told = |error: push_store::StoreError| error.to_string();
+    let store = Store::connect(&settings.store).await.map_err(told)?;
+    store.ping().await.map_err(told)?;
+    let pending = store.migration_pending().await.map_err(told)?;
+    if pending && !settings.migrate_on_start {
+        return Err("the schema is not migrated, and MIGRATE_ON_START is false; run `push-api migrate`".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,414 @@
+//! What a caller is told when something is wrong: one enum, one shape, one place that logs nothing
+//! away.
+//!
+//! Each module below has its own typed errors; here they become an answer. The cause of an internal
+//! error travels beside the answer to [`observe`](crate::observe), which logs it once, with the
+//! request's id; it never enters the body.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use push_store::StoreError;
+use serde::Serialize;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::keys::Scope;
+
+/// How long a caller should stay away from a database that is not there: long enough for a restart
+/// of a pool's connections, short enough for nobody to wait in vain.
+const DATABASE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long a caller should stay away when we have too much to do.
+const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Every `code` that an error can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The body is JSON, and some fields are not what they must be; `errors` lists all of them.
+    InvalidInput,
+    /// The body is not JSON, or not an object.
+    MalformedJson,
+    /// No credentials, or none that we know.
+    Unauthorized,
+    /// The key is known, and may not do this.
+    Forbidden,
+    /// There is no such customer.
+    UnknownCustomer,
+    /// There is no such notification.
+    UnknownNotification,
+    /// There is no such path.
+    NotFound,
+    /// The path exists, and does not know this method.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The body is not declared as JSON.
+    UnsupportedMediaType,
+    /// A fault of ours.
+    Internal,
+    /// More requests are in work than this process takes.
+    Overloaded,
+    /// The answer was not ready in time.
+    TimedOut,
+    /// The database is away.
+    DatabaseUnavailable,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 15] = [
+        Self::InvalidInput,
+        Self::MalformedJson,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::UnknownCustomer,
+        Self::UnknownNotification,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Internal,
+        Self::Overloaded,
+        Self::TimedOut,
+        Self::DatabaseUnavailable,
+    ];
+
+    /// The status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidInput | Self::MalformedJson => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::UnknownCustomer | Self::UnknownNotification | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Overloaded | Self::TimedOut | Self::DatabaseUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// What the OpenAPI document says of it.
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "fields are wrong; `errors` lists every problem at once",
+            Self::MalformedJson => "the body is not JSON, or not an object",
+            Self::Unauthorized => "no credentials, or none that are known",
+            Self::Forbidden => "the key lacks the scope",
+            Self::UnknownCustomer => "there is no such customer",
+            Self::UnknownNotification => "there is no such notification",
+            Self::NotFound => "there is no such path",
+            Self::MethodNotAllowed => "the path does not know this method",
+            Self::BodyTimeout => "the body did not arrive in time",
+            Self::BodyTooLarge => "the body is too large",
+            Self::UnsupportedMediaType => "the body is not declared as `application/json`",
+            Self::Internal => "a fault of the service; its log has the cause under the request's id",
+            Self::Overloaded => "too many requests are in work; try again after `Retry-After`",
+            Self::TimedOut => "the answer was not ready in time; try again after `Retry-After`",
+            Self::DatabaseUnavailable => "the database is away; try again after `Retry-After`",
+        }
+    }
+}
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// The field, with dots for nesting.
+    #[schema(example = "title")]
+    pub field: String,
+    /// What is wrong with it, in words that complete "`field` …". Never repeats the value.
+    #[schema(example = "must have at most 200 characters")]
+    pub message: String,
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// Always false.
+    #[schema(example = false)]
+    success: bool,
+    /// For people.
+    message: String,
+    /// For programs; does not change.
+    code: Code,
+    /// Every problem of the input, where it is `invalid_input`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldProblem>,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// Credentials are missing or unknown. One answer for all cases: it must not help guessing.
+    #[error("Send a valid API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>`")]
+    Unauthorized,
+    /// The key may not do this.
+    #[error("This API key lacks the scope `{0}`")]
+    Forbidden(Scope),
+    /// Fields are wrong.
+    #[error("The request has {}; see `errors`", count(.0.len()))]
+    InvalidInput(Vec<FieldProblem>),
+    /// The body is no JSON object. Names the place, never the content.
+    #[error("The body {0}")]
+    MalformedJson(String),
+    /// The body is not declared as JSON.
+    #[error("Send the body as JSON, with `Content-Type: application/json`")]
+    UnsupportedMediaType,
+    /// The body is too large.
+    #[error("The body is larger than {bytes_max} bytes")]
+    BodyTooLarge {
+        /// The most that is read.
+        bytes_max: usize,
+    },
+    /// The body came too slowly.
+    #[error("The body did not arrive within {} s", .0.as_secs())]
+    BodyTimeout(Duration),
+    /// The customer is not known, and unknown ones are not created.
+    #[error("There is no such customer")]
+    UnknownCustomer,
+    /// The notification is not known.
+    #[error("There is no such notification")]
+    UnknownNotification,
+    /// The path is not known.
+    #[error("There is no such path; /openapi.json lists them all")]
+    NotFound,
+    /// The method is not known there.
+    #[error("The path does not know this method; see the header `Allow`")]
+    MethodNotAllowed,
+    /// More is going on than we can take.
+    #[error("Too many requests are in work; try again")]
+    Overloaded,
+    /// It took too long.
+    #[error("The answer was not ready in time; try again")]
+    TimedOut,
+    /// The database is away. Holds why, for the log.
+    #[error("The database is not available; try again")]
+    DatabaseUnavailable(String),
+    /// A fault of ours. Holds the cause, for the log.
+    #[error("Something went wrong here; the log has the cause under the request's id")]
+    Internal(String),
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 {
+        "1 problem".to_owned()
+    } else {
+        format!("{problems} problems")
+    }
+}
+
+impl ApiError {
+    /// The stable name of the error.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Unauthorized => Code::Unauthorized,
+            Self::Forbidden(_) => Code::Forbidden,
+            Self::InvalidInput(_) => Code::InvalidInput,
+            Self::MalformedJson(_) => Code::MalformedJson,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::BodyTimeout(_) => Code::BodyTimeout,
+            Self::UnknownCustomer => Code::UnknownCustomer,
+            Self::UnknownNotification => Code::UnknownNotification,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::Overloaded => Code::Overloaded,
+            Self::TimedOut => Code::TimedOut,
+            Self::DatabaseUnavailable(_) => Code::DatabaseUnavailable,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    const fn retry_after(&self) -> Option<Duration> {
+        match self.code() {
+            Code::DatabaseUnavailable => Some(DATABASE_RETRY_AFTER),
+            Code::Overloaded | Code::TimedOut => Some(OVERLOAD_RETRY_AFTER),
+            Code::InvalidInput
+            | Code::MalformedJson
+            | Code::Unauthorized
+            | Code::Forbidden
+            | Code::UnknownCustomer
+            | Code::UnknownNotification
+            | Code::NotFound
+            | Code::MethodNotAllowed
+            | Code::BodyTimeout
+            | Code::BodyTooLarge
+            | Code::UnsupportedMediaType
+            | Code::Internal => None,
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        // The store's texts hold neither data nor secrets: they may be logged.
+        if error.is_unavailable() {
+            Self::DatabaseUnavailable(error.to_string())
+        } else {
+            Self::Internal(error.to_string())
+        }
+    }
+}
+
+/// What the log is told of an answer, and the caller is not.
+#[derive(Clone, Debug)]
+pub struct Cause(pub String);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = self.code();
+        let body = ErrorBody {
+            success: false,
+            message: self.to_string(),
+            code,
+            errors: match &self {
+                Self::InvalidInput(errors) => errors.clone(),
+                _ => Vec::new(),
+            },
+        };
+        let mut response = (code.status(), Json(body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if code == Code::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::DatabaseUnavailable(cause) | Self::Internal(cause) = self {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
+    }
+}
+
+/// The documentation of some errors: one entry a status, which names each of its codes.
+fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let statuses: BTreeSet<StatusCode> = codes.iter().map(|code| code.status()).collect();
+    let entry = |status: StatusCode| {
+        let described: Vec<String> = codes
+            .iter()
+            .filter(|code| code.status() == status)
+            .map(|code| {
+                let name = serde_json::to_value(code).unwrap_or_default();
+                format!("`{}`: {}", name.as_str().unwrap_or_default(), code.meaning())
+            })
+            .collect();
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody")));
+        let response = ResponseBuilder::new()
+            .description(described.join("\n\n"))
+            .content("application/json", content.build())
+            .build();
+        (status.as_str().to_owned(), RefOr::T(response))
+    };
+    statuses.into_iter().map(entry).collect()
+}
+
+/// Declares the documentation of a set of errors that occur together.
+macro_rules! error_set {
+    ($($(#[$doc:meta])* $name:ident: $($code:ident),+;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+                documented(&[$(Code::$code),+])
+            }
+        }
+    )+};
+}
+
+error_set! {
+    /// What every endpoint can answer that needs a caller and the database.
+    CallErrors: Unauthorized, Forbidden, Internal, Overloaded, TimedOut, DatabaseUnavailable;
+    /// What every endpoint can answer that reads a body.
+    BodyErrors: InvalidInput, MalformedJson, BodyTimeout, BodyTooLarge, UnsupportedMediaType;
+    /// What an endpoint can answer that is about a customer.
+    CustomerErrors: UnknownCustomer;
+    /// What an endpoint can answer that is about a notification.
+    NotificationErrors: UnknownNotification;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(error: ApiError) -> (StatusCode, serde_json::Value, Response) {
+        let response = error.into_response();
+        let status = response.status();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 65_536).await.unwrap();
+        let json = serde_json::from_slice(&body).unwrap();
+        (status, json, Response::from_parts(parts, axum::body::Body::empty()))
+    }
+
+    #[tokio::test]
+    async fn an_error_has_one_shape() {
+        let problem = FieldProblem {
+            field: "title".to_owned(),
+            message: "is required".to_owned(),
+        };
+        let (status, body, _) = told(ApiError::InvalidInput(vec![problem])).await;
+        assert_eq!(status, 400);
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "success": false,
+                "message": "The request has 1 problem; see `errors`",
+                "code": "invalid_input",
+                "errors": [{"field": "title", "message": "is required"}],
+            })
+        );
+        let (status, body, _) = told(ApiError::UnknownCustomer).await;
+        assert_eq!(status, 404);
+        assert_eq!(body["code"], "unknown_customer");
+        assert_eq!(body.get("errors"), None);
+    }
+
+    #[tokio::test]
+    async fn a_cause_is_for_the_log_only() {
+        let (status, body, response) = told(ApiError::Internal("row 7 is odd".to_owned())).await;
+        assert_eq!(status, 500);
+        assert!(!body.to_string().contains("row 7"));
+        assert_eq!(response.extensions().get::<Cause>().unwrap().0, "row 7 is odd");
+    }
+
+    #[tokio::test]
+    async fn who_may_come_back_is_told_when() {
+        for error in [
+            ApiError::Overloaded,
+            ApiError::TimedOut,
+            ApiError::DatabaseUnavailable(String::new()),
+        ] {
+            let (status, _, response) = told(error).await;
+            assert_eq!(status, 503);
+            assert!(response.headers().contains_key(header::RETRY_AFTER));
+        }
+        let (_, _, response) = told(ApiError::Unauthorized).await;
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    }
+
+    #[test]
+    fn every_code_is_spelled_once() {
+        let spelled: BTreeSet<String> = Code::ALL
+            .iter()
+            .map(|code| serde_json::to_string(code).unwrap())
+            .collect();
+        assert_eq!(spelled.len(), Code::ALL.len());
+    }
+}

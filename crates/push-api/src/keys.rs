@@ -1,0 +1,224 @@
+//! API keys: who may call, and what. Kept as SHA-256 hashes, so that a memory dump or a debug line
+//! holds no secret.
+//!
+//! A plain hash is enough for keys that are made by machine; it would not be for passwords.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+/// What a key may be allowed to do. None implies another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Registering devices.
+    Register,
+    /// Sending notifications.
+    Send,
+    /// Reading what became of notifications.
+    Read,
+    /// What operators do.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 4] = [Self::Register, Self::Send, Self::Read, Self::Admin];
+
+    /// Its spelling in `API_KEYS`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Send => "send",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One key.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    name: Arc<str>,
+    scopes: Vec<Scope>,
+    hash: [u8; 32],
+}
+
+impl ApiKey {
+    /// What logs call it.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whether it may do this.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+}
+
+/// All keys.
+#[derive(Clone, Debug)]
+pub struct ApiKeys(Vec<ApiKey>);
+
+impl ApiKeys {
+    /// Reads `name:scope+scope:secret`, comma-separated; a secret in clear, or as `sha256:<hex>`.
+    ///
+    /// # Errors
+    /// Every problem, none with a secret in it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (mut keys, mut problems) = (Vec::new(), Vec::new());
+        let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
+        let entries = text.split(',').map(str::trim);
+        for (number, entry) in entries.filter(|entry| !entry.is_empty()).enumerate() {
+            match parse_key(entry) {
+                Err(problem) => problems.push(format!("entry {} {problem}", number + 1)),
+                Ok(key) if !names.insert(key.name.clone()) => {
+                    problems.push(format!("names {:?} twice", key.name));
+                }
+                Ok(key) if !hashes.insert(key.hash) => {
+                    problems.push(format!("gives {:?} the secret of another key", key.name));
+                }
+                Ok(key) => keys.push(key),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self(keys))
+        } else {
+            Err(problems.join("; "))
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key with this secret. Looks at all keys, and at all of each hash, whatever it finds: the
+    /// time it takes tells nothing.
+    #[must_use]
+    pub fn find(&self, secret: &str) -> Option<&ApiKey> {
+        let presented = hash(secret);
+        let nobody = u64::MAX;
+        let found = (0_u64..).zip(&self.0).fold(nobody, |found, (index, key)| {
+            u64::conditional_select(&found, &index, key.hash.ct_eq(&presented))
+        });
+        usize::try_from(found).ok().and_then(|index| self.0.get(index))
+    }
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+fn parse_key(entry: &str) -> Result<ApiKey, String> {
+    let form = "is not of the form name:scope+scope:secret";
+    let mut parts = entry.splitn(3, ':');
+    let (Some(name), Some(scopes), Some(secret)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err(form.to_owned());
+    };
+    let nameable = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if name.is_empty() || !name.bytes().all(nameable) {
+        return Err(format!(
+            "{form}: the name is 1 or more of the characters A-Z, a-z, 0-9, `_`, `.` and `-`"
+        ));
+    }
+    let scopes: Option<Vec<Scope>> = scopes.split('+').map(Scope::parse).collect();
+    let scopes = scopes.ok_or_else(|| {
+        format!("({name}) has an unknown scope; there are register, send, read and admin")
+    })?;
+    let hash = match secret.strip_prefix("sha256:") {
+        Some(hex) => from_hex(hex)
+            .ok_or_else(|| format!("({name}) has a sha256: that is not 64 hexadecimal digits"))?,
+        None if secret.is_empty() => return Err(format!("({name}) has no secret")),
+        // Such a secret could not be sent in a header.
+        None if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            return Err(format!(
+                "({name}) has a secret with characters other than visible ASCII"
+            ));
+        }
+        None => hash(secret),
+    };
+    Ok(ApiKey {
+        name: name.into(),
+        scopes,
+        hash,
+    })
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_by_their_secret_in_clear_or_hashed() {
+        // printf s3cret | sha256sum
+        let hashed = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+        let text = format!("app:register:a:b, backend:send+read:sha256:{hashed},");
+        let keys = ApiKeys::parse(&text).unwrap();
+        let app = keys.find("a:b").unwrap();
+        assert_eq!(&**app.name(), "app");
+        assert!(app.may(Scope::Register) && !app.may(Scope::Send));
+        let backend = keys.find("s3cret").unwrap();
+        assert_eq!(&**backend.name(), "backend");
+        assert!(backend.may(Scope::Send) && backend.may(Scope::Read));
+        assert!(!backend.may(Scope::Admin) && !backend.may(Scope::Register));
+        for unknown in ["", "a", "a:b ", hashed, "sha256:1"] {
+            assert!(keys.find(unknown).is_none(), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn admin_implies_nothing() {
+        let keys = ApiKeys::parse("ops:admin:x").unwrap();
+        let ops = keys.find("x").unwrap();
+        assert!(ops.may(Scope::Admin) && !ops.may(Scope::Read) && !ops.may(Scope::Send));
+    }
+
+    #[test]
+    fn every_problem_is_told_and_no_secret() {
+        let wrong = ApiKeys::parse(
+            "nothing,a:send+fly:s3cret,b:send:,c:send:sha256:s3cret,d e:send:s3cret,\
+             e:read:s3cr\u{e9}t,f:read:same-s3cret,g:read:same-s3cret,f:read:other-s3cret",
+        )
+        .unwrap_err();
+        assert_eq!(wrong.matches("entry ").count(), 6, "{wrong}");
+        assert!(wrong.contains("gives \"g\" the secret of another key"), "{wrong}");
+        assert!(wrong.contains("names \"f\" twice"), "{wrong}");
+        assert!(!wrong.contains("s3cret"), "{wrong}");
+    }
+
+    #[test]
+    fn nothing_printed_holds_a_secret() {
+        let keys = ApiKeys::parse("app:register:s3cret").unwrap();
+        assert!(!format!("{keys:?}").contains("s3cret"));
+        assert!(ApiKeys::parse("").unwrap().is_empty());
+    }
+}

@@ -1,0 +1,29 @@
+//! The HTTP API of the push service: admit, validate, commit, publish, answer. Thin: the rules are
+//! `push-core`'s, the statements `push-store`'s, the broker `push-queue`'s; nothing here talks to a
+//! provider.
+//!
+//! The way of a request: [`case`] spells its path, [`observe`] names, logs and measures it, [`router`]
+//! finds the handler in [`routes`], [`caller`] settles who calls, [`request`] reads the body. A
+//! notification is committed by [`accept`], published by [`publish`], and waited for by [`outcomes`].
+
+pub mod accept;
+pub mod answer;
+pub mod caller;
+pub mod case;
+pub mod check;
+pub mod error;
+pub mod keys;
+pub mod metrics;
+pub mod observe;
+pub mod outcomes;
+pub mod prefer;
+pub mod publish;
+pub mod request;
+pub mod router;
+pub mod routes;
+pub mod schema;
+pub mod schemas;
+pub mod serve;
+pub mod settings;
+pub mod state;
+pub mod trace;

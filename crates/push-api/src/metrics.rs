@@ -1,0 +1,86 @@
+//! The metrics of this program: each name stands here and nowhere else; label values are bounded.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use metrics::{counter, gauge, histogram};
+use push_queue::PublishError;
+use push_store::Books;
+
+const ACCEPTED: &str = "push_notifications_accepted_total";
+const PENDING: &str = "push_notifications_pending";
+const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
+const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
+const PUBLISHED: &str = "push_jobs_published_total";
+const ACCEPT_BATCH: &str = "push_accept_batch_notifications";
+
+/// Says what each metric means, and makes those visible that count up from zero.
+pub fn describe() {
+    metrics::describe_counter!(ACCEPTED, "Notifications committed to the database");
+    metrics::describe_gauge!(PENDING, "Notifications that are accepted and not settled yet");
+    metrics::describe_gauge!(
+        OUT_OF_BALANCE,
+        "accepted - (sent + failed + suppressed + pending): anything but 0 is a leak"
+    );
+    metrics::describe_histogram!(
+        REQUEST_DURATION,
+        metrics::Unit::Seconds,
+        "From a request's head to its answer's head"
+    );
+    metrics::describe_counter!(PUBLISHED, "First jobs by what the broker said");
+    metrics::describe_histogram!(ACCEPT_BATCH, "Notifications a transaction");
+    counter!(ACCEPTED).increment(0);
+    counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
+}
+
+/// Notifications were committed in one transaction.
+#[expect(clippy::cast_precision_loss, reason = "a batch has a few hundred at most")]
+pub fn accepted(notifications: usize) {
+    counter!(ACCEPTED).increment(notifications as u64);
+    histogram!(ACCEPT_BATCH).record(notifications as f64);
+}
+
+/// A job was published, or was not.
+pub fn published(outcome: Result<(), &PublishError>) {
+    let outcome = match outcome {
+        Ok(()) => "confirmed",
+        Err(PublishError::NotConnected) => "not_connected",
+        Err(PublishError::Blocked(_)) => "blocked",
+        Err(PublishError::Refused) => "refused",
+        Err(PublishError::Unroutable) => "unroutable",
+        Err(PublishError::Unknown) => "unknown",
+    };
+    counter!(PUBLISHED, "outcome" => outcome).increment(1);
+}
+
+/// A request was answered. `route` is a template of the router, never a path.
+pub fn answered(method: &Method, route: &str, status: StatusCode, duration: Duration) {
+    let labels = [
+        ("method", known(method).to_owned()),
+        ("route", route.to_owned()),
+        ("status", status.as_str().to_owned()),
+    ];
+    histogram!(REQUEST_DURATION, &labels).record(duration);
+}
+
+/// The books as they stand.
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64, exact far beyond these counts")]
+pub fn books(books: &Books) {
+    let told = books.sent + books.failed + books.suppressed + books.pending;
+    gauge!(PENDING).set(books.pending as f64);
+    gauge!(OUT_OF_BALANCE).set(books.accepted as f64 - told as f64);
+}
+
+/// A caller may invent methods; their number as labels is bounded.
+fn known(method: &Method) -> &str {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    if known.contains(method) { method.as_str() } else { "other" }
+}

@@ -1,0 +1,164 @@
+//! Around every request: its id, its trace, one log line, one measurement.
+//!
+//! No body, no token and no query enters a log line (P7); the path is told by its template.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use push_core::id::NotificationId;
+use uuid::Uuid;
+
+use crate::error::Cause;
+use crate::metrics;
+use crate::trace::TraceContext;
+
+/// The header that names a request in answers and logs.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A longer one of a caller is replaced.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What a handler found out about its request, for the log line.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Findings>);
+
+#[derive(Debug, Default)]
+struct Findings {
+    caller: OnceLock<Arc<str>>,
+    notification: OnceLock<NotificationId>,
+}
+
+impl Seen {
+    /// Those of the request at hand.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Whose request it is.
+    pub fn caller(&self, name: &Arc<str>) {
+        let _known = self.0.caller.set(Arc::clone(name));
+    }
+
+    /// Which notification it is about.
+    pub fn notification(&self, id: NotificationId) {
+        let _known = self.0.notification.set(id);
+    }
+}
+
+/// The middleware.
+pub async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = request_id(request.headers());
+    let trace = TraceContext::join(request.headers());
+    let seen = Seen::default();
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(seen.clone());
+    request.extensions_mut().insert(trace);
+
+    let mut response = next.run(request).await;
+
+    response.headers_mut().insert(REQUEST_ID, request_id.clone());
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
+    let cause = response.extensions_mut().remove::<Cause>();
+    let line = Line {
+        method,
+        route: matched.as_ref().map_or("unmatched", MatchedPath::as_str),
+        status: response.status(),
+        duration: started.elapsed(),
+        request_id: &request_id,
+        trace,
+        seen: &seen.0,
+        cause,
+    };
+    metrics::answered(&line.method, line.route, line.status, line.duration);
+    line.write();
+    response
+}
+
+/// The caller's id if it is fit for a log line, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fit = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+            && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    let given = headers.get(REQUEST_ID).filter(fit).cloned();
+    given.unwrap_or_else(|| {
+        let mut text = Uuid::encode_buffer();
+        let id = Uuid::new_v4();
+        HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
+            .unwrap_or_else(|_| HeaderValue::from_static("-"))
+    })
+}
+
+/// The log line of a request.
+struct Line<'a> {
+    method: Method,
+    route: &'a str,
+    status: StatusCode,
+    duration: std::time::Duration,
+    request_id: &'a HeaderValue,
+    trace: TraceContext,
+    seen: &'a Findings,
+    cause: Option<Cause>,
+}
+
+impl Line<'_> {
+    /// Probes are asked every few seconds: they are told at `debug`. Only a fault of ours is an
+    /// error: someone must act.
+    fn write(&self) {
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::$level!(
+                    http.method = %self.method,
+                    http.route = self.route,
+                    http.status = self.status.as_u16(),
+                    duration_ms = self.duration.as_secs_f64() * 1_000.0,
+                    request.id = self.request_id.to_str().unwrap_or_default(),
+                    trace.id = %self.trace.trace_id(),
+                    caller = self.seen.caller.get().map(AsRef::<str>::as_ref),
+                    notification.id = self.seen.notification.get().map(tracing::field::display),
+                    error = self.cause.as_ref().map(|Cause(text)| text.as_str()),
+                    "request"
+                )
+            };
+        }
+        let probe = !self.route.starts_with("/api/") && self.status != StatusCode::NOT_FOUND;
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            event!(error);
+        } else if probe {
+            event!(debug);
+        } else {
+            event!(info);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered_id(given: &[u8]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(given).unwrap());
+        request_id(&headers)
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_another_replaced() {
+        for sane in ["a", "0af7651916cd43dd8448eb211c80319c", "svc/7:12+x=", &"x".repeat(128)] {
+            assert_eq!(answered_id(sane.as_bytes()), sane);
+        }
+        for odd in ["", "two words", "\u{e9}", &"x".repeat(129)] {
+            let id = answered_id(odd.as_bytes());
+            assert!(Uuid::parse_str(id.to_str().unwrap()).is_ok(), "{odd:?} {id:?}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,97 @@
+//! `Prefer: wait=N` (RFC 7240): how long a caller wants to wait for the outcome.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+
+/// Longer than any provider's answer takes; a longer wish is clamped.
+const WAIT_SECONDS_MAX: u64 = 30;
+
+/// How long the caller wants to wait, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait(Option<u64>);
+
+impl Wait {
+    /// The time to wait.
+    #[must_use]
+    pub fn duration(self) -> Option<Duration> {
+        self.0.map(Duration::from_secs)
+    }
+
+    /// The value of `Preference-Applied`, once it was.
+    #[must_use]
+    pub fn applied(self) -> Option<HeaderValue> {
+        self.0.and_then(|seconds| HeaderValue::try_from(format!("wait={seconds}")).ok())
+    }
+
+    /// Reads the headers. What cannot be read is ignored, as the RFC wants it; of several the first
+    /// counts.
+    #[must_use]
+    fn read(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
+        Self(lines.flat_map(|line| line.split(',')).find_map(wait_seconds))
+    }
+}
+
+/// The seconds of one preference, such as `wait=10` or `wait="10"; foo`, clamped.
+fn wait_seconds(preference: &str) -> Option<u64> {
+    let (name, value) = preference.split(';').next()?.split_once('=')?;
+    let value = value.trim();
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let digits = unquoted.unwrap_or(value);
+    if !name.trim().eq_ignore_ascii_case("wait") || digits.is_empty() {
+        return None;
+    }
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // Only a number beyond all clocks does not fit.
+    Some(digits.parse().unwrap_or(u64::MAX).min(WAIT_SECONDS_MAX))
+}
+
+impl<S: Sync> FromRequestParts<S> for Wait {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::read(&parts.headers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_read_as_rfc_7240_has_it() {
+        for (lines, seconds) in [
+            (&["wait=10"][..], Some(10)),
+            (&["Wait = \"10\""], Some(10)),
+            (&["respond-async, wait=5"], Some(5)),
+            (&["respond-async", "return=minimal, wait=7; foo=bar"], Some(7)),
+            (&["wait=0"], Some(0)),
+            (&["wait=31"], Some(30)),
+            (&["wait=99999999999999999999999"], Some(30)),
+            (&["wait=4, wait=9"], Some(4)),
+            (&["wait"], None),
+            (&["wait="], None),
+            (&["wait=-1"], None),
+            (&["wait=+1"], None),
+            (&["wait=1.5"], None),
+            (&["wait=soon, wait=3"], Some(3)),
+            (&["await=3"], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("prefer", HeaderValue::from_static(line));
+            }
+            let wait = Wait::read(&headers);
+            assert_eq!(wait, Wait(seconds), "{lines:?}");
+            let applied = seconds.map(|seconds| format!("wait={seconds}"));
+            assert_eq!(wait.applied().map(|value| value.to_str().unwrap().to_owned()), applied);
+        }
+    }
+}

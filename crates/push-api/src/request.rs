@@ -1,0 +1,310 @@
+//! Reading requests: a body is JSON or not, and every problem of its fields is told at once.
+//!
+//! A body struct has a [`Field`] for each field; reading it never fails on a wrong type. What the
+//! struct's fields must be is then checked with a [`Problems`], which keeps all complaints.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use futures::StreamExt as _;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, FieldProblem};
+
+/// The largest body of a single request: 16 times what a push can hold.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How much of a body that is too large is read nevertheless, so that a caller who is still sending
+/// gets the answer and not a connection reset.
+const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY_READ_MAX: Duration = Duration::from_secs(10);
+
+/// A field of a JSON object, whatever is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Field<T> {
+    /// Not there, or `null`.
+    #[default]
+    Missing,
+    /// Of another JSON type.
+    Wrong,
+    /// As it must be.
+    Given(T),
+}
+
+/// A type that a JSON value can have.
+pub trait FromJson: Sized {
+    /// What a value of another type is told that it must be.
+    const KIND: &'static str;
+
+    /// The value, if it has this type.
+    fn from_json(value: Value) -> Option<Self>;
+}
+
+impl FromJson for i64 {
+    const KIND: &'static str = "must be an integer";
+
+    fn from_json(value: Value) -> Option<Self> {
+        value.as_i64()
+    }
+}
+
+impl FromJson for String {
+    const KIND: &'static str = "must be a string";
+
+    fn from_json(value: Value) -> Option<Self> {
+        if let Value::String(text) = value { Some(text) } else { None }
+    }
+}
+
+impl FromJson for Map<String, Value> {
+    const KIND: &'static str = "must be an object";
+
+    fn from_json(value: Value) -> Option<Self> {
+        if let Value::Object(object) = value { Some(object) } else { None }
+    }
+}
+
+impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Null => Self::Missing,
+            value => T::from_json(value).map_or(Self::Wrong, Self::Given),
+        })
+    }
+}
+
+/// Everything that is wrong with a request's fields.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<FieldProblem>);
+
+impl Problems {
+    /// Notes a problem, in words that complete "`field` …".
+    pub fn note(&mut self, field: impl Into<String>, message: impl Display) {
+        self.0.push(FieldProblem {
+            field: field.into(),
+            message: message.to_string(),
+        });
+    }
+
+    /// A field that must be there. `None` means that a problem was noted.
+    pub fn required<T: FromJson, U, E: Display>(
+        &mut self,
+        name: &'static str,
+        field: Field<T>,
+        parse: impl FnOnce(T) -> Result<U, E>,
+    ) -> Option<U> {
+        if matches!(field, Field::Missing) {
+            self.note(name, "is required");
+        }
+        self.optional(name, field, parse)
+    }
+
+    /// A field that may be missing. `None` means that it is, or that a problem was noted.
+    pub fn optional<T: FromJson, U, E: Display>(
+        &mut self,
+        name: &'static str,
+        field: Field<T>,
+        parse: impl FnOnce(T) -> Result<U, E>,
+    ) -> Option<U> {
+        match field {
+            Field::Missing => None,
+            Field::Wrong => {
+                self.note(name, T::KIND);
+                None
+            }
+            Field::Given(value) => {
+                parse(value).map_err(|problem| self.note(name, problem)).ok()
+            }
+        }
+    }
+
+    /// What was built of the fields, unless something is wrong with any of them. `built` is `None`
+    /// only when a problem was noted.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidInput`] with all problems.
+    pub fn finish<T>(self, built: Option<T>) -> Result<T, ApiError> {
+        match built {
+            Some(built) if self.0.is_empty() => Ok(built),
+            _ => Err(ApiError::InvalidInput(self.0)),
+        }
+    }
+}
+
+/// The body of a request: a JSON object of at most [`BODY_BYTES_MAX`]. Fields that `T` does not know
+/// are ignored.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let reading = read(request.into_body(), BODY_BYTES_MAX);
+        let bytes = tokio::time::timeout(BODY_READ_MAX, reading)
+            .await
+            .map_err(|_| ApiError::BodyTimeout(BODY_READ_MAX))??;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// `application/json`, or a type that is JSON by its suffix (RFC 6839).
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    given.is_some_and(|given| {
+        let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let subtype = media_type.strip_prefix("application/");
+        subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+    })
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::MalformedJson("broke off".to_owned()))?;
+        length += chunk.len();
+        if length <= bytes_max {
+            bytes.extend_from_slice(&chunk);
+        } else if length > DISCARDED_BYTES_MAX {
+            break;
+        }
+    }
+    if length > bytes_max {
+        return Err(ApiError::BodyTooLarge { bytes_max });
+    }
+    Ok(bytes.into())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        // The place only: the library's text may quote the body.
+        let (line, column) = (error.line(), error.column());
+        ApiError::MalformedJson(format!("is not JSON: see line {line}, column {column}"))
+    })?;
+    if !value.is_object() {
+        return Err(ApiError::MalformedJson("is JSON, but not an object".to_owned()));
+    }
+    serde_json::from_value(value)
+        .map_err(|_| ApiError::Internal("a request type refuses an object".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Sample {
+        id: Field<i64>,
+        name: Field<String>,
+        data: Field<Map<String, Value>>,
+    }
+
+    fn sample(body: &Value) -> Sample {
+        parse(body.to_string().as_bytes()).unwrap()
+    }
+
+    async fn received(content_type: Option<&'static str>, body: impl Into<Body>) -> Result<Sample, ApiError> {
+        let mut request = Request::new(body.into());
+        if let Some(content_type) = content_type {
+            let value = axum::http::HeaderValue::from_static(content_type);
+            request.headers_mut().insert(header::CONTENT_TYPE, value);
+        }
+        JsonBody::from_request(request, &()).await.map(|JsonBody(sample)| sample)
+    }
+
+    #[test]
+    fn a_field_is_missing_wrong_or_given() {
+        let Sample { id, name, data } = sample(&json!({"id": "1", "name": null, "more": []}));
+        assert_eq!((id, name, data), (Field::Wrong, Field::Missing, Field::Missing));
+        let Sample { id, name, data } = sample(&json!({"id": 1, "name": "x", "data": {}}));
+        assert_eq!(id, Field::Given(1));
+        assert_eq!(name, Field::Given("x".to_owned()));
+        assert_eq!(data, Field::Given(Map::new()));
+        for (id, wrong) in [(json!(1.5), true), (json!(u64::MAX), true), (json!(i64::MIN), false)] {
+            assert_eq!(sample(&json!({"id": id})).id == Field::Wrong, wrong, "{id}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_together() {
+        let Sample { id, name, data } = sample(&json!({"name": 5, "data": {}}));
+        let mut problems = Problems::default();
+        let id = problems.required("id", id, Ok::<_, String>);
+        let name = problems.optional("name", name, Ok::<_, String>);
+        let data = problems.optional("data", data, |_| Err::<(), _>("is empty"));
+        let told = problems.finish(Some((id, name, data))).unwrap_err();
+        let problem = |field: &str, message: &str| FieldProblem {
+            field: field.to_owned(),
+            message: message.to_owned(),
+        };
+        assert_eq!(
+            told,
+            ApiError::InvalidInput(vec![
+                problem("id", "is required"),
+                problem("name", "must be a string"),
+                problem("data", "is empty"),
+            ])
+        );
+    }
+
+    #[tokio::test]
+    async fn only_json_is_read() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/a.b+json"] {
+            assert!(received(Some(good), "{}").await.is_ok(), "{good}");
+        }
+        for bad in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("")] {
+            let told = received(bad, "{}").await.unwrap_err();
+            assert_eq!(told, ApiError::UnsupportedMediaType, "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn malformed_json_is_told_by_its_place_only() {
+        let deep = "[".repeat(100_000 / 2);
+        for body in ["", "{", "{\"id\": s3cret}", "{\"id\":1}s3cret", "\"s3cret\"", "[1]", "null", &deep] {
+            let told = received(Some("application/json"), body.to_owned()).await.unwrap_err();
+            assert!(matches!(told, ApiError::MalformedJson(_)), "{body} {told}");
+            assert!(!told.to_string().contains("s3cret"), "{told}");
+        }
+        let told = received(Some("application/json"), &b"{\"a\":\"\xff\"}"[..]).await.unwrap_err();
+        assert!(matches!(told, ApiError::MalformedJson(_)), "{told}");
+    }
+
+    #[tokio::test]
+    async fn the_size_limit_holds_at_the_limit() {
+        let body = |length: usize| format!("{{}}{}", " ".repeat(length - 2));
+        let json = Some("application/json");
+        assert!(received(json, body(BODY_BYTES_MAX)).await.is_ok());
+        for length in [BODY_BYTES_MAX + 1, 2 * DISCARDED_BYTES_MAX] {
+            let told = received(json, body(length)).await.unwrap_err();
+            assert_eq!(told, ApiError::BodyTooLarge { bytes_max: BODY_BYTES_MAX });
+        }
+    }
+
+    #[tokio::test]
+    async fn reading_stops_beyond_what_is_discarded() {
+        let chunk = Bytes::from(vec![b' '; 256 * 1024]);
+        let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()));
+        let told = received(Some("application/json"), Body::from_stream(endless)).await.unwrap_err();
+        assert!(matches!(told, ApiError::BodyTooLarge { .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_not_waited_for() {
+        let silent = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let told = received(Some("application/json"), Body::from_stream(silent)).await.unwrap_err();
+        assert_eq!(told, ApiError::BodyTimeout(BODY_READ_MAX));
+    }
+}

@@ -1,0 +1,37 @@
+//! The endpoints, a file each: what it reads, what it answers, what it does. The listing of this
+//! folder is the table of routes.
+
+mod health;
+mod metrics;
+mod notification;
+mod openapi;
+mod readiness;
+mod register;
+mod send_to_customer;
+mod test;
+mod unregister;
+
+pub use openapi::Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::AppState;
+
+/// What needs a caller.
+pub fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(unregister::unregister))
+        .routes(routes!(send_to_customer::send_to_customer))
+        .routes(routes!(test::test))
+        .routes(routes!(notification::notification))
+}
+
+/// What anybody may ask. `/metrics` is among them unless it has an address of its own.
+pub fn probes(with_metrics: bool) -> OpenApiRouter<AppState> {
+    let probes = OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(readiness::readyz))
+        .routes(routes!(openapi::openapi));
+    if with_metrics { probes.routes(routes!(metrics::metrics)) } else { probes }
+}

@@ -1,0 +1,353 @@
+//! `POST /api/Push/sendToCustomer`
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use push_core::id::{CustomerId, NotificationId};
+use push_core::notification::{
+    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title, Ttl,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::answer::{SendAnswer, Wording, sent};
+use crate::caller::{Caller, Send};
+use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors};
+use crate::observe::Seen;
+use crate::outcomes::Waited;
+use crate::prefer::Wait;
+use crate::request::{Field, JsonBody, Problems};
+use crate::schemas;
+use crate::state::{AppState, now};
+use crate::trace::TraceContext;
+
+/// Types whose news is soon overtaken: those of the guide's booking events.
+const BOOKING_TYPES: [&str; 6] = [
+    "technician_assigned",
+    "startjourney",
+    "reached",
+    "startservice",
+    "completed",
+    "cancelled",
+];
+
+const WORDING: Wording = Wording {
+    what: "Push notification",
+    queued: "Push notification queued",
+    sent: "Push notification sent successfully",
+};
+
+/// A ready-made notification for one customer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SendToCustomerRequest)]
+pub struct Request {
+    /// The customer.
+    #[serde(default)]
+    #[schema(value_type = i64, required, minimum = 1, example = 123)]
+    id: Field<i64>,
+    /// The headline.
+    #[serde(default)]
+    #[schema(value_type = String, required, min_length = 1, max_length = 200,
+             example = "Technician Assigned! 🚗")]
+    title: Field<String>,
+    /// The text. Title, body, data keys and data values have at most 3,500 bytes of UTF-8 together.
+    #[serde(default)]
+    #[schema(value_type = String, required, min_length = 1,
+             example = "Ravi Kumar has been assigned to your booking TRK123. They will contact you soon.")]
+    body: Field<String>,
+    /// At most 64 key-value pairs for the app. Numbers and booleans become strings, `null` is dropped.
+    #[serde(default)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>,
+             example = json!({"type": "technician_assigned", "bookingId": "456", "priority": "high"}))]
+    data: Field<Map<String, Value>>,
+    /// What kind of news it is; default: `data.type`, else `service_update`.
+    #[serde(rename = "type", default)]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9_.-]{1,50}$", example = "technician_assigned")]
+    kind: Field<String>,
+    /// How urgently the device is woken; default: `data.priority`, else `high`.
+    #[serde(default)]
+    #[schema(schema_with = schemas::priority, required = false)]
+    priority: Field<String>,
+    /// For how long it is worth sending; default: 3,600 for the booking types, else 86,400.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 2_419_200, example = 3_600)]
+    ttl_seconds: Field<i64>,
+    /// A newer notification with the same key replaces this one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^[!-~]{1,64}$", example = "booking-456")]
+    collapse_key: Field<String>,
+    /// A picture shown with it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^https://", max_length = 2_000,
+             example = "https://cdn.example.com/technician.jpg")]
+    image_url: Field<String>,
+}
+
+impl Request {
+    /// The notification that is asked for.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidInput`] with every problem.
+    fn parse(self, now: DateTime<Utc>) -> Result<Notification, ApiError> {
+        let mut problems = Problems::default();
+        let customer = problems.required("id", self.id, CustomerId::try_from);
+        let title = problems.required("title", self.title, |text| Title::parse(&text));
+        let body = problems.required("body", self.body, |text| Body::parse(&text));
+        let of_data = OfData::read(&self.data);
+        let data = read_data(&mut problems, self.data);
+        let kind = read_kind(&mut problems, self.kind, of_data.kind);
+        let priority = problems.optional("priority", self.priority, |text| {
+            Priority::from_spelling(&text).ok_or("must be high or normal")
+        });
+        let ttl = problems.optional("ttlSeconds", self.ttl_seconds, Ttl::from_seconds);
+        let collapse_key =
+            problems.optional("collapseKey", self.collapse_key, |text| CollapseKey::parse(&text));
+        let image_url =
+            problems.optional("imageUrl", self.image_url, |text| ImageUrl::parse(&text));
+        let content = title.zip(body).zip(data).map(|((title, body), data)| Content {
+            title,
+            body,
+            data,
+            image_url,
+        });
+        if let Some(Err(problem)) = content.as_ref().map(Content::check_size) {
+            problems.note("body", problem);
+        }
+        let built = customer.zip(kind).zip(content);
+        problems.finish(built.map(|((customer, kind), content)| Notification {
+            id: NotificationId::generate(),
+            customer,
+            expires_at: now + ttl.unwrap_or_else(|| default_ttl(&kind)).as_duration(),
+            kind,
+            content,
+            priority: priority.or(of_data.priority).unwrap_or(Priority::High),
+            collapse_key,
+            created_at: now,
+        }))
+    }
+}
+
+/// What the guide's callers say within `data`.
+struct OfData {
+    kind: Option<String>,
+    priority: Option<Priority>,
+}
+
+impl OfData {
+    fn read(data: &Field<Map<String, Value>>) -> Self {
+        let value = |key: &str| match data {
+            Field::Given(object) => match object.get(key)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                Value::Bool(flag) => Some(flag.to_string()),
+                Value::Null | Value::Array(_) | Value::Object(_) => None,
+            },
+            Field::Missing | Field::Wrong => None,
+        };
+        Self {
+            kind: value("type"),
+            priority: value("priority").and_then(|text| Priority::from_spelling(&text)),
+        }
+    }
+}
+
+fn read_data(problems: &mut Problems, data: Field<Map<String, Value>>) -> Option<Data> {
+    if data == Field::Missing {
+        return Some(Data::default());
+    }
+    let object = problems.optional("data", data, Ok::<_, std::convert::Infallible>)?;
+    match Data::parse(&object) {
+        Ok(data) => Some(data),
+        Err(wrong) => {
+            wrong.into_iter().for_each(|(field, problem)| problems.note(field, problem));
+            None
+        }
+    }
+}
+
+fn read_kind(
+    problems: &mut Problems,
+    kind: Field<String>,
+    of_data: Option<String>,
+) -> Option<NotificationType> {
+    let parse = |text: String| NotificationType::parse(&text);
+    match (kind, of_data) {
+        (Field::Missing, None) => Some(NotificationType::service_update()),
+        (Field::Missing, Some(text)) => problems.required("data.type", Field::Given(text), parse),
+        (kind, _) => problems.required("type", kind, parse),
+    }
+}
+
+fn default_ttl(kind: &NotificationType) -> Ttl {
+    if BOOKING_TYPES.contains(&kind.as_str()) { Ttl::BOOKING } else { Ttl::DEFAULT }
+}
+
+/// Sends a notification to all devices of a customer.
+///
+/// 202 means that it is committed: it will end as `sent`, `failed` or `suppressed`, whatever happens.
+/// With `Prefer: wait=N` the answer waits for the outcome, up to N seconds, and is then 200.
+#[utoipa::path(
+    post,
+    path = "/api/Push/sendToCustomer",
+    tag = "sending",
+    request_body = Request,
+    params(("Prefer" = Option<String>, Header, example = "wait=10",
+            description = "`wait=N`: wait up to N seconds (30 at most) for the outcome")),
+    responses(
+        (status = 200, description = "The outcome, asked for with `Prefer: wait=N`", body = SendAnswer,
+         headers(("Preference-Applied" = String, description = "`wait=N` as it was granted")),
+         example = json!({"success": true, "message": "Push notification sent successfully",
+                          "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
+                          "status": "sent", "fcmResult": "success", "expoResult": "not_sent"})),
+        (status = 202, description = "Accepted: committed, and on its way", body = SendAnswer,
+         example = json!({"success": true, "message": "Push notification queued",
+                          "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
+                          "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
+        BodyErrors, CallErrors, CustomerErrors,
+    ),
+    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
+)]
+pub async fn send_to_customer(
+    _caller: Caller<Send>,
+    State(state): State<AppState>,
+    Extension(trace): Extension<TraceContext>,
+    Extension(seen): Extension<Seen>,
+    wait: Wait,
+    JsonBody(request): JsonBody<Request>,
+) -> Result<Response, ApiError> {
+    let notification = request.parse(now())?;
+    send(&state, notification, wait, trace, &seen, WORDING).await
+}
+
+/// Accepts a notification, waits for its outcome if that is wished, and answers.
+pub(super) async fn send(
+    state: &AppState,
+    notification: Notification,
+    wait: Wait,
+    trace: TraceContext,
+    seen: &Seen,
+    wording: Wording,
+) -> Result<Response, ApiError> {
+    let id = notification.id;
+    state.accept(notification, trace).await?;
+    // From here on it exists: only now may the log name it.
+    seen.notification(id);
+    let waited = match wait.duration() {
+        Some(patience) => state.outcomes.wait(id, patience).await,
+        None => Waited::StillPending,
+    };
+    Ok(sent(id, wait, waited, wording))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The problems that a request was answered with.
+    pub fn problems_of<T: std::fmt::Debug>(told: Result<T, ApiError>) -> Vec<(String, String)> {
+        let ApiError::InvalidInput(problems) = told.unwrap_err() else {
+            panic!("not told as invalid input");
+        };
+        problems.into_iter().map(|problem| (problem.field, problem.message)).collect()
+    }
+
+    fn parse(body: Value) -> Result<Notification, ApiError> {
+        serde_json::from_value::<Request>(body).unwrap().parse(DateTime::UNIX_EPOCH)
+    }
+
+    fn with(extra: Value) -> Value {
+        let mut body = json!({"id": 123, "title": "t", "body": "b"});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body
+    }
+
+    fn fields(told: Result<Notification, ApiError>) -> Vec<String> {
+        problems_of(told).into_iter().map(|(field, _)| field).collect()
+    }
+
+    #[test]
+    fn the_guides_example_is_taken() {
+        let notification = parse(json!({
+            "id": 123, "title": "Technician Assigned! 🚗",
+            "body": "Ravi has been assigned to your booking TRK1. They will contact you soon.",
+            "data": {"type": "technician_assigned", "bookingId": 456, "urgent": true, "none": null, "priority": "high"},
+        }))
+        .unwrap();
+        assert_eq!(notification.kind.as_str(), "technician_assigned");
+        assert_eq!(notification.content.title.as_str(), "Technician Assigned! 🚗");
+        assert_eq!(notification.content.data.get("bookingId"), Some("456"));
+        assert_eq!(notification.content.data.get("urgent"), Some("true"));
+        assert_eq!(notification.content.data.get("none"), None);
+        assert_eq!(notification.priority, Priority::High);
+        assert_eq!(notification.expires_at.timestamp(), 3_600);
+    }
+
+    #[test]
+    fn defaults_are_the_contracts() {
+        for (extra, kind, priority, ttl) in [
+            (json!({}), "service_update", Priority::High, 86_400),
+            (json!({"type": "offer"}), "offer", Priority::High, 86_400),
+            (json!({"type": "reached"}), "reached", Priority::High, 3_600),
+            (json!({"type": "reached", "ttlSeconds": 0}), "reached", Priority::High, 0),
+            (json!({"data": {"type": "cancelled", "priority": "normal"}}), "cancelled", Priority::Normal, 3_600),
+            (json!({"type": "offer", "data": {"type": "Cancelled"}}), "offer", Priority::High, 86_400),
+            (json!({"priority": "high", "data": {"priority": "normal"}}), "service_update", Priority::High, 86_400),
+            (json!({"priority": "normal"}), "service_update", Priority::Normal, 86_400),
+            (json!({"priority": null, "data": null, "type": null, "ttlSeconds": null}), "service_update", Priority::High, 86_400),
+            (json!({"data": {"priority": "whenever"}}), "service_update", Priority::High, 86_400),
+        ] {
+            let notification = parse(with(extra.clone())).unwrap();
+            assert_eq!(notification.kind.as_str(), kind, "{extra}");
+            assert_eq!(notification.priority, priority, "{extra}");
+            assert_eq!(notification.expires_at.timestamp(), ttl, "{extra}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let told = parse(json!({
+            "id": -1, "title": "x".repeat(201), "body": " ", "data": {"from": 1, "tag": "x", "nested": {}, "type": "Not Good"},
+            "priority": "urgent", "ttlSeconds": -1, "collapseKey": "", "imageUrl": "http://x",
+        }));
+        assert_eq!(
+            fields(told),
+            [
+                "id", "title", "body", "data.from", "data.nested", "data.tag", "data.type", "priority",
+                "ttlSeconds", "collapseKey", "imageUrl",
+            ]
+        );
+        let told = parse(json!({
+            "id": "1", "title": 1, "body": [], "data": "x", "type": 5, "priority": 1, "ttlSeconds": "1",
+            "collapseKey": {}, "imageUrl": false,
+        }));
+        assert_eq!(problems_of(told).len(), 9);
+        assert_eq!(fields(parse(json!({}))), ["id", "title", "body"]);
+    }
+
+    #[test]
+    fn single_problems_name_their_field() {
+        for (extra, field) in [
+            (json!({"type": "Not Good"}), "type"),
+            (json!({"type": ""}), "type"),
+            (json!({"data": {"type": ""}}), "data.type"),
+            (json!({"data": {"type": "UPPER"}}), "data.type"),
+            (json!({"data": {"notificationId": "x"}}), "data.notificationId"),
+            (json!({"data": {"click_action": "x"}}), "data.click_action"),
+            (json!({"data": []}), "data"),
+            (json!({"ttlSeconds": 2_419_201}), "ttlSeconds"),
+            (json!({"ttlSeconds": 1.5}), "ttlSeconds"),
+            (json!({"title": ""}), "title"),
+            (json!({"body": "x".repeat(3_500)}), "body"),
+            (json!({"imageUrl": "https://"}), "imageUrl"),
+            (json!({"collapseKey": "x".repeat(65)}), "collapseKey"),
+        ] {
+            assert_eq!(fields(parse(with(extra.clone()))), [field], "{extra}");
+        }
+        assert!(parse(with(json!({"body": "x".repeat(3_499)}))).is_ok());
+    }
+}

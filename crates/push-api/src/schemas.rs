@@ -1,0 +1,59 @@
+//! What the OpenAPI document says of types that are not ours to annotate.
+
+use push_core::provider::{Platform, Provider};
+use push_core::notification::Priority;
+use push_core::settle::DeliveryOutcome;
+use push_core::status::{ProviderResult, Reason, Status};
+use push_core::timeline::Step;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
+
+/// Declares a schema for each enum, from the spellings that the enum itself lists.
+macro_rules! enums {
+    ($($(#[$doc:meta])* $function:ident: $name:ident;)+) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $function() -> Object {
+            one_of($name::ALL.iter().map(|value| value.as_str()), false)
+        }
+    )+};
+}
+
+enums! {
+    /// Where a notification stands.
+    status: Status;
+    /// What became of it at one provider.
+    provider_result: ProviderResult;
+    /// What a device runs.
+    platform: Platform;
+    /// Who carries a push.
+    provider: Provider;
+    /// How urgently a device is woken.
+    priority: Priority;
+    /// What came of a delivery.
+    delivery_outcome: DeliveryOutcome;
+    /// A kind of decision.
+    step: Step;
+}
+
+/// Why a notification failed or was suppressed, or `null`.
+#[must_use]
+pub fn reason() -> Object {
+    one_of(Reason::ALL.iter().map(|value| value.as_str()), true)
+}
+
+/// What a device runs, or `null`.
+#[must_use]
+pub fn platform_or_null() -> Object {
+    one_of(Platform::ALL.iter().map(|value| value.as_str()), true)
+}
+
+fn one_of(spellings: impl Iterator<Item = &'static str>, or_null: bool) -> Object {
+    let values: Vec<Option<&'static str>> =
+        spellings.map(Some).chain(or_null.then_some(None)).collect();
+    let schema_type = if or_null {
+        SchemaType::from_iter([Type::String, Type::Null])
+    } else {
+        SchemaType::new(Type::String)
+    };
+    ObjectBuilder::new().schema_type(schema_type).enum_values(Some(values)).build()
+}

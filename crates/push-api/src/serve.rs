@@ -1,0 +1,185 @@
+//! The life of the process: start, serve, drain.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use push_queue::{Broker, BrokerUrlError};
+use push_runtime::probes;
+use push_runtime::shutdown::Shutdown;
+use push_runtime::telemetry::Metrics;
+use push_store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accept::Acceptor;
+use crate::metrics;
+use crate::outcomes::Outcomes;
+use crate::publish::Publisher;
+use crate::router;
+use crate::schema::Schema;
+use crate::settings::ApiSettings;
+use crate::state::{AppState, Parts, now};
+
+/// How often the books are read, at most.
+const BOOKS_EVERY: Duration = Duration::from_secs(10);
+/// Reading the books takes longer the more history there is: it may take this share of the time.
+const BOOKS_SHARE: u32 = 50;
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken, or not ours.
+    #[error("cannot listen on {name}={address}")]
+    Listen {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database's URL cannot be used.
+    #[error("DATABASE_URL cannot be used")]
+    Database(#[from] StoreError),
+    /// The broker's URL cannot be used.
+    #[error("AMQP_URL cannot be used")]
+    Broker(#[from] BrokerUrlError),
+}
+
+/// What runs beside the handlers.
+#[derive(Debug)]
+pub struct Background {
+    /// Everything that has to end before the process does.
+    pub tasks: TaskTracker,
+    /// Ends the connection to the broker, after the tasks.
+    broker_stop: CancellationToken,
+}
+
+/// Starts all parts; nothing is waited for. `stop` is the soft stop: afterwards nobody waits for an
+/// outcome.
+///
+/// # Errors
+/// [`StartError`] when a URL cannot be used.
+pub async fn start(
+    settings: &ApiSettings,
+    metrics: Option<Metrics>,
+    stop: &CancellationToken,
+) -> Result<(AppState, Background), StartError> {
+    let tasks = TaskTracker::new();
+    let database = Store::connect(&settings.store).await?;
+    // Its own token: the broker outlives the soft stop, so that what is in flight is still published.
+    let broker_stop = CancellationToken::new();
+    let broker = Broker::start(settings.broker.clone(), broker_stop.clone())?;
+    let schema = if settings.migrate_on_start {
+        Schema::migrate(database.clone(), stop.clone(), &tasks)
+    } else {
+        Schema::trusted()
+    };
+    let state = AppState::new(Parts {
+        access: settings.access.clone(),
+        unknown_customer: settings.unknown_customer,
+        acceptor: Acceptor::start(database.clone(), settings.unknown_customer, &tasks),
+        publisher: Publisher::start(broker.clone(), database.clone(), now, &tasks),
+        outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
+        database,
+        schema,
+        broker,
+        metrics,
+        tasks: tasks.clone(),
+    });
+    Ok((state, Background { tasks, broker_stop }))
+}
+
+/// Serves until the soft stop, finishes what is in flight, and returns; or at the hard stop.
+///
+/// # Errors
+/// [`StartError`] when it cannot start.
+pub async fn run(
+    settings: ApiSettings,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    metrics::describe();
+    let beside = settings.metrics.is_none().then(|| metrics.clone());
+    let (state, background) = start(&settings, beside, &shutdown.soft).await?;
+    if let Some(address) = settings.metrics {
+        let watched = state.clone();
+        let readiness = move || {
+            let state = watched.clone();
+            async move { state.readiness().await }
+        };
+        let stop = background.broker_stop.clone();
+        let bound = probes::serve(address, metrics, readiness, stop).await;
+        let bound = bound.map_err(|source| listen_error("METRICS_ADDR", address, source))?;
+        tracing::info!(address = %bound, "metrics and probes are served");
+    }
+    let listener = TcpListener::bind(settings.http).await;
+    let listener =
+        listener.map_err(|source| listen_error("HTTP_ADDR", settings.http, source))?;
+    if matches!(state.access, crate::caller::Access::Open) {
+        tracing::warn!("AUTH_DISABLED: everybody may do everything");
+    }
+    background.tasks.spawn(watch_books(state.clone(), shutdown.soft.clone()));
+    let broker = state.broker.clone();
+    let app = router::build(state);
+    tokio::select! {
+        () = serve_and_drain(listener, app, &background, &shutdown.soft) => {}
+        () = shutdown.hard.cancelled() => tracing::warn!("stopped with requests in flight"),
+    }
+    background.broker_stop.cancel();
+    broker.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn listen_error(name: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
+    StartError::Listen {
+        name,
+        address,
+        source,
+    }
+}
+
+async fn serve_and_drain(
+    listener: TcpListener,
+    app: Router,
+    background: &Background,
+    soft: &CancellationToken,
+) {
+    match listener.local_addr() {
+        Ok(address) => tracing::info!(%address, "listening"),
+        Err(error) => tracing::error!(%error, "the address that is listened on is unknown"),
+    }
+    let listener = listener.tap_io(|connection| {
+        // Answers are small: they must not wait for more. A failure costs time only.
+        drop(connection.set_nodelay(true));
+    });
+    let served = axum::serve(listener, app).with_graceful_shutdown(soft.clone().cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the server ended");
+    }
+    // The handlers' share of the state is gone with the app: the writers end when they are done.
+    background.tasks.close();
+    background.tasks.wait().await;
+}
+
+/// Keeps the gauges of the books up to date (P8).
+async fn watch_books(state: AppState, stop: CancellationToken) {
+    let watch = async {
+        loop {
+            let started = Instant::now();
+            if state.schema.missing().is_none() {
+                match state.database.books().await {
+                    Ok(books) => metrics::books(&books),
+                    Err(error) => tracing::debug!(%error, "the books cannot be read now"),
+                }
+            }
+            tokio::time::sleep(BOOKS_EVERY.max(started.elapsed() * BOOKS_SHARE)).await;
+        }
+    };
+    let _stopped = stop.run_until_cancelled(watch).await;
+}

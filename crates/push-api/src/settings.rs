@@ -1,0 +1,261 @@
+//! The settings of `push-api`: read once, all problems told together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use push_queue::{BrokerSettings, Topology};
+use push_runtime::env::{Env, Setting, parse};
+use push_runtime::telemetry::LogSettings;
+use push_store::{StoreSettings, UnknownCustomer};
+use secrecy::SecretString;
+
+use crate::caller::Access;
+use crate::keys::ApiKeys;
+
+/// The longest grace; orchestrators kill earlier by default.
+const GRACE_SECONDS_MAX: u32 = 600;
+/// The most connections of one process; MariaDB's own default is 151 for all.
+const CONNECTIONS_MAX: u32 = 1_000;
+/// Long enough for the pool to open a new connection, short enough for a caller to wait.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const DATABASE_URL: Setting = Setting {
+    name: "DATABASE_URL",
+    default: "",
+    meaning: "the database: mysql://user:password@host:port/database",
+};
+const DATABASE_CONNECTIONS: Setting = Setting {
+    name: "DATABASE_CONNECTIONS",
+    default: "10",
+    meaning: "connections to the database at most",
+};
+const AMQP_URL: Setting = Setting {
+    name: "AMQP_URL",
+    default: "",
+    meaning: "the broker: amqp://user:password@host:port/%2f, or amqps://",
+};
+const HTTP_ADDR: Setting = Setting {
+    name: "HTTP_ADDR",
+    default: "127.0.0.1:8080",
+    meaning: "address and port of the API",
+};
+const METRICS_ADDR: Setting = Setting {
+    name: "METRICS_ADDR",
+    default: "",
+    meaning: "address and port of /metrics and the probes; unset: on HTTP_ADDR",
+};
+const API_KEYS: Setting = Setting {
+    name: "API_KEYS",
+    default: "",
+    meaning: "who may call: name:scope+scope:secret, comma-separated; the secret in clear or as sha256:<hex>; \
+              scopes are register, send, read, admin",
+};
+const AUTH_DISABLED: Setting = Setting {
+    name: "AUTH_DISABLED",
+    default: "false",
+    meaning: "true lets everybody do everything, for development; only without API_KEYS",
+};
+const UNKNOWN_CUSTOMER: Setting = Setting {
+    name: "UNKNOWN_CUSTOMER",
+    default: "reject",
+    meaning: "a customer that the database does not have: reject or create",
+};
+const MIGRATE_ON_START: Setting = Setting {
+    name: "MIGRATE_ON_START",
+    default: "true",
+    meaning: "bring the schema up to date at start",
+};
+const SHUTDOWN_GRACE: Setting = Setting {
+    name: "SHUTDOWN_GRACE",
+    default: "25s",
+    meaning: "how long a stop may take to finish what is in flight",
+};
+
+/// Everything that an operator can set.
+#[derive(Debug)]
+pub struct Settings {
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// What the API does.
+    pub api: ApiSettings,
+}
+
+/// What the API does, and with what.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// The database.
+    pub store: StoreSettings,
+    /// The broker.
+    pub broker: BrokerSettings,
+    /// Where the API listens.
+    pub http: SocketAddr,
+    /// Where metrics and probes are served, if not beside the API.
+    pub metrics: Option<SocketAddr>,
+    /// Who is let in.
+    pub access: Access,
+    /// What happens to unknown customers.
+    pub unknown_customer: UnknownCustomer,
+    /// Whether to bring the schema up to date at start.
+    pub migrate_on_start: bool,
+    /// How long a stop may take.
+    pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    /// Reads all settings; `None` when a problem was noted.
+    pub fn read(env: &mut Env) -> Option<Self> {
+        let store = store(env);
+        let broker = env.required(AMQP_URL, |url| {
+            let broker = broker(url);
+            broker.check().map(|()| broker)
+        });
+        let http = http_address(env);
+        let metrics = env.optional(METRICS_ADDR, parse::address);
+        let access = access(env);
+        let unknown_customer = env.or_default(UNKNOWN_CUSTOMER, |text| match text {
+            "reject" => Ok(UnknownCustomer::Reject),
+            "create" => Ok(UnknownCustomer::Create),
+            _ => Err(format!("is {text:?}; write reject or create")),
+        });
+        let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
+        let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
+        let log = LogSettings::read(env, push_queue::LOG_DIRECTIVES);
+        Some(Self {
+            log: log?,
+            api: ApiSettings {
+                store: store?,
+                broker: broker?,
+                http: http?,
+                metrics,
+                access: access?,
+                unknown_customer: unknown_customer?,
+                migrate_on_start: migrate_on_start?,
+                shutdown_grace: shutdown_grace?,
+            },
+        })
+    }
+}
+
+/// The address of the API, for `push-api health`.
+pub fn http_address(env: &mut Env) -> Option<SocketAddr> {
+    env.or_default(HTTP_ADDR, parse::address)
+}
+
+/// The database, for `push-api migrate`.
+pub fn store(env: &mut Env) -> Option<StoreSettings> {
+    let url = env.required(DATABASE_URL, |url| {
+        let rest = url.strip_prefix("mysql://").or_else(|| url.strip_prefix("mariadb://"));
+        let database = rest.and_then(|rest| rest.rsplit_once('/'));
+        match database {
+            Some((_, name)) if !name.is_empty() => Ok(SecretString::from(url)),
+            // The value holds a password: it is not repeated.
+            _ => Err("must be of the form mysql://user:password@host:port/database"),
+        }
+    });
+    let connections = env.or_default(DATABASE_CONNECTIONS, parse::number(CONNECTIONS_MAX));
+    Some(StoreSettings {
+        url: url?,
+        connections_max: connections?.get(),
+        acquire_timeout: ACQUIRE_TIMEOUT,
+    })
+}
+
+/// The API publishes first jobs only: it declares what those need, and leaves the rungs to the worker,
+/// whose settings they are.
+fn broker(url: &str) -> BrokerSettings {
+    BrokerSettings {
+        url: url.to_owned(),
+        topology: Topology {
+            retry_delays: Vec::new(),
+            receipt_delays: Vec::new(),
+        },
+        connection_name: "push-api".to_owned(),
+    }
+}
+
+/// Nobody must end up with an open door without having said so.
+fn access(env: &mut Env) -> Option<Access> {
+    let keys = env.or_default(API_KEYS, ApiKeys::parse);
+    let open = env.or_default(AUTH_DISABLED, parse::switch);
+    match (keys?, open?) {
+        (keys, true) if keys.is_empty() => Some(Access::Open),
+        (_, true) => {
+            env.problem(AUTH_DISABLED.name, "is true although API_KEYS are set; keep one");
+            None
+        }
+        (keys, false) if keys.is_empty() => {
+            env.problem(
+                API_KEYS.name,
+                "is not set, so nobody could call; set it, or AUTH_DISABLED=true for development",
+            );
+            None
+        }
+        (keys, false) => Some(Access::Keys(keys)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use push_runtime::env::WrongSettings;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, WrongSettings> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut env = Env::from_pairs(pairs);
+        let settings = Settings::read(&mut env);
+        env.finish(|| settings)
+    }
+
+    const URLS: [(&str, &str); 2] = [
+        ("DATABASE_URL", "mysql://u:s3cret@h/push"),
+        ("AMQP_URL", "amqp://u:s3cret@h/%2f"),
+    ];
+
+    #[test]
+    fn defaults_are_the_contracts() {
+        let settings = read(&[URLS[0], URLS[1], ("API_KEYS", "a:send:s3cret")]).unwrap().api;
+        assert_eq!(settings.http.to_string(), "127.0.0.1:8080");
+        assert_eq!((settings.metrics, settings.migrate_on_start), (None, true));
+        assert_eq!(settings.unknown_customer, UnknownCustomer::Reject);
+        assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
+        assert_eq!(settings.store.connections_max, 10);
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn every_problem_is_told_and_no_secret() {
+        let wrong = read(&[
+            ("DATABASE_URL", "postgres://u:s3cret@h/push"),
+            ("AMQP_URL", "http://u:s3cret@h"),
+            ("HTTP_ADDR", "here"),
+            ("METRICS_ADDR", "there"),
+            ("API_KEYS", "a:fly:s3cret"),
+            ("AUTH_DISABLED", "yes"),
+            ("UNKNOWN_CUSTOMER", "ignore"),
+            ("MIGRATE_ON_START", "1"),
+            ("SHUTDOWN_GRACE", "0"),
+            ("DATABASE_CONNECTIONS", "0"),
+            ("LOG_FORMAT", "xml"),
+        ]);
+        let told = wrong.unwrap_err().to_string();
+        for name in [
+            "DATABASE_URL", "AMQP_URL", "HTTP_ADDR", "METRICS_ADDR", "API_KEYS", "AUTH_DISABLED",
+            "UNKNOWN_CUSTOMER", "MIGRATE_ON_START", "SHUTDOWN_GRACE", "DATABASE_CONNECTIONS", "LOG_FORMAT",
+        ] {
+            assert!(told.contains(name), "{name}: {told}");
+        }
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+
+    #[test]
+    fn an_open_door_has_to_be_asked_for() {
+        let told = read(&URLS).unwrap_err().to_string();
+        assert!(told.contains("API_KEYS is not set"), "{told}");
+        let open = read(&[URLS[0], URLS[1], ("AUTH_DISABLED", "true")]).unwrap();
+        assert!(matches!(open.api.access, Access::Open));
+        let both = [URLS[0], URLS[1], ("AUTH_DISABLED", "true"), ("API_KEYS", "a:send:x")];
+        let told = read(&both).unwrap_err().to_string();
+        assert!(told.contains("keep one"), "{told}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use push_core::id::CustomerId;
+use push_core::notification::Notification;
+use push_queue::{Broker, BrokerState};
+use push_runtime::probes::{Check, Readiness};
+use push_runtime::telemetry::Metrics;
+use push_store::{Store, UnknownCustomer};
+use tokio_util::task::TaskTracker;
+
+use crate::accept::Acceptor;
+use crate::caller::Access;
+use crate::error::ApiError;
+use crate::outcomes::Outcomes;
+use crate::publish::Publisher;
+use crate::schema::Schema;
+use crate::trace::TraceContext;
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts of [`AppState`].
+pub struct Parts {
+    /// Who is let in.
+    pub access: Access,
+    /// What happens to customers that nobody knows.
+    pub unknown_customer: UnknownCustomer,
+    /// The database; handlers ask for it with [`AppState::store`].
+    pub database: Store,
+    /// Whether the database has our tables.
+    pub schema: Schema,
+    /// The broker.
+    pub broker: Broker,
+    /// Commits notifications.
+    pub acceptor: Acceptor,
+    /// Publishes their jobs.
+    pub publisher: Publisher,
+    /// Tells what became of them.
+    pub outcomes: Outcomes,
+    /// What `/metrics` tells, where it is served beside the API.
+    pub metrics: Option<Metrics>,
+    /// What has to end before the process does.
+    pub tasks: TaskTracker,
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The time, as precise as the database keeps it: job, answer and row tell the same.
+#[must_use]
+pub fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(3)
+}
+
+impl AppState {
+    /// All parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The database, once it has our tables.
+    ///
+    /// # Errors
+    /// [`ApiError::DatabaseUnavailable`] while it does not.
+    pub async fn store(&self) -> Result<&Store, ApiError> {
+        self.schema.ready().await?;
+        Ok(&self.database)
+    }
+
+    /// Lets a customer through who is known, or may become so.
+    ///
+    /// # Errors
+    /// [`ApiError::UnknownCustomer`], or what the database says.
+    pub async fn admit_customer(&self, customer: CustomerId) -> Result<(), ApiError> {
+        let store = self.store().await?;
+        match self.unknown_customer {
+            UnknownCustomer::Create => Ok(store.ensure_customer(customer).await?),
+            UnknownCustomer::Reject if store.known_customers(&[customer]).await?.is_empty() => {
+                Err(ApiError::UnknownCustomer)
+            }
+            UnknownCustomer::Reject => Ok(()),
+        }
+    }
+
+    /// Commits a notification and publishes its job. Both are done even if the caller hangs up
+    /// meanwhile, and before the process ends.
+    ///
+    /// # Errors
+    /// Where it was not committed. A broker that is away is no error.
+    pub async fn accept(
+        &self,
+        notification: Notification,
+        trace: TraceContext,
+    ) -> Result<(), ApiError> {
+        self.schema.ready().await?;
+        let state = self.clone();
+        let accepting = self.tasks.spawn(async move {
+            state.acceptor.accept(notification.clone()).await?;
+            state.publisher.publish(notification, trace).await;
+            Ok(())
+        });
+        let lost = |_| Err(ApiError::Internal("accepting ended without an answer".to_owned()));
+        accepting.await.unwrap_or_else(lost)
+    }
+
+    /// Whether we can do our work: the database decides; a broker that is away only delays.
+    pub async fn readiness(&self) -> Readiness {
+        let database = match self.schema.missing() {
+            Some(why) => Check::Down(why),
+            None => match self.database.ping().await {
+                Ok(()) => Check::Ok,
+                Err(error) => Check::Down(error.to_string()),
+            },
+        };
+        let broker = match self.broker.state() {
+            BrokerState::Connected => Check::Ok,
+            BrokerState::Blocked { reason } => {
+                Check::Degraded(format!("takes no messages: {reason}"))
+            }
+            BrokerState::Disconnected { reason } => Check::Degraded(reason),
+        };
+        Readiness {
+            checks: vec![("database", database), ("broker", broker)],
+        }
+    }
+}
