@@ -214,9 +214,7 @@ impl Broker {
     }
 
     /// Closes the connection, for all clones. What was delivered and not acknowledged goes back to
-    /// its queue; so may what was acknowledged just before, because the broker itself drops
-    /// acknowledgements that a quorum queue has not taken in when their channel ends. Takes 5 s at
-    /// most.
+    /// its queue. Waits, 5 s at most, for the broker to take in what was acknowledged just before.
     pub async fn close(self) {
         self.0.close.cancel();
         let mut links = self.0.links.clone();

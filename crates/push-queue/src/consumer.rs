@@ -143,7 +143,7 @@ impl Worker {
         };
         match timeout(ANSWER_MAX, subscribe).await {
             Ok(Ok((channel, consumer))) => Ok(Subscription {
-                origin: Arc::new(Origin::new(channel)),
+                origin: Arc::new(Origin::new(channel, link.last_settled.clone())),
                 consumer,
             }),
             Ok(Err(error)) => Err(reason_of(&error)),

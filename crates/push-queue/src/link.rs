@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::LastSettled;
 use crate::error::ConnectError;
 use crate::settings::Address;
 use crate::socket::{self, Cutter};
@@ -43,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) publisher: Channel,
     /// A permit for each publish whose confirm is outstanding.
     pub(crate) unconfirmed: Arc<Semaphore>,
+    /// When something was last acknowledged.
+    pub(crate) last_settled: LastSettled,
     topology: Topology,
     cutters: Cutters,
     declared: Mutex<Instant>,
@@ -88,6 +91,7 @@ impl Link {
             consuming,
             publisher,
             unconfirmed: Arc::new(Semaphore::new(UNCONFIRMED_MAX)),
+            last_settled: LastSettled::default(),
             topology: topology.clone(),
             cutters,
             declared: Mutex::new(Instant::now()),

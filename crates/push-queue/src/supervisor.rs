@@ -83,6 +83,9 @@ impl Supervisor {
             reason = self.end_of(link) => Some(reason),
         };
         self.links.send_replace(None);
+        if reason.is_none() {
+            link.last_settled.linger().await;
+        }
         link.fail(reason.clone().unwrap_or_else(|| "closed".to_owned()));
         link.close().await;
         reason

@@ -229,6 +229,31 @@ async fn a_stop_hands_out_what_was_prefetched_and_ends() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_just_before_the_end_stays_acknowledged() {
+    let stand = Stand::new();
+    let broker = stand.broker().await;
+    let messages = (0..200)
+        .map(|number| (Route::Jobs, message(&number.to_string())))
+        .collect();
+    assert!(broker.publish_all(messages).await.iter().all(Result::is_ok));
+    let mut deliveries = broker.consume(ConsumeFrom::Jobs, 200, never());
+    let mut taken = take(&mut deliveries, 200).await;
+    // Without the first no two can be acknowledged by one frame.
+    let first = taken.remove(0);
+    ack_all(taken).await.unwrap();
+    broker.close().await;
+    drop(first);
+
+    let again = stand.broker().await;
+    until("the first", || async {
+        again.depth(Queue::Jobs).await.unwrap().ready > 0
+    })
+    .await;
+    assert_eq!(again.depth(Queue::Jobs).await.unwrap().ready, 1);
+    again.close().await;
+}
+
+#[tokio::test]
 async fn what_kills_its_worker_again_and_again_ends_in_the_dead_letters() {
     let stand = Stand::new();
     let broker = stand.broker().await;
