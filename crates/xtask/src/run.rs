@@ -264,8 +264,11 @@ fn row(set: &Set, outcome: &Outcome) -> Result<String> {
         .chars()
         .filter(char::is_ascii_hexdigit)
         .collect();
-    let statement =
-        format!("SELECT * FROM notification_history WHERE notification_id = UNHEX('{hex}')\\G");
+    let statement = format!(
+        "SELECT notification_id, customer_id, notification_type, title, body, data, status, fcm_result, expo_result, \
+         reason, attempts, created_at, sent_at, completed_at FROM notification_history \
+         WHERE notification_id = UNHEX('{hex}')\\G"
+    );
     let maria = set.maria()?;
     let row =
         process::quiet(&mut maria.client(&["--binary-as-hex", "--execute", &statement, "push"]))?;
