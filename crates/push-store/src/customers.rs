@@ -3,11 +3,26 @@
 use std::collections::HashSet;
 
 use push_core::id::CustomerId;
-use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use sqlx::MySqlConnection;
 
 use crate::Store;
-use crate::bulk::{KEYS_MAX, push_in};
+use crate::bulk::{self, KEYS_MAX};
 use crate::error::StoreError;
+
+/// The id is cast because the table may not be ours, and its id `INT`.
+const KNOWN: &str = "\
+    SELECT CAST(customers.id AS SIGNED) \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (wanted_id BIGINT PATH '$')) AS wanted \
+    STRAIGHT_JOIN customers ON customers.id = wanted.wanted_id";
+
+/// Not `INSERT IGNORE`, which would turn an id that does not fit the column into another one.
+const CREATE: &str = "\
+    INSERT INTO customers (id) \
+    SELECT wanted_id FROM JSON_TABLE(?, '$[*]' COLUMNS (wanted_id BIGINT PATH '$')) AS wanted \
+    ON DUPLICATE KEY UPDATE customers.id = customers.id";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("KNOWN", KNOWN), ("CREATE", CREATE)];
 
 impl Store {
     /// Creates the customer if there is none (`UNKNOWN_CUSTOMER=create`).
@@ -38,9 +53,8 @@ pub(crate) async fn known(
 ) -> Result<HashSet<CustomerId>, StoreError> {
     let mut known = HashSet::new();
     for some in customers.chunks(KEYS_MAX) {
-        let found: Vec<i64> = select_known(some)
-            .build_query_scalar()
-            .persistent(false)
+        let found: Vec<i64> = sqlx::query_scalar(KNOWN)
+            .bind(bulk::customers(some)?)
             .fetch_all(&mut *connection)
             .await?;
         known.extend(
@@ -56,32 +70,11 @@ pub(crate) async fn create(
     connection: &mut MySqlConnection,
     customers: &[CustomerId],
 ) -> Result<(), StoreError> {
-    // In the order of the key, so that two of these wait for each other and never deadlock.
-    let mut customers = customers.to_vec();
-    customers.sort_unstable();
     for some in customers.chunks(KEYS_MAX) {
-        insert(some)
-            .build()
-            .persistent(false)
+        sqlx::query(CREATE)
+            .bind(bulk::customers(some)?)
             .execute(&mut *connection)
             .await?;
     }
     Ok(())
-}
-
-/// The id is cast because the table may not be ours, and its id `INT`.
-pub(crate) fn select_known(customers: &[CustomerId]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new("SELECT CAST(id AS SIGNED) FROM customers WHERE id");
-    push_in(&mut query, customers.iter().map(|customer| customer.get()));
-    query
-}
-
-/// Not `INSERT IGNORE`, which would turn an id that does not fit the column into another one.
-pub(crate) fn insert(customers: &[CustomerId]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new("INSERT INTO customers (id) ");
-    query.push_values(customers, |mut row, customer| {
-        row.push_bind(customer.get());
-    });
-    query.push(" ON DUPLICATE KEY UPDATE id = VALUES(id)");
-    query
 }

@@ -160,6 +160,7 @@ impl Unavailable {
 }
 
 impl From<sqlx::Error> for StoreError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the driver's enum may grow")]
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as Driver;
         match &error {
@@ -190,12 +191,16 @@ impl From<sqlx::Error> for StoreError {
 }
 
 fn from_io(error: &io::Error) -> Unavailable {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Unavailable::ConnectionRefused,
-        io::ErrorKind::TimedOut => Unavailable::TimedOut,
-        // The resolver's errors have no kind of their own, only this text of the standard library.
-        _ if error.to_string().starts_with("failed to lookup address") => Unavailable::UnknownHost,
-        _ => Unavailable::ConnectionLost,
+    // The resolver's errors have no kind of their own, only this text of the standard library.
+    let unresolved = error.to_string().starts_with("failed to lookup address");
+    if unresolved {
+        Unavailable::UnknownHost
+    } else if error.kind() == io::ErrorKind::ConnectionRefused {
+        Unavailable::ConnectionRefused
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        Unavailable::TimedOut
+    } else {
+        Unavailable::ConnectionLost
     }
 }
 

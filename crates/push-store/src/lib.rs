@@ -36,3 +36,6 @@ pub use store::{Store, StoreSettings};
 
 /// What the database knows of a notification, as far as admission needs it.
 pub use push_core::admit::Recorded;
+
+#[cfg(test)]
+mod tests;

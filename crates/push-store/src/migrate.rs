@@ -118,14 +118,19 @@ fn pending(applied: &[i64]) -> usize {
         .count()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the driver's enum may grow")]
 fn explain(error: MigrateError) -> StoreError {
     let failed = |version, cause: String| StoreError::Migration { version, cause };
     match error {
         MigrateError::Execute(error) => error.into(),
-        MigrateError::ExecuteMigration(error, version) => match StoreError::from(error) {
-            away @ StoreError::Unavailable(_) => away,
-            refused => failed(version, refused.to_string()),
-        },
+        MigrateError::ExecuteMigration(error, version) => {
+            let error = StoreError::from(error);
+            if error.is_unavailable() {
+                error
+            } else {
+                failed(version, error.to_string())
+            }
+        }
         MigrateError::VersionMismatch(version) => failed(
             version,
             "it was applied with another text; a released file is never edited".to_owned(),

@@ -1,5 +1,6 @@
 //! The pool of connections, and what each connection is told at its start.
 
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -20,10 +21,19 @@ pub struct StoreSettings {
 }
 
 /// All tables of the service. Cheap to clone: clones share the pool.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     pub(crate) pool: MySqlPool,
     options: MySqlConnectOptions,
+}
+
+/// Without the options, which would print the password.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How long one plain connection may take, from the name's resolution to the last `SET`.
@@ -109,15 +119,16 @@ pub(crate) async fn lock_name(
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("LOCK_NAME", LOCK_NAME)];
 
 fn parse(url: &str) -> Result<MySqlConnectOptions, StoreError> {
-    let options: MySqlConnectOptions = url.parse().map_err(|_| {
-        StoreError::Unusable(
-            "the database URL cannot be read; write mysql://user:password@host:port/database",
-        )
-    })?;
+    const UNREADABLE: StoreError = StoreError::Unusable(
+        "the database URL cannot be used; write mysql://user:password@host:port/database",
+    );
+    // The driver itself takes any scheme.
+    if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
+        return Err(UNREADABLE);
+    }
+    let options: MySqlConnectOptions = url.parse().map_err(|_| UNREADABLE)?;
     if options.get_database().is_none_or(str::is_empty) {
-        return Err(StoreError::Unusable(
-            "the database URL names no database; write mysql://user:password@host:port/database",
-        ));
+        return Err(UNREADABLE);
     }
     // Statements are logged nowhere: their texts are long, and their number is a metric's business.
     Ok(options

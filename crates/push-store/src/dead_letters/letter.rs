@@ -2,14 +2,49 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
+use push_core::id::CustomerId;
 use push_core::job::{GiveUpReason, GivenUp, Job, JobTarget};
 use push_core::outcome::Cause;
-use sqlx::{MySql, QueryBuilder};
+use serde::Serialize;
 
 use super::DeadLetterRecord;
-use crate::decode::millis;
-use crate::hash;
+use crate::{bulk, hash};
+
+/// Recording the same again changes nothing. But poison that an admin had discarded, and that comes again, is news:
+/// its row is opened again. (Assignments take effect from left to right, so `discarded_at` comes last.)
+pub(super) const INSERT: &str = "\
+    INSERT INTO dead_letters (dedupe_key, notification_id, customer_id, registration_id, provider, platform, \
+        token_masked, round, reason, error_code, error_text, attempts, trail, job, raw, raw_bytes, created_at) \
+    SELECT UNHEX(letter.dedupe_key), UNHEX(letter.notification), letter.customer, letter.registration, \
+        letter.provider, letter.platform, letter.token_masked, letter.round, letter.reason, letter.error_code, \
+        letter.error_text, letter.attempts, letter.trail, letter.job, letter.raw, letter.raw_bytes, ? \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+            dedupe_key CHAR(64) PATH '$.dedupe_key', \
+            notification CHAR(32) PATH '$.notification', \
+            customer BIGINT PATH '$.customer', \
+            registration BIGINT UNSIGNED PATH '$.registration', \
+            provider MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.provider', \
+            platform MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.platform', \
+            token_masked MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.token_masked', \
+            round BIGINT PATH '$.round', \
+            reason MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.reason', \
+            error_code MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.error_code', \
+            error_text MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.error_text', \
+            attempts BIGINT PATH '$.attempts', \
+            trail MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.trail', \
+            job MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.job', \
+            raw MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.raw', \
+            raw_bytes BIGINT PATH '$.raw_bytes' \
+        )) AS letter \
+    ON DUPLICATE KEY UPDATE \
+        created_at = IF(dead_letters.raw IS NULL OR dead_letters.discarded_at IS NULL, \
+            dead_letters.created_at, VALUES(created_at)), \
+        discarded_by = IF(dead_letters.raw IS NULL, dead_letters.discarded_by, NULL), \
+        discard_reason = IF(dead_letters.raw IS NULL, dead_letters.discard_reason, NULL), \
+        discarded_at = IF(dead_letters.raw IS NULL, dead_letters.discarded_at, NULL)";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];
 
 /// A row of `dead_letters`.
 pub(crate) struct Letter<'a> {
@@ -110,53 +145,92 @@ const fn explain(reason: GiveUpReason) -> &'static str {
     }
 }
 
-/// Recording the same again changes nothing. But poison that an admin had discarded, and that comes again, is news:
-/// its row is opened again.
-pub(crate) fn insert(letters: &[Letter], now: DateTime<Utc>) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "INSERT INTO dead_letters (dedupe_key, notification_id, customer_id, registration_id, provider, platform, \
-         token_masked, round, reason, error_code, error_text, attempts, trail, job, raw, raw_bytes, created_at) ",
-    );
-    query.push_values(letters, |mut row, letter| {
-        let (job, target) = (letter.job, letter.target);
-        let raw = letter
-            .raw
-            .map(|raw| raw.get(..DeadLetterRecord::RAW_BYTES_MAX).unwrap_or(raw));
-        row.push_bind(letter.dedupe_key.clone())
-            .push_bind(job.map(|job| job.notification.id.as_uuid()))
-            .push_bind(job.map(|job| job.notification.customer.get()))
-            .push_bind(target.map(|target| target.registration.0))
-            .push_bind(target.map(|target| target.provider.as_str()))
-            .push_bind(
-                target
-                    .and_then(|target| target.platform)
-                    .map(|platform| platform.as_str()),
-            )
-            .push_bind(
-                target
-                    .and_then(|t| t.token.as_ref())
-                    .map(|token| token.as_str().to_owned()),
-            )
-            .push_bind(job.map(|job| job.round))
-            .push_bind(letter.reason.as_str())
-            .push_bind(letter.cause.code.clone())
-            .push_bind(letter.cause.text.clone())
-            .push_bind(letter.attempts)
-            .push_bind(job.and_then(|job| serde_json::to_string(&job.progress.trail).ok()))
-            .push_bind(job.map(|job| String::from_utf8_lossy(&job.encode()).into_owned()))
-            .push_bind(raw.map(|raw| STANDARD.encode(raw)))
-            .push_bind(
-                letter
-                    .raw
-                    .map(|raw| u32::try_from(raw.len()).unwrap_or(u32::MAX)),
-            )
-            .push_bind(millis(now));
-    });
-    query.push(
-        " ON DUPLICATE KEY UPDATE \
-         created_at = IF(raw IS NULL OR discarded_at IS NULL, created_at, VALUES(created_at)), \
-         discarded_by = IF(raw IS NULL, discarded_by, NULL), discard_reason = IF(raw IS NULL, discard_reason, NULL), \
-         discarded_at = IF(raw IS NULL, discarded_at, NULL)",
-    );
-    query
+/// An element of [`INSERT`]'s array.
+#[derive(Serialize)]
+pub(super) struct LetterRow<'a> {
+    dedupe_key: String,
+    reason: &'static str,
+    error_code: &'a str,
+    error_text: &'a str,
+    attempts: u32,
+    #[serde(flatten)]
+    job: Option<JobColumns>,
+    #[serde(flatten)]
+    target: Option<TargetColumns<'a>>,
+    #[serde(flatten)]
+    raw: Option<RawColumns>,
+}
+
+#[derive(Serialize)]
+struct JobColumns {
+    notification: String,
+    customer: CustomerId,
+    round: u32,
+    trail: String,
+    job: String,
+}
+
+#[derive(Serialize)]
+struct TargetColumns<'a> {
+    registration: u64,
+    provider: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_masked: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RawColumns {
+    raw: String,
+    raw_bytes: u32,
+}
+
+impl<'a> LetterRow<'a> {
+    pub(super) fn of(letter: &'a Letter<'a>) -> Self {
+        Self {
+            dedupe_key: bulk::hex(&letter.dedupe_key),
+            reason: letter.reason.as_str(),
+            error_code: &letter.cause.code,
+            error_text: &letter.cause.text,
+            attempts: letter.attempts,
+            job: letter.job.map(JobColumns::of),
+            target: letter.target.map(TargetColumns::of),
+            raw: letter.raw.map(RawColumns::of),
+        }
+    }
+}
+
+impl JobColumns {
+    fn of(job: &Job) -> Self {
+        Self {
+            notification: bulk::id(job.notification.id),
+            customer: job.notification.customer,
+            round: job.round,
+            // Plain structures, which always serialize.
+            trail: serde_json::to_string(&job.progress.trail).unwrap_or_default(),
+            job: String::from_utf8_lossy(&job.encode()).into_owned(),
+        }
+    }
+}
+
+impl<'a> TargetColumns<'a> {
+    fn of(target: &'a GivenUp) -> Self {
+        Self {
+            registration: target.registration.0,
+            provider: target.provider.as_str(),
+            platform: target.platform.map(|platform| platform.as_str()),
+            token_masked: target.token.as_ref().map(|token| token.as_str()),
+        }
+    }
+}
+
+impl RawColumns {
+    fn of(raw: &[u8]) -> Self {
+        let kept = raw.get(..DeadLetterRecord::RAW_BYTES_MAX).unwrap_or(raw);
+        Self {
+            raw: STANDARD.encode(kept),
+            raw_bytes: u32::try_from(raw.len()).unwrap_or(u32::MAX),
+        }
+    }
 }

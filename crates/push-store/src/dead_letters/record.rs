@@ -12,7 +12,8 @@ use push_core::timeline::{Step, TimelineEntry};
 use sqlx::MySqlConnection;
 
 use super::DeadLetterRecord;
-use super::letter::{Letter, insert, letters, tries};
+use super::letter::{INSERT, Letter, LetterRow, letters, tries};
+use crate::bulk;
 use crate::decode::millis;
 use crate::error::StoreError;
 use crate::history::lock::{Locked, lock};
@@ -81,9 +82,10 @@ impl Store {
             recordings.push(recording);
         }
         for some in rows.chunks(ROWS_MAX) {
-            insert(some, now)
-                .build()
-                .persistent(false)
+            let some: Vec<LetterRow> = some.iter().map(LetterRow::of).collect();
+            sqlx::query(INSERT)
+                .bind(millis(now))
+                .bind(bulk::array(&some)?)
                 .execute(&mut *transaction)
                 .await?;
         }

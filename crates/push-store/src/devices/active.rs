@@ -6,13 +6,24 @@ use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::plan::Device;
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
-use sqlx::{FromRow, MySql, QueryBuilder};
+use sqlx::FromRow;
 
 use super::TABLE;
 use crate::Store;
-use crate::bulk::{KEYS_MAX, push_in};
+use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+
+const ACTIVE: &str = "\
+    SELECT device.id, device.customer_id, device.device_id, device.platform, \
+        IF(device.fcm_dead_at IS NULL, device.fcm_token, NULL) AS fcm_token, \
+        IF(device.expo_dead_at IS NULL, device.expo_push_token, NULL) AS expo_push_token \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted \
+    STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (customer_device) ON device.customer_id = wanted.id \
+    WHERE device.is_active";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("ACTIVE", ACTIVE)];
 
 impl Store {
     /// The devices of many customers in one query, with live tokens only. A device without a live
@@ -27,9 +38,8 @@ impl Store {
     ) -> Result<HashMap<CustomerId, Vec<Device>>, StoreError> {
         let mut devices: HashMap<CustomerId, Vec<Device>> = HashMap::new();
         for some in customers.chunks(KEYS_MAX) {
-            let rows: Vec<ActiveRow> = select_active(some)
-                .build_query_as()
-                .persistent(false)
+            let rows: Vec<ActiveRow> = sqlx::query_as(ACTIVE)
+                .bind(bulk::customers(some)?)
                 .fetch_all(&self.pool)
                 .await?;
             for row in rows {
@@ -88,14 +98,4 @@ impl ActiveRow {
         };
         Ok((customer, device))
     }
-}
-
-pub(crate) fn select_active(customers: &[CustomerId]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "SELECT id, customer_id, device_id, platform, IF(fcm_dead_at IS NULL, fcm_token, NULL) AS fcm_token, \
-         IF(expo_dead_at IS NULL, expo_push_token, NULL) AS expo_push_token \
-         FROM customer_push_tokens WHERE is_active AND customer_id",
-    );
-    push_in(&mut query, customers.iter().map(|customer| customer.get()));
-    query
 }

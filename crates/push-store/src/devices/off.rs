@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
 use push_core::provider::Provider;
 use push_core::token::Token;
-use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use sqlx::MySqlConnection;
 
 use super::Identification;
 use crate::Store;
-use crate::bulk::{KEYS_MAX, push_in};
+use crate::bulk::{self, KEYS_MAX};
 use crate::decode::millis;
 use crate::error::StoreError;
 use crate::hash;
@@ -30,11 +30,50 @@ const OFF_EXPO: &str = "\
         is_active = (is_active AND fcm_token IS NOT NULL AND fcm_dead_at IS NULL) \
     WHERE expo_token_hash = ? AND customer_id = ? AND expo_dead_at IS NULL";
 
+// Whose live tokens these are, locked in the order of the key; then they are switched off, and their devices where
+// no live token is left.
+
+const FCM_OWNERS: &str = "\
+    SELECT device.customer_id \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
+        ON device.fcm_token_hash = UNHEX(dead.hash) \
+    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= ? \
+    FOR UPDATE";
+
+const FCM_DEAD: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
+        ON device.fcm_token_hash = UNHEX(dead.hash) \
+    SET device.fcm_dead_at = ?, \
+        device.is_active = (device.is_active AND device.expo_push_token IS NOT NULL AND device.expo_dead_at IS NULL) \
+    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= ?";
+
+const EXPO_OWNERS: &str = "\
+    SELECT device.customer_id \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
+        ON device.expo_token_hash = UNHEX(dead.hash) \
+    WHERE device.expo_dead_at IS NULL AND device.registered_at <= ? \
+    FOR UPDATE";
+
+const EXPO_DEAD: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
+        ON device.expo_token_hash = UNHEX(dead.hash) \
+    SET device.expo_dead_at = ?, \
+        device.is_active = (device.is_active AND device.fcm_token IS NOT NULL AND device.fcm_dead_at IS NULL) \
+    WHERE device.expo_dead_at IS NULL AND device.registered_at <= ?";
+
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("OFF_DEVICE", OFF_DEVICE),
     ("OFF_FCM", OFF_FCM),
     ("OFF_EXPO", OFF_EXPO),
+    ("FCM_OWNERS", FCM_OWNERS),
+    ("FCM_DEAD", FCM_DEAD),
+    ("EXPO_OWNERS", EXPO_OWNERS),
+    ("EXPO_DEAD", EXPO_DEAD),
 ];
 
 impl Store {
@@ -137,25 +176,31 @@ pub(crate) async fn switch_off_in(
 ) -> Result<Vec<CustomerId>, StoreError> {
     let mut customers = Vec::new();
     for provider in Provider::ALL {
-        let mut hashes: Vec<Vec<u8>> = tokens
+        let (owners, switch_off) = match provider {
+            Provider::Fcm => (FCM_OWNERS, FCM_DEAD),
+            Provider::Expo => (EXPO_OWNERS, EXPO_DEAD),
+        };
+        let mut hashes: Vec<String> = tokens
             .iter()
             .filter(|token| token.provider() == *provider)
-            .map(|token| hash::of_token(token.reveal()))
+            .map(|token| bulk::hex(&hash::of_token(token.reveal())))
             .collect();
         hashes.sort_unstable();
         hashes.dedup();
         for some in hashes.chunks(KEYS_MAX) {
-            let owners: Vec<i64> = select_owners(*provider, some, at)
-                .build_query_scalar()
-                .persistent(false)
+            let some = bulk::array(some)?;
+            let owners: Vec<i64> = sqlx::query_scalar(owners)
+                .bind(&some)
+                .bind(millis(at))
                 .fetch_all(&mut *connection)
                 .await?;
             if owners.is_empty() {
                 continue;
             }
-            update_off(*provider, some, at)
-                .build()
-                .persistent(false)
+            sqlx::query(switch_off)
+                .bind(&some)
+                .bind(millis(at))
+                .bind(millis(at))
                 .execute(&mut *connection)
                 .await?;
             customers.extend(
@@ -168,60 +213,4 @@ pub(crate) async fn switch_off_in(
     customers.sort_unstable();
     customers.dedup();
     Ok(customers)
-}
-
-/// Whose live tokens these are; locks them in the order of the key.
-pub(crate) fn select_owners(
-    provider: Provider,
-    hashes: &[Vec<u8>],
-    at: DateTime<Utc>,
-) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(match provider {
-        Provider::Fcm => {
-            "SELECT customer_id FROM customer_push_tokens FORCE INDEX (fcm_token_once) \
-             WHERE fcm_dead_at IS NULL AND registered_at <= "
-        }
-        Provider::Expo => {
-            "SELECT customer_id FROM customer_push_tokens FORCE INDEX (expo_token_once) \
-             WHERE expo_dead_at IS NULL AND registered_at <= "
-        }
-    });
-    query.push_bind(millis(at)).push(match provider {
-        Provider::Fcm => " AND fcm_token_hash",
-        Provider::Expo => " AND expo_token_hash",
-    });
-    push_in(&mut query, hashes.iter().cloned());
-    query.push(" FOR UPDATE");
-    query
-}
-
-/// Switches the tokens off, and their devices where no live token is left.
-pub(crate) fn update_off(
-    provider: Provider,
-    hashes: &[Vec<u8>],
-    at: DateTime<Utc>,
-) -> QueryBuilder<MySql> {
-    let (off, rest) = match provider {
-        Provider::Fcm => (
-            "UPDATE customer_push_tokens FORCE INDEX (fcm_token_once) SET \
-             is_active = (is_active AND expo_push_token IS NOT NULL AND expo_dead_at IS NULL), fcm_dead_at = ",
-            " WHERE fcm_dead_at IS NULL AND registered_at <= ",
-        ),
-        Provider::Expo => (
-            "UPDATE customer_push_tokens FORCE INDEX (expo_token_once) SET \
-             is_active = (is_active AND fcm_token IS NOT NULL AND fcm_dead_at IS NULL), expo_dead_at = ",
-            " WHERE expo_dead_at IS NULL AND registered_at <= ",
-        ),
-    };
-    let mut query = QueryBuilder::new(off);
-    query
-        .push_bind(millis(at))
-        .push(rest)
-        .push_bind(millis(at))
-        .push(match provider {
-            Provider::Fcm => " AND fcm_token_hash",
-            Provider::Expo => " AND expo_token_hash",
-        });
-    push_in(&mut query, hashes.iter().cloned());
-    query
 }

@@ -6,17 +6,41 @@ use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
 use push_core::notification::Notification;
 use push_core::timeline::{Step, TimelineEntry};
-use sqlx::{MySql, QueryBuilder};
+use serde::Serialize;
 
 use super::timeline::lines;
 use super::{Acceptance, UnknownCustomer};
 use crate::decode::millis;
 use crate::error::StoreError;
 use crate::retry::Tries;
-use crate::{Store, customers};
+use crate::{Store, bulk, customers};
 
-/// Rows of one INSERT: with the largest content (every byte escaped in `data`) still below the 16 MiB that a
-/// server takes as one packet by default, and 13 × 400 placeholders.
+const INSERT: &str = "\
+    INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, \
+        image_url, priority, collapse_key, created_at, expires_at, due_at, timeline) \
+    SELECT UNHEX(id), customer, kind, title, body, data, \
+        image_url, priority, collapse_key, created_at, expires_at, due_at, timeline \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+            id CHAR(32) PATH '$.id', \
+            customer BIGINT PATH '$.customer', \
+            kind MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.kind', \
+            title MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.title', \
+            body MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.body', \
+            data MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.data', \
+            image_url MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.image_url', \
+            priority MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.priority', \
+            collapse_key MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.collapse_key', \
+            created_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.created_at', \
+            expires_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.expires_at', \
+            due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
+            timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
+        )) AS accepted";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];
+
+/// Rows of one [`INSERT`]: with the largest content (every byte of `data` escaped) still below the 16 MiB that a
+/// server takes as one packet by default.
 const ROWS_MAX: usize = 400;
 
 impl Store {
@@ -64,9 +88,9 @@ impl Store {
             .filter(|n| known.contains(&n.customer))
             .collect();
         for some in accepted.chunks(ROWS_MAX) {
-            insert(some, due_at)
-                .build()
-                .persistent(false)
+            let rows: Vec<AcceptedRow> = some.iter().map(|n| AcceptedRow::of(n, due_at)).collect();
+            sqlx::query(INSERT)
+                .bind(bulk::array(&rows)?)
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -79,37 +103,47 @@ impl Store {
     }
 }
 
-pub(crate) fn insert(
-    notifications: &[&Notification],
-    due_at: DateTime<Utc>,
-) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, \
-         image_url, priority, collapse_key, created_at, expires_at, due_at, timeline) ",
-    );
-    query.push_values(notifications, |mut row, n| {
-        let content = &n.content;
-        row.push_bind(n.id.as_uuid())
-            .push_bind(n.customer.get())
-            .push_bind(n.kind.as_str().to_owned())
-            .push_bind(content.title.as_str().to_owned())
-            .push_bind(content.body.as_str().to_owned())
-            // As text: MySQL takes no bytes for JSON. A map of strings always serializes.
-            .push_bind(serde_json::to_string(&content.data).unwrap_or_default())
-            .push_bind(
-                content
-                    .image_url
-                    .as_ref()
-                    .map(|url| url.as_str().to_owned()),
-            )
-            .push_bind(n.priority.as_str())
-            .push_bind(n.collapse_key.as_ref().map(|key| key.as_str().to_owned()))
-            .push_bind(millis(n.created_at))
-            .push_bind(millis(n.expires_at))
-            .push_bind(millis(due_at))
-            .push_bind(lines(&[told(n)]));
-    });
-    query
+/// An element of [`INSERT`]'s array.
+#[derive(Serialize)]
+struct AcceptedRow<'a> {
+    id: String,
+    customer: CustomerId,
+    kind: &'a str,
+    title: &'a str,
+    body: &'a str,
+    /// JSON as text, as both databases take it.
+    data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_url: Option<&'a str>,
+    priority: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<&'a str>,
+    created_at: String,
+    expires_at: String,
+    due_at: String,
+    timeline: String,
+}
+
+impl<'a> AcceptedRow<'a> {
+    fn of(notification: &'a Notification, due_at: DateTime<Utc>) -> Self {
+        let content = &notification.content;
+        Self {
+            id: bulk::id(notification.id),
+            customer: notification.customer,
+            kind: notification.kind.as_str(),
+            title: content.title.as_str(),
+            body: content.body.as_str(),
+            // A map of strings always serializes.
+            data: serde_json::to_string(&content.data).unwrap_or_default(),
+            image_url: content.image_url.as_ref().map(|url| url.as_str()),
+            priority: notification.priority.as_str(),
+            collapse_key: notification.collapse_key.as_ref().map(|key| key.as_str()),
+            created_at: bulk::time(notification.created_at),
+            expires_at: bulk::time(notification.expires_at),
+            due_at: bulk::time(due_at),
+            timeline: lines(&[told(notification)]),
+        }
+    }
 }
 
 fn told(notification: &Notification) -> TimelineEntry {

@@ -1,83 +1,112 @@
 //! `notification_deliveries`: the last word on each device at each provider.
 
-use push_core::id::NotificationId;
+use push_core::id::CustomerId;
 use push_core::outcome::Sent;
 use push_core::settle::{Delivery, Settlement};
-use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use serde::Serialize;
+use sqlx::MySqlConnection;
 
 use super::lock::Locked;
-use crate::decode::millis;
 use crate::error::StoreError;
-use crate::hash;
+use crate::{bulk, hash};
 
-/// Rows of one INSERT: 14 × 500 placeholders.
-const ROWS_MAX: usize = 500;
+/// A later try replaces an earlier one; that some try may have got through is not forgotten.
+const UPSERT: &str = "\
+    INSERT INTO notification_deliveries (notification_id, registration_id, provider, customer_id, platform, \
+        token_hash, token_masked, outcome, provider_id, attempts, maybe_delivered, error_code, error_text, at) \
+    SELECT UNHEX(tried.id), tried.registration, tried.provider, tried.customer, tried.platform, \
+        UNHEX(tried.token_hash), tried.token_masked, tried.outcome, tried.provider_id, tried.tries, tried.maybe, \
+        tried.error_code, tried.error_text, tried.answered_at \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+            id CHAR(32) PATH '$.id', \
+            registration BIGINT UNSIGNED PATH '$.registration', \
+            provider MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.provider', \
+            customer BIGINT PATH '$.customer', \
+            platform MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.platform', \
+            token_hash CHAR(64) PATH '$.token_hash', \
+            token_masked MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.token_masked', \
+            outcome MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.outcome', \
+            provider_id MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.provider_id', \
+            tries BIGINT PATH '$.tries', \
+            maybe TINYINT PATH '$.maybe', \
+            error_code MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.error_code', \
+            error_text MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.error_text', \
+            answered_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.answered_at' \
+        )) AS tried \
+    ON DUPLICATE KEY UPDATE \
+        platform = COALESCE(VALUES(platform), notification_deliveries.platform), \
+        token_hash = VALUES(token_hash), token_masked = VALUES(token_masked), outcome = VALUES(outcome), \
+        provider_id = VALUES(provider_id), \
+        attempts = GREATEST(notification_deliveries.attempts, VALUES(attempts)), \
+        maybe_delivered = GREATEST(notification_deliveries.maybe_delivered, VALUES(maybe_delivered)), \
+        error_code = VALUES(error_code), error_text = VALUES(error_text), at = VALUES(at)";
 
-/// A delivery with the columns that a settlement has for all of its own.
-pub(crate) struct DeliveryRow<'a> {
-    pub(crate) notification: NotificationId,
-    pub(crate) customer: i64,
-    pub(crate) delivery: &'a Delivery,
-}
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("UPSERT", UPSERT)];
+
+/// Rows of one [`UPSERT`]: about 1 KiB each.
+const ROWS_MAX: usize = 1_000;
 
 pub(super) async fn write_deliveries(
     connection: &mut MySqlConnection,
     fresh: &[(&Settlement, Locked)],
 ) -> Result<(), StoreError> {
-    let mut rows = Vec::new();
+    let mut rows = Vec::with_capacity(fresh.len());
     for (settlement, locked) in fresh {
-        rows.extend(settlement.deliveries.iter().map(|delivery| DeliveryRow {
-            notification: settlement.notification,
-            customer: locked.customer.get(),
-            delivery,
-        }));
+        let row = |delivery| DeliveryRow::of(settlement, locked.customer, delivery);
+        rows.extend(settlement.deliveries.iter().map(row));
     }
     for some in rows.chunks(ROWS_MAX) {
-        upsert(some)
-            .build()
-            .persistent(false)
+        sqlx::query(UPSERT)
+            .bind(bulk::array(some)?)
             .execute(&mut *connection)
             .await?;
     }
     Ok(())
 }
 
-/// A later try replaces an earlier one; that some try may have got through is not forgotten.
-pub(crate) fn upsert(rows: &[DeliveryRow]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "INSERT INTO notification_deliveries (notification_id, registration_id, provider, customer_id, platform, \
-         token_hash, token_masked, outcome, provider_id, attempts, maybe_delivered, error_code, error_text, at) ",
-    );
-    query.push_values(rows, |mut columns, row| {
-        let delivery = row.delivery;
+/// An element of [`UPSERT`]'s array.
+#[derive(Serialize)]
+struct DeliveryRow<'a> {
+    id: String,
+    registration: u64,
+    provider: &'static str,
+    customer: CustomerId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'static str>,
+    token_hash: String,
+    token_masked: String,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_id: Option<&'a str>,
+    tries: u32,
+    maybe: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_text: Option<&'a str>,
+    answered_at: String,
+}
+
+impl<'a> DeliveryRow<'a> {
+    fn of(settlement: &Settlement, customer: CustomerId, delivery: &'a Delivery) -> Self {
         let token = &delivery.token;
-        columns
-            .push_bind(row.notification.as_uuid())
-            .push_bind(delivery.registration.0)
-            .push_bind(token.provider().as_str())
-            .push_bind(row.customer)
-            .push_bind(delivery.platform.map(|platform| platform.as_str()))
-            .push_bind(hash::of_token(token.reveal()))
-            .push_bind(token.masked().as_str().to_owned())
-            .push_bind(delivery.outcome.as_str())
-            .push_bind(
-                delivery
-                    .provider_id
-                    .as_ref()
-                    .map(|id| id.as_str().to_owned()),
-            )
-            .push_bind(delivery.tries)
-            .push_bind(delivery.sent == Sent::Maybe)
-            .push_bind(delivery.cause.as_ref().map(|cause| cause.code.clone()))
-            .push_bind(delivery.cause.as_ref().map(|cause| cause.text.clone()))
-            .push_bind(millis(delivery.at));
-    });
-    query.push(
-        " ON DUPLICATE KEY UPDATE platform = COALESCE(VALUES(platform), platform), \
-         token_hash = VALUES(token_hash), token_masked = VALUES(token_masked), outcome = VALUES(outcome), \
-         provider_id = VALUES(provider_id), attempts = GREATEST(attempts, VALUES(attempts)), \
-         maybe_delivered = GREATEST(maybe_delivered, VALUES(maybe_delivered)), \
-         error_code = VALUES(error_code), error_text = VALUES(error_text), at = VALUES(at)",
-    );
-    query
+        let cause = delivery.cause.as_ref();
+        Self {
+            id: bulk::id(settlement.notification),
+            registration: delivery.registration.0,
+            provider: token.provider().as_str(),
+            customer,
+            platform: delivery.platform.map(|platform| platform.as_str()),
+            token_hash: bulk::hex(&hash::of_token(token.reveal())),
+            token_masked: token.masked().as_str().to_owned(),
+            outcome: delivery.outcome.as_str(),
+            provider_id: delivery.provider_id.as_ref().map(|id| id.as_str()),
+            tries: delivery.tries,
+            maybe: u8::from(delivery.sent == Sent::Maybe),
+            error_code: cause.map(|cause| cause.code.as_str()),
+            error_text: cause.map(|cause| cause.text.as_str()),
+            answered_at: bulk::time(delivery.at),
+        }
+    }
 }

@@ -7,14 +7,14 @@ use push_core::notification::{
     Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title,
 };
 use push_core::timeline::TimelineEntry;
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, MySql, QueryBuilder};
 use uuid::Uuid;
 
 use super::timeline::lines;
 use super::{DueJob, TABLE};
 use crate::Store;
-use crate::bulk::{KEYS_MAX, push_in};
+use crate::bulk::{self, KEYS_MAX};
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
 
@@ -27,8 +27,30 @@ const DUE: &str = "\
 const LATER: &str = "\
     UPDATE notification_history SET due_at = ? WHERE notification_id = ? AND status = 'pending'";
 
+const UNPUBLISHED: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS unpublished \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(unpublished.id) \
+    SET history.due_at = GREATEST(?, COALESCE(history.next_at, history.created_at)) \
+    WHERE history.status = 'pending' AND history.due_at > ?";
+
+/// `due_at < until`: a round that was recorded in the meantime has set a due time of its own, and may have set a later one.
+const PUSHED_BACK: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(published.id) \
+    SET history.due_at = ?, \
+        history.timeline = IF(COALESCE(LENGTH(history.timeline), 0) > ?, history.timeline, \
+            CONCAT(COALESCE(history.timeline, ''), ?)) \
+    WHERE history.status = 'pending' AND history.due_at < ?";
+
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("DUE", DUE), ("LATER", LATER)];
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[
+    ("DUE", DUE),
+    ("LATER", LATER),
+    ("UNPUBLISHED", UNPUBLISHED),
+    ("PUSHED_BACK", PUSHED_BACK),
+];
 
 /// When to look again at a row that cannot be read: someone has to mend it first.
 const CORRUPT_PAUSE: TimeDelta = TimeDelta::hours(1);
@@ -48,9 +70,10 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         for some in ids.chunks(KEYS_MAX) {
-            update_unpublished(some, now)
-                .build()
-                .persistent(false)
+            sqlx::query(UNPUBLISHED)
+                .bind(bulk::ids(some)?)
+                .bind(millis(now))
+                .bind(millis(now))
                 .execute(&self.pool)
                 .await?;
         }
@@ -97,57 +120,17 @@ impl Store {
         entry: &TimelineEntry,
     ) -> Result<(), StoreError> {
         for some in ids.chunks(KEYS_MAX) {
-            update_pushed_back(some, until, entry)
-                .build()
-                .persistent(false)
+            sqlx::query(PUSHED_BACK)
+                .bind(bulk::ids(some)?)
+                .bind(millis(until))
+                .bind(TIMELINE_BYTES_MAX)
+                .bind(lines(std::slice::from_ref(entry)))
+                .bind(millis(until))
                 .execute(&self.pool)
                 .await?;
         }
         Ok(())
     }
-}
-
-pub(crate) fn update_unpublished(
-    ids: &[NotificationId],
-    now: DateTime<Utc>,
-) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new("UPDATE notification_history SET due_at = GREATEST(");
-    query
-        .push_bind(millis(now))
-        .push(", COALESCE(next_at, created_at)) WHERE status = 'pending' AND due_at > ")
-        .push_bind(millis(now))
-        .push(" AND notification_id");
-    push_in(&mut query, sorted(ids));
-    query
-}
-
-/// `due_at < until`: a round that was recorded in the meantime has set a due time of its own, and may have set a later one.
-pub(crate) fn update_pushed_back(
-    ids: &[NotificationId],
-    until: DateTime<Utc>,
-    entry: &TimelineEntry,
-) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "UPDATE notification_history SET timeline = IF(COALESCE(LENGTH(timeline), 0) > ",
-    );
-    query
-        .push_bind(TIMELINE_BYTES_MAX)
-        .push(", timeline, CONCAT(COALESCE(timeline, ''), ")
-        .push_bind(lines(std::slice::from_ref(entry)))
-        .push(")), due_at = ")
-        .push_bind(millis(until))
-        .push(" WHERE status = 'pending' AND due_at < ")
-        .push_bind(millis(until))
-        .push(" AND notification_id");
-    push_in(&mut query, sorted(ids));
-    query
-}
-
-/// Locks are taken in the order of the key.
-fn sorted(ids: &[NotificationId]) -> impl Iterator<Item = Uuid> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids.into_iter().map(NotificationId::as_uuid)
 }
 
 #[derive(FromRow)]

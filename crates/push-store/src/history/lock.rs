@@ -5,13 +5,24 @@ use std::collections::HashMap;
 use push_core::admit::Recorded;
 use push_core::id::{CustomerId, NotificationId};
 use push_core::status::Status;
-use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder};
+use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
 use super::TABLE;
-use crate::bulk::{KEYS_MAX, push_in};
+use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+
+/// Row by row in the order of the array, by the index: a scan would wait for the locks of strangers.
+const LOCK_HISTORY: &str = "\
+    SELECT history.notification_id, history.customer_id, history.status, history.round \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(wanted.id) \
+    FOR UPDATE";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("LOCK_HISTORY", LOCK_HISTORY)];
 
 /// A notification that nobody else changes until the transaction ends.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +74,8 @@ pub(crate) async fn lock(
     ids.dedup();
     let mut locked = HashMap::with_capacity(ids.len());
     for some in ids.chunks(KEYS_MAX) {
-        let rows: Vec<LockedRow> = select_locked(some)
-            .build_query_as()
-            .persistent(false)
+        let rows: Vec<LockedRow> = sqlx::query_as(LOCK_HISTORY)
+            .bind(bulk::ids(some)?)
             .fetch_all(&mut *connection)
             .await?;
         for row in rows {
@@ -73,15 +83,4 @@ pub(crate) async fn lock(
         }
     }
     Ok(locked)
-}
-
-/// The index is forced: a scan would wait for the locks of strangers.
-pub(crate) fn select_locked(ids: &[NotificationId]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "SELECT notification_id, customer_id, status, round \
-         FROM notification_history FORCE INDEX (notification) WHERE notification_id",
-    );
-    push_in(&mut query, ids.iter().map(|id| id.as_uuid()));
-    query.push(" ORDER BY notification_id FOR UPDATE");
-    query
 }

@@ -17,27 +17,26 @@ use super::deliveries::write_deliveries;
 use super::lock::{Locked, lock};
 use super::timeline::lines;
 use crate::Store;
-use crate::decode::millis;
+use crate::bulk;
 use crate::devices::switch_off_in;
 use crate::error::StoreError;
 use crate::retry::Tries;
 
-/// Changes many rows by one statement with one parameter, a JSON array of [`Change`]: it is prepared once, whatever
-/// the number of rows. The rows are locked, and known to be fresh; the condition is repeated all the same, because a
-/// statement that settles must not depend on its caller. The join starts from the array, and finds each row by its key.
+/// The rows are locked, and known to be fresh; the condition is repeated all the same, because a statement that settles
+/// must not depend on its caller. The join starts from the array, and finds each row by its key.
 const SETTLE: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
-            round INT UNSIGNED PATH '$.round', \
-            status CHAR(16) PATH '$.status', \
-            reason CHAR(32) PATH '$.reason', \
-            fcm_result CHAR(16) PATH '$.fcm_result', \
-            expo_result CHAR(16) PATH '$.expo_result', \
-            attempts INT UNSIGNED PATH '$.attempts', \
-            sent_at DATETIME(3) PATH '$.sent_at', \
-            completed_at DATETIME(3) PATH '$.completed_at', \
-            due_at DATETIME(3) PATH '$.due_at', \
-            next_at DATETIME(3) PATH '$.next_at', \
+            round BIGINT PATH '$.round', \
+            status MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.status', \
+            reason MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.reason', \
+            fcm_result MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.fcm_result', \
+            expo_result MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.expo_result', \
+            attempts BIGINT PATH '$.attempts', \
+            sent_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.sent_at', \
+            completed_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.completed_at', \
+            due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
+            next_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_at', \
             next_job MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_job', \
             timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
         )) AS settled \
@@ -158,10 +157,8 @@ async fn write(
             .iter()
             .map(|(settlement, _)| Change::of(settlement, now, grace))
             .collect();
-        let changes = serde_json::to_string(&changes)
-            .map_err(|_| StoreError::Unusable("a settlement cannot be written as JSON"))?;
         let changed = sqlx::query(SETTLE)
-            .bind(changes)
+            .bind(bulk::array(&changes)?)
             .execute(&mut *connection)
             .await?
             .rows_affected();
@@ -233,7 +230,7 @@ impl Change {
         };
         let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
         Self {
-            id: settlement.notification.as_uuid().simple().to_string(),
+            id: bulk::id(settlement.notification),
             round: settlement.round,
             status: status.as_str(),
             fcm_result: settlement.results.fcm.as_str(),
@@ -241,15 +238,11 @@ impl Change {
             attempts: settlement.attempts,
             timeline: lines(&settlement.timeline),
             reason: reason.map(|reason| reason.as_str()),
-            sent_at: (status == Status::Sent).then(|| text(now)),
-            completed_at: (status != Status::Pending).then(|| text(now)),
-            due_at: due_at.map(text),
-            next_at: next_at.map(text),
+            sent_at: (status == Status::Sent).then(|| bulk::time(now)),
+            completed_at: (status != Status::Pending).then(|| bulk::time(now)),
+            due_at: due_at.map(bulk::time),
+            next_at: next_at.map(bulk::time),
             next_job: next_job.map(|job| String::from_utf8_lossy(&job.encode()).into_owned()),
         }
     }
-}
-
-fn text(time: DateTime<Utc>) -> String {
-    millis(time).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }

@@ -5,14 +5,30 @@ use std::collections::HashMap;
 use push_core::admit::Recorded;
 use push_core::id::NotificationId;
 use push_core::status::{ProviderResult, Reason, Status};
-use sqlx::{FromRow, MySql, QueryBuilder};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{State, TABLE};
 use crate::Store;
-use crate::bulk::{KEYS_MAX, push_in};
+use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+
+const RECORDED: &str = "\
+    SELECT history.notification_id, history.status, history.round \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(wanted.id)";
+
+const STATES: &str = "\
+    SELECT history.notification_id, history.status, history.fcm_result, history.expo_result, history.reason, \
+        history.attempts \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(wanted.id)";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("RECORDED", RECORDED), ("STATES", STATES)];
 
 impl Store {
     /// What is recorded of each, as far as admission needs it. Those that do not exist are left out.
@@ -25,9 +41,8 @@ impl Store {
     ) -> Result<HashMap<NotificationId, Recorded>, StoreError> {
         let mut recorded = HashMap::with_capacity(ids.len());
         for some in ids.chunks(KEYS_MAX) {
-            let rows: Vec<RecordedRow> = select_recorded(some)
-                .build_query_as()
-                .persistent(false)
+            let rows: Vec<RecordedRow> = sqlx::query_as(RECORDED)
+                .bind(bulk::ids(some)?)
                 .fetch_all(&self.pool)
                 .await?;
             for row in rows {
@@ -47,9 +62,8 @@ impl Store {
     ) -> Result<HashMap<NotificationId, State>, StoreError> {
         let mut states = HashMap::with_capacity(ids.len());
         for some in ids.chunks(KEYS_MAX) {
-            let rows: Vec<StateRow> = select_states(some)
-                .build_query_as()
-                .persistent(false)
+            let rows: Vec<StateRow> = sqlx::query_as(STATES)
+                .bind(bulk::ids(some)?)
                 .fetch_all(&self.pool)
                 .await?;
             for row in rows {
@@ -112,21 +126,4 @@ impl TryFrom<StateRow> for State {
             attempts: row.attempts,
         })
     }
-}
-
-pub(crate) fn select_recorded(ids: &[NotificationId]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "SELECT notification_id, status, round FROM notification_history WHERE notification_id",
-    );
-    push_in(&mut query, ids.iter().map(|id| id.as_uuid()));
-    query
-}
-
-pub(crate) fn select_states(ids: &[NotificationId]) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(
-        "SELECT notification_id, status, fcm_result, expo_result, reason, attempts \
-         FROM notification_history WHERE notification_id",
-    );
-    push_in(&mut query, ids.iter().map(|id| id.as_uuid()));
-    query
 }

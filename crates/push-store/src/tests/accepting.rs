@@ -1,0 +1,158 @@
+use std::collections::HashSet;
+
+use push_core::admit::Recorded;
+use push_core::notification::{CollapseKey, ImageUrl};
+use push_core::status::{ProviderResult, Status};
+use push_core::timeline::Step;
+
+use super::seed::{customer, later, notification};
+use super::{Db, at};
+use crate::{Acceptance, UnknownCustomer};
+
+#[tokio::test]
+async fn known_customers_notifications_are_accepted_the_others_are_not() {
+    let db = Db::new().await;
+    db.store.ensure_customer(customer(123)).await.unwrap();
+    let batch = [notification(123), notification(124), notification(123)];
+    let answers = db
+        .store
+        .accept(&batch, UnknownCustomer::Reject, at(0))
+        .await
+        .unwrap();
+    assert_eq!(
+        answers,
+        [
+            Acceptance::Accepted,
+            Acceptance::UnknownCustomer,
+            Acceptance::Accepted
+        ]
+    );
+    assert_eq!(db.one("SELECT COUNT(*) FROM notification_history").await, 2);
+    assert!(db.store.notification(batch[1].id).await.unwrap().is_none());
+    db.done().await;
+}
+
+#[tokio::test]
+async fn unknown_customers_are_created_where_that_is_wanted() {
+    let db = Db::new().await;
+    let batch: Vec<_> = (1..=3).map(notification).collect();
+    for _ in 0..2 {
+        let batch: Vec<_> = batch
+            .iter()
+            .map(|n| notification(n.customer.get()))
+            .collect();
+        let answers = db
+            .store
+            .accept(&batch, UnknownCustomer::Create, at(0))
+            .await
+            .unwrap();
+        assert_eq!(answers, [Acceptance::Accepted; 3]);
+    }
+    let known = db
+        .store
+        .known_customers(&[1, 2, 3, 4].map(customer))
+        .await
+        .unwrap();
+    assert_eq!(known, HashSet::from([1, 2, 3].map(customer)));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_read_back_to_the_letter() {
+    let db = Db::new().await;
+    let mut given = notification(9_007_199_254_740_993);
+    given.collapse_key = Some(CollapseKey::parse("booking-456").unwrap());
+    given.content.image_url = Some(ImageUrl::parse("https://example.com/car.png").unwrap());
+    let batch = std::slice::from_ref(&given);
+    db.store
+        .accept(batch, UnknownCustomer::Create, later(5_000))
+        .await
+        .unwrap();
+    let view = db.store.notification(given.id).await.unwrap().unwrap();
+    assert_eq!(
+        (view.id, view.customer, view.kind),
+        (given.id, given.customer, given.kind.clone())
+    );
+    assert_eq!(view.content.title, given.content.title.as_str());
+    assert_eq!(view.content.body, given.content.body.as_str());
+    assert_eq!(view.content.data, given.content.data);
+    assert_eq!(
+        view.content.image_url.as_deref(),
+        Some("https://example.com/car.png")
+    );
+    assert_eq!(
+        (view.collapse_key, view.priority),
+        (given.collapse_key.clone(), given.priority)
+    );
+    assert_eq!(
+        (view.created_at, view.expires_at),
+        (given.created_at, Some(given.expires_at))
+    );
+    assert_eq!(view.state.status, Status::Pending);
+    assert_eq!(
+        (view.state.fcm, view.state.expo),
+        (ProviderResult::Queued, ProviderResult::Queued)
+    );
+    assert_eq!(
+        (view.sent_at, view.completed_at, view.opened_at),
+        (None, None, None)
+    );
+    let [accepted] = view.timeline.as_slice() else {
+        panic!("{:?}", view.timeline)
+    };
+    assert_eq!(
+        (accepted.step, accepted.at),
+        (Step::Accepted, given.created_at)
+    );
+    assert!(
+        !format!("{:?}", view.content).contains("Technician"),
+        "content stays out of logs"
+    );
+    // And published again, it is the same job.
+    let due = db.store.due(later(5_000), 10).await.unwrap();
+    assert_eq!(due[0].job, push_core::job::Job::first(given));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_thousand_at_once_and_one_bad_row_stores_none() {
+    let db = Db::new().await;
+    let mut batch: Vec<_> = (0..1_000).map(|n| notification(1 + n % 7)).collect();
+    let answers = db
+        .store
+        .accept(&batch, UnknownCustomer::Create, at(0))
+        .await
+        .unwrap();
+    assert_eq!(answers.len(), 1_000);
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM notification_history").await,
+        1_000
+    );
+    // The last one has an id that exists: all or none.
+    let again = batch.pop().unwrap();
+    let mut fresh: Vec<_> = (0..900).map(|_| notification(1)).collect();
+    fresh.push(again);
+    let error = db
+        .store
+        .accept(&fresh, UnknownCustomer::Create, at(0))
+        .await
+        .unwrap_err();
+    assert!(error.is_duplicate() && !error.is_unavailable());
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM notification_history").await,
+        1_000
+    );
+    let ids: Vec<_> = batch.iter().map(|n| n.id).collect();
+    let recorded = db.store.recorded(&ids).await.unwrap();
+    assert_eq!(recorded.len(), 999);
+    assert_eq!(
+        recorded[&ids[0]],
+        Recorded {
+            status: Status::Pending,
+            round: 0
+        }
+    );
+    assert_eq!(db.store.states(&ids).await.unwrap().len(), 999);
+    assert!(db.store.states(&[]).await.unwrap().is_empty());
+    db.done().await;
+}

@@ -1,0 +1,110 @@
+use std::time::{Duration, Instant};
+
+use super::{Db, settings};
+use crate::{Store, StoreError, Unavailable};
+
+#[tokio::test]
+async fn a_store_is_ready_before_its_database_and_says_what_is_wrong() {
+    let away = settings("mysql://root:hunter2@127.0.0.1:1/db");
+    let store = Store::connect(&away).await.unwrap();
+    let started = Instant::now();
+    let error = store.ping().await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(
+        error,
+        StoreError::Unavailable(Unavailable::ConnectionRefused)
+    );
+    assert!(error.is_unavailable());
+    assert_eq!(error.reason(), "connection_refused");
+    assert!(!format!("{error} {error:?} {away:?} {store:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn ping_tells_causes_apart() {
+    let db = Db::new().await;
+    db.store.ping().await.unwrap();
+    let asked = |url: String| async move {
+        Store::connect(&settings(&url))
+            .await
+            .unwrap()
+            .ping()
+            .await
+            .unwrap_err()
+    };
+    let missing = asked(format!("{}/push_test_missing", db.server)).await;
+    assert_eq!(
+        missing,
+        StoreError::Unavailable(Unavailable::UnknownDatabase)
+    );
+    let nobody = db.server.replace("root", "nobody:wrong");
+    let denied = asked(format!("{nobody}/{}", db.name)).await;
+    assert_eq!(denied, StoreError::Unavailable(Unavailable::AccessDenied));
+    let unknown = asked("mysql://root@no-such-host.invalid/db".to_owned()).await;
+    assert!(unknown.is_unavailable(), "{unknown}");
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_is_given_up_after_two_seconds() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mysql://root@{}/db", silent.local_addr().unwrap());
+    let store = Store::connect(&settings(&url)).await.unwrap();
+    let started = Instant::now();
+    let error = store.ping().await.unwrap_err();
+    assert_eq!(error, StoreError::Unavailable(Unavailable::TimedOut));
+    assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn a_url_without_database_is_refused_without_repeating_it() {
+    for url in [
+        "postgres://u:hunter2@h/d",
+        "mysql://u:hunter2@h",
+        "mysql://u:hunter2@h/",
+    ] {
+        let error = Store::connect(&settings(url)).await.unwrap_err();
+        assert!(!error.is_unavailable());
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn every_connection_is_strict_utc_and_read_committed() {
+    let db = Db::new().await;
+    // MariaDB 10.11 and MySQL know the isolation level under different names.
+    let isolation: Result<String, _> = sqlx::query_scalar("SELECT @@transaction_isolation")
+        .fetch_one(&db.store.pool)
+        .await;
+    let isolation = match isolation {
+        Ok(isolation) => isolation,
+        Err(_) => sqlx::query_scalar("SELECT @@tx_isolation")
+            .fetch_one(&db.store.pool)
+            .await
+            .unwrap(),
+    };
+    assert_eq!(isolation, "READ-COMMITTED");
+    let (zone, mode): (String, String) = sqlx::query_as("SELECT @@time_zone, @@sql_mode")
+        .fetch_one(&db.store.pool)
+        .await
+        .unwrap();
+    assert_eq!(zone, "+00:00");
+    assert!(
+        mode.contains("STRICT_ALL_TABLES") && !mode.contains("PIPES_AS_CONCAT"),
+        "{mode}"
+    );
+    assert_eq!(
+        db.one("SELECT CAST(@@innodb_lock_wait_timeout AS SIGNED)")
+            .await,
+        5
+    );
+    // A value that does not fit is an error, and the error does not repeat it.
+    let error = sqlx::query(
+        "INSERT INTO provider_switches (provider, changed_by) VALUES ('fcm', REPEAT('secret', 20))",
+    )
+    .execute(&db.store.pool)
+    .await
+    .map_err(StoreError::from)
+    .unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("secret"));
+    db.done().await;
+}

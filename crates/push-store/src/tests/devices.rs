@@ -1,0 +1,353 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use push_core::id::CustomerId;
+use push_core::plan::Device;
+use push_core::provider::Platform;
+use push_core::token::Token;
+
+use super::seed::{customer, device, expo, fcm, later, registration};
+use super::{Db, at};
+use crate::Identification;
+
+impl Db {
+    /// What pushes to a customer would use: per device its FCM and Expo token, as named in the test.
+    async fn devices(&self, of: i64) -> Vec<(Option<Token>, Option<Token>)> {
+        let devices = self.store.active_devices(&[customer(of)]).await.unwrap();
+        let pair = |device: &Device| {
+            (
+                device.fcm.clone().map(Token::Fcm),
+                device.expo.clone().map(Token::Expo),
+            )
+        };
+        devices
+            .get(&customer(of))
+            .into_iter()
+            .flatten()
+            .map(pair)
+            .collect()
+    }
+}
+
+fn f(name: &str) -> Option<Token> {
+    Some(Token::Fcm(fcm(name)))
+}
+
+fn e(name: &str) -> Option<Token> {
+    Some(Token::Expo(expo(name)))
+}
+
+#[tokio::test]
+async fn registering_again_updates_the_row() {
+    let db = Db::new().await;
+    let first = db
+        .store
+        .register(&registration(1, Some("d"), Some("a"), None), at(0))
+        .await
+        .unwrap();
+    assert!(first.new && first.moved_from.is_empty());
+    // By the device's id: the other token is kept, the given one replaced.
+    let again = db
+        .store
+        .register(&registration(1, Some("d"), None, Some("x")), at(1))
+        .await
+        .unwrap();
+    assert_eq!((again.registration, again.new), (first.registration, false));
+    assert_eq!(db.devices(1).await, [(f("a"), e("x"))]);
+    db.store
+        .register(&registration(1, Some("d"), Some("b"), None), at(2))
+        .await
+        .unwrap();
+    assert_eq!(db.devices(1).await, [(f("b"), e("x"))]);
+    // By a token, without an id, and the device keeps its id.
+    let again = db
+        .store
+        .register(&registration(1, None, Some("b"), None), at(3))
+        .await
+        .unwrap();
+    assert_eq!((again.registration, again.new), (first.registration, false));
+    // By a token, with a new id: the app was installed again.
+    let again = db
+        .store
+        .register(&registration(1, Some("d2"), None, Some("x")), at(4))
+        .await
+        .unwrap();
+    assert_eq!((again.registration, again.new), (first.registration, false));
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM customer_push_tokens WHERE device_id = 'd2'")
+            .await,
+        1
+    );
+    assert_eq!(db.one("SELECT COUNT(*) FROM customer_push_tokens").await, 1);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn several_devices_of_several_customers_in_one_query() {
+    let db = Db::new().await;
+    for (of, name) in [(1, "a"), (1, "b"), (2, "c")] {
+        // `D1` and `d1` are two devices.
+        let id = if name == "a" { "D1" } else { "d1" };
+        db.store
+            .register(&registration(of, Some(id), Some(name), None), at(0))
+            .await
+            .unwrap();
+    }
+    let of = [1, 2, 3].map(customer);
+    let devices: HashMap<CustomerId, Vec<Device>> = db.store.active_devices(&of).await.unwrap();
+    assert_eq!(devices.len(), 2);
+    let ids: Vec<_> = devices[&customer(1)]
+        .iter()
+        .map(|d| d.device_id.clone().unwrap())
+        .collect();
+    assert_eq!(ids, [device("D1"), device("d1")]);
+    assert_eq!(devices[&customer(2)][0].platform, Platform::Android);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_token_moves_to_who_registers_it_last() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, None, Some("a"), Some("x")), at(0))
+        .await
+        .unwrap();
+    let moved = db
+        .store
+        .register(&registration(2, None, Some("a"), None), at(1))
+        .await
+        .unwrap();
+    assert!(moved.new);
+    assert_eq!(moved.moved_from, [customer(1)]);
+    assert_eq!(
+        db.devices(1).await,
+        [(None, e("x"))],
+        "the other token may be another device's by now"
+    );
+    assert_eq!(db.devices(2).await, [(f("a"), None)]);
+    // The last token goes: the row is switched off.
+    let moved = db
+        .store
+        .register(&registration(2, None, None, Some("x")), at(2))
+        .await
+        .unwrap();
+    assert_eq!(moved.moved_from, [customer(1)]);
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM customer_push_tokens WHERE is_active AND customer_id = 1")
+            .await,
+        0
+    );
+    assert!(db.devices(1).await.is_empty());
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_device_that_changed_hands_leaves_its_former_owner_nothing() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, Some("d"), Some("a"), Some("x")), at(0))
+        .await
+        .unwrap();
+    db.store
+        .register(&registration(2, Some("d"), Some("a"), None), at(1))
+        .await
+        .unwrap();
+    assert!(
+        db.devices(1).await.is_empty(),
+        "else customer 1's pushes arrive at customer 2's phone through Expo"
+    );
+    assert_eq!(db.devices(2).await, [(f("a"), None)]);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn two_rows_of_one_device_become_one() {
+    let db = Db::new().await;
+    let one = db
+        .store
+        .register(&registration(1, None, Some("a"), None), at(0))
+        .await
+        .unwrap();
+    let two = db
+        .store
+        .register(&registration(1, None, None, Some("x")), at(1))
+        .await
+        .unwrap();
+    assert_ne!(one.registration, two.registration);
+    let both = db
+        .store
+        .register(&registration(1, None, Some("a"), Some("x")), at(2))
+        .await
+        .unwrap();
+    assert_eq!((both.registration, both.new), (one.registration, false));
+    assert!(both.moved_from.is_empty(), "it was the customer's own");
+    assert_eq!(db.devices(1).await, [(f("a"), e("x"))]);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn unregistering_a_token_or_a_device() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, Some("d"), Some("a"), Some("x")), at(0))
+        .await
+        .unwrap();
+    let token = Identification {
+        fcm: Some(fcm("a")),
+        ..Default::default()
+    };
+    let whole = Identification {
+        device_id: Some(device("d")),
+        ..Default::default()
+    };
+    assert!(
+        !db.store
+            .unregister(customer(2), &token, at(1))
+            .await
+            .unwrap(),
+        "not theirs"
+    );
+    assert!(
+        !db.store
+            .unregister(customer(2), &whole, at(1))
+            .await
+            .unwrap(),
+        "not theirs"
+    );
+    assert!(
+        db.store
+            .unregister(customer(1), &token, at(1))
+            .await
+            .unwrap()
+    );
+    assert_eq!(db.devices(1).await, [(None, e("x"))]);
+    assert!(
+        !db.store
+            .unregister(customer(1), &token, at(2))
+            .await
+            .unwrap(),
+        "idempotent"
+    );
+    assert!(
+        db.store
+            .unregister(customer(1), &whole, at(3))
+            .await
+            .unwrap()
+    );
+    assert!(db.devices(1).await.is_empty());
+    assert!(
+        !db.store
+            .unregister(customer(1), &whole, at(4))
+            .await
+            .unwrap(),
+        "idempotent"
+    );
+    // Registered again, only what is given comes back.
+    db.store
+        .register(&registration(1, Some("d"), Some("a"), None), at(5))
+        .await
+        .unwrap();
+    assert_eq!(db.devices(1).await, [(f("a"), None)]);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_dead_token_is_off_and_comes_back_when_registered() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, None, Some("a"), Some("x")), at(0))
+        .await
+        .unwrap();
+    db.store
+        .register(&registration(2, None, None, Some("y")), at(0))
+        .await
+        .unwrap();
+    let dead = [
+        Token::Fcm(fcm("a")),
+        Token::Expo(expo("y")),
+        Token::Expo(expo("nobody's")),
+    ];
+    let owners = db.store.switch_off(&dead, later(1)).await.unwrap();
+    assert_eq!(owners, [customer(1), customer(2)]);
+    assert_eq!(db.devices(1).await, [(None, e("x"))]);
+    assert!(db.devices(2).await.is_empty());
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM customer_push_tokens WHERE is_active")
+            .await,
+        1
+    );
+    assert!(
+        db.store
+            .switch_off(&dead, later(2))
+            .await
+            .unwrap()
+            .is_empty(),
+        "idempotent"
+    );
+    db.store
+        .register(&registration(2, None, None, Some("y")), at(3))
+        .await
+        .unwrap();
+    assert_eq!(db.devices(2).await, [(None, e("y"))]);
+    // News from before the registration does not count against it.
+    assert!(
+        db.store
+            .switch_off(&dead, later(2))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(db.devices(2).await, [(None, e("y"))]);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn one_bad_row_does_not_stop_the_pushes_to_others() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, None, Some("a"), None), at(0))
+        .await
+        .unwrap();
+    db.execute("INSERT INTO customer_push_tokens (customer_id, platform, fcm_token) VALUES (1, 'ios', 'short')").await;
+    assert_eq!(db.devices(1).await, [(f("a"), None)]);
+    db.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_customers_registering_one_token_at_once_end_with_one_owner() {
+    let db = Arc::new(Db::new().await);
+    for round in 0..10 {
+        let name = format!("t{round}");
+        let both = (1..=8).map(|of| {
+            let (db, name) = (Arc::clone(&db), name.clone());
+            tokio::spawn(async move {
+                let wanted = registration(of, Some("d"), Some(&name), Some(&name));
+                db.store.register(&wanted, at(round)).await.unwrap()
+            })
+        });
+        for registered in futures::future::join_all(both).await {
+            registered.unwrap();
+        }
+        let mut owners = 0;
+        for of in 1..=8 {
+            owners += db
+                .devices(of)
+                .await
+                .iter()
+                .filter(|d| d.0 == f(&name))
+                .count();
+        }
+        assert_eq!(owners, 1, "round {round}");
+        assert_eq!(
+            db.one("SELECT COUNT(*) FROM customer_push_tokens").await,
+            8,
+            "one row a customer"
+        );
+        assert_eq!(
+            db.one("SELECT COUNT(*) FROM customer_push_tokens WHERE is_active")
+                .await,
+            1
+        );
+    }
+    Arc::into_inner(db).unwrap().done().await;
+}

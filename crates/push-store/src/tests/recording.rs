@@ -1,0 +1,315 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use push_core::id::RegistrationId;
+use push_core::notification::Notification;
+use push_core::outcome::Sent;
+use push_core::provider::Provider;
+use push_core::settle::{DeliveryOutcome, Next};
+use push_core::status::{Ending, ProviderResult, Reason, Status};
+use push_core::timeline::Step;
+use push_core::token::Token;
+
+use super::seed::{
+    delivery, expo, fcm, gives_up, later, notification, registration, results, sent, waits,
+};
+use super::{Db, at};
+use crate::{Books, Recording, UnknownCustomer};
+
+const GRACE: Duration = Duration::from_secs(60);
+
+impl Db {
+    /// Accepts notifications of customer 1.
+    pub async fn accepted(&self, count: usize) -> Vec<Notification> {
+        let batch: Vec<_> = (0..count).map(|_| notification(1)).collect();
+        self.store
+            .accept(&batch, UnknownCustomer::Create, later(60_000))
+            .await
+            .unwrap();
+        batch
+    }
+}
+
+#[tokio::test]
+async fn a_round_that_ends_it_is_recorded_once() {
+    let db = Db::new().await;
+    let n = &db.accepted(1).await[0];
+    let settlement = sent(n, 1);
+    let once = db
+        .store
+        .record(std::slice::from_ref(&settlement), later(200), GRACE)
+        .await
+        .unwrap();
+    assert_eq!(once, [Recording::Recorded]);
+    let view = db.store.notification(n.id).await.unwrap().unwrap();
+    assert_eq!(view.state.status, Status::Sent);
+    assert_eq!(
+        (view.state.fcm, view.state.expo),
+        (ProviderResult::Success, ProviderResult::NotSent)
+    );
+    assert_eq!((view.state.attempts, view.state.reason), (1, None));
+    assert_eq!(
+        (view.sent_at, view.completed_at),
+        (Some(later(200)), Some(later(200)))
+    );
+    assert_eq!(
+        view.timeline.iter().map(|e| e.step).collect::<Vec<_>>(),
+        [Step::Accepted, Step::Settled]
+    );
+    let [row] = view.deliveries.as_slice() else {
+        panic!("{:?}", view.deliveries)
+    };
+    assert_eq!(
+        (row.registration, row.provider, row.outcome),
+        (RegistrationId(7), Provider::Fcm, DeliveryOutcome::Accepted)
+    );
+    assert_eq!(row.provider_id.as_deref(), Some("projects/p/messages/1"));
+    assert_eq!(
+        (row.at, row.attempts, row.maybe_delivered),
+        (later(100), 1, false)
+    );
+    // Twice, or any other round: nothing changes.
+    let mut failed = sent(n, 2);
+    failed.next = Next::Done(Ending::Failed(Reason::Refused));
+    let again = db
+        .store
+        .record(&[settlement, failed], later(300), GRACE)
+        .await
+        .unwrap();
+    assert_eq!(again, [Recording::Stale; 2]);
+    assert_eq!(db.store.notification(n.id).await.unwrap().unwrap(), view);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
+    let db = Db::new().await;
+    let n = &db.accepted(1).await[0];
+    let settlement = waits(n, 1);
+    db.store
+        .record(std::slice::from_ref(&settlement), later(0), GRACE)
+        .await
+        .unwrap();
+    assert_eq!(db.store.recorded(&[n.id]).await.unwrap()[&n.id].round, 1);
+    assert_eq!(
+        db.store.states(&[n.id]).await.unwrap()[&n.id].status,
+        Status::Pending
+    );
+    // 10 s of rung and 60 s of grace.
+    assert!(db.store.due(later(69_999), 10).await.unwrap().is_empty());
+    let due = db.store.due(later(70_000), 10).await.unwrap();
+    let Next::Wait(_, next) = &settlement.next else {
+        unreachable!()
+    };
+    assert_eq!(&due[0].job, next.as_ref());
+    // A copy of round 1 is stale, round 2 is news and clears all of it.
+    let answers = db
+        .store
+        .record(&[waits(n, 1), sent(n, 2)], later(80_000), GRACE)
+        .await
+        .unwrap();
+    assert_eq!(answers, [Recording::Stale, Recording::Recorded]);
+    assert!(
+        db.store
+            .due(later(10_000_000), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let left = "SELECT COUNT(*) FROM notification_history \
+                WHERE due_at IS NOT NULL OR next_job IS NOT NULL OR next_at IS NOT NULL";
+    assert_eq!(db.one(left).await, 0);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_job_and_its_copy_in_one_batch_count_once() {
+    let db = Db::new().await;
+    let n = db.accepted(2).await;
+    let batch = [
+        waits(&n[0], 1),
+        sent(&n[1], 1),
+        waits(&n[0], 1),
+        sent(&n[0], 2),
+        sent(&notification(1), 1),
+    ];
+    let answers = db.store.record(&batch, later(0), GRACE).await.unwrap();
+    let [r, s] = [Recording::Recorded, Recording::Stale];
+    assert_eq!(answers, [r, r, s, r, s]);
+    let view = db.store.notification(n[0].id).await.unwrap().unwrap();
+    assert_eq!(view.state.status, Status::Sent);
+    assert_eq!(
+        view.timeline.iter().map(|e| e.step).collect::<Vec<_>>(),
+        [Step::Accepted, Step::Retry, Step::Settled]
+    );
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM notification_deliveries").await,
+        2,
+        "none for what does not exist"
+    );
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_later_try_replaces_the_earlier_but_maybe_delivered_stays() {
+    let db = Db::new().await;
+    let n = &db.accepted(1).await[0];
+    let mut first = waits(n, 1);
+    first.deliveries[0].sent = Sent::Maybe;
+    db.store.record(&[first], later(0), GRACE).await.unwrap();
+    let mut second = sent(n, 2);
+    second.deliveries[0].tries = 2;
+    second.deliveries.push(delivery(
+        7,
+        Token::Expo(expo("x")),
+        DeliveryOutcome::TokenDead,
+    ));
+    second
+        .deliveries
+        .push(delivery(8, Token::Fcm(fcm("b")), DeliveryOutcome::Refused));
+    db.store.record(&[second], later(0), GRACE).await.unwrap();
+    let view = db.store.notification(n.id).await.unwrap().unwrap();
+    let told: Vec<_> = view
+        .deliveries
+        .iter()
+        .map(|d| (d.registration.0, d.provider, d.outcome, d.maybe_delivered))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (7, Provider::Fcm, DeliveryOutcome::Accepted, true),
+            (7, Provider::Expo, DeliveryOutcome::TokenDead, false),
+            (8, Provider::Fcm, DeliveryOutcome::Refused, false),
+        ]
+    );
+    assert_eq!(
+        (view.deliveries[0].attempts, &view.deliveries[0].error),
+        (2, &None)
+    );
+    assert_eq!(
+        view.deliveries[2].error.as_ref().unwrap().text,
+        "overloaded – später 🕑"
+    );
+    db.done().await;
+}
+
+#[tokio::test]
+async fn dead_tokens_are_off_in_the_same_transaction() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, Some("d"), Some("a"), Some("x")), at(0))
+        .await
+        .unwrap();
+    let n = db.accepted(2).await;
+    let mut settlement = sent(&n[0], 1);
+    settlement.deliveries = vec![delivery(
+        1,
+        Token::Fcm(fcm("a")),
+        DeliveryOutcome::TokenDead,
+    )];
+    settlement.results = results(ProviderResult::Failed, ProviderResult::NotSent);
+    settlement.next = Next::Done(Ending::Failed(Reason::InvalidTokens));
+    let mut other = sent(&n[1], 1);
+    other.deliveries[0].token = Token::Expo(expo("x"));
+    db.store
+        .record(&[settlement, other], later(200), GRACE)
+        .await
+        .unwrap();
+    let devices = db.store.active_devices(&[n[0].customer]).await.unwrap();
+    let [device] = devices[&n[0].customer].as_slice() else {
+        panic!()
+    };
+    assert_eq!((&device.fcm, &device.expo), (&None, &Some(expo("x"))));
+    let state = db.store.states(&[n[0].id]).await.unwrap()[&n[0].id];
+    assert_eq!(
+        (state.status, state.reason),
+        (Status::Failed, Some(Reason::InvalidTokens))
+    );
+    let view = db.store.notification(n[0].id).await.unwrap().unwrap();
+    assert_eq!((view.sent_at, view.completed_at), (None, Some(later(200))));
+    assert_eq!(view.deliveries[0].device_id.as_ref().unwrap().as_str(), "d");
+    db.done().await;
+}
+
+#[tokio::test]
+async fn the_books_balance() {
+    let db = Db::new().await;
+    assert_eq!(db.store.books().await.unwrap(), Books::default());
+    let n = db.accepted(5).await;
+    let mut none = sent(&n[2], 1);
+    none.next = Next::Done(Ending::Suppressed(Reason::NoActiveDevice));
+    let mut refused = sent(&n[3], 1);
+    refused.next = Next::Done(Ending::Failed(Reason::Refused));
+    let batch = [sent(&n[0], 1), waits(&n[1], 1), none, refused];
+    db.store.record(&batch, later(0), GRACE).await.unwrap();
+    let books = db.store.books().await.unwrap();
+    assert_eq!(
+        books,
+        Books {
+            accepted: 5,
+            sent: 1,
+            failed: 1,
+            suppressed: 1,
+            pending: 2
+        }
+    );
+    db.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_recording_the_same_jobs_at_once_count_each_once() {
+    let db = Arc::new(Db::new().await);
+    db.store
+        .register(&registration(1, None, Some("a"), None), at(0))
+        .await
+        .unwrap();
+    let n = Arc::new(db.accepted(100).await);
+    let workers = (0..6).map(|worker: usize| {
+        let (db, n) = (Arc::clone(&db), Arc::clone(&n));
+        tokio::spawn(async move {
+            let mut batch: Vec<_> = n.iter().map(|n| waits(n, 1)).collect();
+            batch
+                .iter_mut()
+                .for_each(|s| s.deliveries[0].outcome = DeliveryOutcome::TokenDead);
+            // Each in an order of its own: without order in the locks they would deadlock.
+            batch.rotate_left(worker * 17);
+            db.store.record(&batch, later(200), GRACE).await.unwrap()
+        })
+    });
+    let answers = futures::future::join_all(workers).await;
+    let recorded = answers
+        .into_iter()
+        .flat_map(Result::unwrap)
+        .filter(|recording| *recording == Recording::Recorded)
+        .count();
+    assert_eq!(recorded, 100);
+    let told = "SELECT COUNT(*) FROM notification_history WHERE round = 1 AND timeline LIKE '%again in%again in%'";
+    assert_eq!(db.one(told).await, 0);
+    Arc::into_inner(db).unwrap().done().await;
+}
+
+#[tokio::test]
+async fn more_than_one_statement_holds() {
+    let db = Db::new().await;
+    let n = db.accepted(700).await;
+    let batch: Vec<_> = n
+        .iter()
+        .map(|n| {
+            if n.id.as_uuid().as_u128() % 2 == 0 {
+                sent(n, 1)
+            } else {
+                gives_up(n, 1).0
+            }
+        })
+        .collect();
+    let answers = db.store.record(&batch, later(0), GRACE).await.unwrap();
+    assert_eq!(answers, vec![Recording::Recorded; 700]);
+    assert!(
+        db.store
+            .record(&[], later(0), GRACE)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    db.done().await;
+}

@@ -1,0 +1,96 @@
+//! Every statement is prepared against the migrated schema, and none is left out.
+
+use std::fs;
+use std::path::Path;
+
+use sqlx::{Executor, SqlSafeStr};
+
+use super::Db;
+use crate::{customers, dead_letters, devices, history, lease, migrate, store};
+
+/// The constants, by name.
+pub fn constants() -> Vec<(&'static str, &'static str)> {
+    [
+        store::STATEMENTS,
+        migrate::STATEMENTS,
+        lease::STATEMENTS,
+        customers::STATEMENTS,
+        devices::active::STATEMENTS,
+        devices::register::STATEMENTS,
+        devices::off::STATEMENTS,
+        history::accept::STATEMENTS,
+        history::books::STATEMENTS,
+        history::deliveries::STATEMENTS,
+        history::due::STATEMENTS,
+        history::lock::STATEMENTS,
+        history::record::STATEMENTS,
+        history::state::STATEMENTS,
+        history::view::STATEMENTS,
+        dead_letters::letter::STATEMENTS,
+        dead_letters::record::STATEMENTS,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn every_statement_fits_the_schema() {
+    let db = Db::new().await;
+    let mut connection = db.store.own_connection().await.unwrap();
+    for (name, sql) in constants() {
+        let prepared = (&mut connection).prepare(sql.into_sql_str()).await;
+        assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+    }
+    db.done().await;
+}
+
+/// The texts of our sources, without those of the tests.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("tests") {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    texts
+}
+
+#[test]
+fn no_statement_is_missing_above() {
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(sources.len() > 15);
+    let listed = constants();
+    let mut declared = 0;
+    for text in &sources {
+        for line in text.lines() {
+            let constant = line
+                .strip_prefix("pub(super) ")
+                .unwrap_or(line)
+                .strip_prefix("const ");
+            if let Some((name, _)) = constant.and_then(|rest| rest.split_once(": &str =")) {
+                // Texts that are no statements of one result.
+                if !["TABLE", "SESSION"].contains(&name) {
+                    declared += 1;
+                    assert!(
+                        listed.iter().any(|(known, _)| *known == name),
+                        "{name} is not in its STATEMENTS"
+                    );
+                }
+            }
+        }
+        assert!(
+            !text.contains("QueryBuilder"),
+            "a statement that is built cannot be listed; see bulk.rs"
+        );
+        assert!(!text.contains(".persistent("), "costs 40 ms; see bulk.rs");
+        for literal in ["query(\"", "query_as(\"", "query_scalar(\""] {
+            assert!(
+                !text.contains(literal),
+                "a statement without a name: {text}"
+            );
+        }
+    }
+    assert_eq!(declared, listed.len());
+}
