@@ -40,7 +40,13 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     if let Some(missing) = PLACES.iter().find_map(|place| missing(&readme, place)) {
         return Ok(vec![missing]);
     }
-    build()?;
+    if build().is_err() {
+        return Ok(vec![Finding::new(
+            "the workspace",
+            "does not build, so nothing tells its settings",
+            "see the compiler's errors above",
+        )]);
+    }
     let mut findings = Vec::new();
     for place in &PLACES {
         match told(place.program) {
