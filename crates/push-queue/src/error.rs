@@ -28,8 +28,9 @@ pub enum ConnectError {
     Refused(String),
     /// Something exists under one of our names, and is not what we declare.
     #[error(
-        "{what} cannot be declared: {reason}. If it was made with other settings, set those back, \
-         or delete it once it is empty (`rabbitmqctl delete_queue <name>`); it is declared anew by itself"
+        "{what} cannot be declared, because it exists with other settings: {reason}. Set those back, \
+         or delete it once it is empty (for a queue `rabbitmqctl delete_queue <name>`); it is \
+         declared anew by itself"
     )]
     Topology {
         /// Which exchange, queue or binding.

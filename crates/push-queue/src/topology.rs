@@ -4,8 +4,9 @@
 //! or lost with a disk comes back by itself.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, ErrorKind, ExchangeKind};
 use push_core::ladder::RetryDelay;
 
 use crate::error::ConnectError;
@@ -258,13 +259,24 @@ fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {
 }
 
 fn cannot_declare(kind: &str, name: &str, error: &lapin::Error) -> ConnectError {
-    if error.is_amqp_soft_error() {
-        ConnectError::Topology {
-            what: format!("{kind} {name:?}"),
-            reason: reason_of(error),
-        }
-    } else {
-        ConnectError::Away(reason_of(error))
+    let what = format!("{kind} {name:?}");
+    let reason = reason_of(error);
+    match soft_error_of(error) {
+        Some(AMQPSoftError::PRECONDITIONFAILED) => ConnectError::Topology { what, reason },
+        Some(AMQPSoftError::ACCESSREFUSED) => ConnectError::Refused(reason),
+        // A queue whose node is down, for one: it comes back.
+        Some(_) => ConnectError::Away(format!("{what} cannot be declared: {reason}")),
+        None => ConnectError::Away(reason),
+    }
+}
+
+fn soft_error_of(error: &lapin::Error) -> Option<&AMQPSoftError> {
+    let ErrorKind::ProtocolError(error) = error.kind() else {
+        return None;
+    };
+    match error.kind() {
+        AMQPErrorKind::Soft(error) => Some(error),
+        AMQPErrorKind::Hard(_) => None,
     }
 }
 
