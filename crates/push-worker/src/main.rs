@@ -21,10 +21,11 @@ mod settings;
 mod settle;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use push_runtime::env::{Env, SettingsTable};
+use push_runtime::env::{Env, SettingsTable, WrongSettings};
 use push_runtime::probes;
 
 use crate::settings::Settings;
@@ -53,29 +54,61 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     push_runtime::install_crypto();
-    let command = Cli::parse().command.unwrap_or(Command::Run);
     let mut env = Env::of_process();
-    let settings = Settings::read(&mut env);
-    let asked = env.asked().to_vec();
-    match (command, env.finish(|| settings)) {
-        (Command::Settings, _) => tell(&SettingsTable(&asked).to_string()),
-        (_, Err(wrong)) => complain(&wrong.to_string(), ExitCode::from(2)),
-        (Command::Check, Ok(settings)) => match check::check(settings).await {
-            Ok(report) => tell(&report),
-            Err(report) => complain(&report, ExitCode::FAILURE),
+    match Cli::parse().command.unwrap_or(Command::Run) {
+        Command::Settings => {
+            drop(Settings::read(&mut env));
+            tell(&SettingsTable(env.asked()).to_string())
+        }
+        Command::Health => {
+            let address = settings::read_probes(&mut env);
+            match env.finish(|| address) {
+                Ok(address) => health(address).await,
+                Err(wrong) => wrong_settings(&wrong),
+            }
+        }
+        Command::Check => match read(env) {
+            Ok(settings) => check(settings).await,
+            Err(wrong) => wrong_settings(&wrong),
         },
-        (Command::Health, Ok(settings)) => match probes::ask_health(settings.probes).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => complain(&why, ExitCode::FAILURE),
-        },
-        (Command::Run, Ok(settings)) => match run::run(settings).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(
-                &format!("push-worker stopped: {error:#}"),
-                ExitCode::FAILURE,
-            ),
+        Command::Run => match read(env) {
+            Ok(settings) => run(settings).await,
+            Err(wrong) => wrong_settings(&wrong),
         },
     }
+}
+
+fn read(mut env: Env) -> Result<Settings, WrongSettings> {
+    let settings = Settings::read(&mut env);
+    env.finish(|| settings)
+}
+
+async fn run(settings: Settings) -> ExitCode {
+    match run::run(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(
+            &format!("push-worker stopped: {error:#}"),
+            ExitCode::FAILURE,
+        ),
+    }
+}
+
+async fn check(settings: Settings) -> ExitCode {
+    match check::check(settings).await {
+        Ok(report) => tell(&report),
+        Err(report) => complain(&report, ExitCode::FAILURE),
+    }
+}
+
+async fn health(address: SocketAddr) -> ExitCode {
+    match probes::ask_health(address).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => complain(&why, ExitCode::FAILURE),
+    }
+}
+
+fn wrong_settings(wrong: &WrongSettings) -> ExitCode {
+    complain(&wrong.to_string(), ExitCode::from(2))
 }
 
 fn tell(text: &str) -> ExitCode {

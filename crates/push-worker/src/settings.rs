@@ -76,7 +76,7 @@ impl Settings {
         });
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
         let amqp_url = env.required(AMQP_URL, |text| parse_url(text, &["amqp", "amqps"]));
-        let probes = env.or_default(METRICS_ADDR, parse::address);
+        let probes = read_probes(env);
         let providers = read_providers(env);
         let policy = env.or_default(DELIVERY_POLICY, |text| {
             DeliveryPolicy::from_spelling(text)
@@ -106,6 +106,11 @@ impl Settings {
             shutdown_grace: shutdown_grace?,
         })
     }
+}
+
+/// Where the worker on this machine can be asked how it is: all that its health check needs.
+pub fn read_probes(env: &mut Env) -> Option<SocketAddr> {
+    env.or_default(METRICS_ADDR, parse::address)
 }
 
 fn parse_url(text: &str, schemes: &[&str]) -> Result<String, String> {
