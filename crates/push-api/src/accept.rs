@@ -12,6 +12,7 @@ use push_store::{Acceptance, Store, StoreError, UnknownCustomer};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::database::in_time;
 use crate::error::ApiError;
 use crate::metrics;
 
@@ -44,7 +45,7 @@ impl Acceptor {
     pub fn start(store: Store, unknown: UnknownCustomer, tasks: &TaskTracker) -> Self {
         Self::with_writers(tasks, move |batch| {
             let store = store.clone();
-            async move { store.accept(&batch, unknown, due_at(&batch)).await }
+            async move { in_time(store.accept(&batch, unknown, due_at(&batch))).await }
         })
     }
 
@@ -72,7 +73,9 @@ impl Acceptor {
             notification,
             answer,
         };
-        self.waiting.try_send(waiting).map_err(|_| ApiError::Overloaded)?;
+        self.waiting
+            .try_send(waiting)
+            .map_err(|_| ApiError::Overloaded)?;
         let lost = |_| ApiError::Internal("a batch writer ended without an answer".to_owned());
         match answered.await.map_err(lost)?? {
             Acceptance::Accepted => Ok(()),
@@ -82,7 +85,10 @@ impl Acceptor {
 }
 
 fn due_at(batch: &[Notification]) -> DateTime<Utc> {
-    let newest = batch.iter().map(|notification| notification.created_at).max();
+    let newest = batch
+        .iter()
+        .map(|notification| notification.created_at)
+        .max();
     newest.unwrap_or_default() + DUE_AFTER
 }
 
@@ -106,8 +112,10 @@ where
     W: Fn(Arc<[Notification]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
 {
-    let (notifications, answers): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.notification, waiting.answer)).unzip();
+    let (notifications, answers): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|waiting| (waiting.notification, waiting.answer))
+        .unzip();
     let notifications: Arc<[Notification]> = notifications.into();
     let results = match write(Arc::clone(&notifications)).await {
         // One that the database does not take must not take the others with it.
@@ -122,8 +130,13 @@ where
         Err(error) => vec![Err(error); notifications.len()],
         Ok(answers) => each(answers, notifications.len()),
     };
-    let accepted = results.iter().filter(|result| **result == Ok(Acceptance::Accepted));
-    metrics::accepted(accepted.count());
+    let accepted = results
+        .iter()
+        .filter(|result| **result == Ok(Acceptance::Accepted));
+    let accepted = accepted.count();
+    if accepted > 0 {
+        metrics::accepted(accepted);
+    }
     for (answer, result) in answers.into_iter().zip(results) {
         // Whoever asked may be gone; the notification is committed all the same.
         drop(answer.send(result));
@@ -144,9 +157,7 @@ mod tests {
     use std::sync::Mutex as StdMutex;
 
     use push_core::id::{CustomerId, NotificationId};
-    use push_core::notification::{
-        Body, Content, Data, NotificationType, Priority, Title, Ttl,
-    };
+    use push_core::notification::{Body, Content, Data, NotificationType, Priority, Title, Ttl};
     use push_store::Unavailable;
     use tokio::sync::Semaphore;
 
@@ -183,8 +194,16 @@ mod tests {
     }
 
     /// A database that writes one batch for each permit, and remembers their sizes.
-    fn paced() -> (Acceptor, Arc<Semaphore>, Arc<StdMutex<Vec<usize>>>, TaskTracker) {
-        let (permits, sizes) = (Arc::new(Semaphore::new(0)), Arc::new(StdMutex::new(Vec::new())));
+    fn paced() -> (
+        Acceptor,
+        Arc<Semaphore>,
+        Arc<StdMutex<Vec<usize>>>,
+        TaskTracker,
+    ) {
+        let (permits, sizes) = (
+            Arc::new(Semaphore::new(0)),
+            Arc::new(StdMutex::new(Vec::new())),
+        );
         let tasks = TaskTracker::new();
         let (gate, seen) = (Arc::clone(&permits), Arc::clone(&sizes));
         let acceptor = Acceptor::with_writers(&tasks, move |batch| {
@@ -235,11 +254,20 @@ mod tests {
             .map(|customer| {
                 let (answer, answered) = oneshot::channel();
                 let notification = notification(customer);
-                (Waiting { notification, answer }, answered)
+                (
+                    Waiting {
+                        notification,
+                        answer,
+                    },
+                    answered,
+                )
             })
             .into_iter()
             .unzip();
-        write_batch(sender, &|batch: Arc<[Notification]>| async move { judge(&batch) }).await;
+        write_batch(sender, &|batch: Arc<[Notification]>| async move {
+            judge(&batch)
+        })
+        .await;
         let mut got = Vec::new();
         for answered in answers {
             got.push(answered.await.unwrap());
@@ -280,7 +308,10 @@ mod tests {
         let results = accepting.join_all().await;
         let accepted = results.iter().filter(|result| result.is_ok()).count();
         assert_eq!(accepted, sizes.lock().unwrap().iter().sum::<usize>());
-        assert!(accepted >= WAITING_MAX && accepted < results.len(), "{accepted}");
+        assert!(
+            accepted >= WAITING_MAX && accepted < results.len(),
+            "{accepted}"
+        );
         assert!(sizes.lock().unwrap().iter().all(|size| *size <= BATCH_MAX));
         drop(acceptor);
         tasks.close();

@@ -148,7 +148,12 @@ mod tests {
     };
 
     fn answer(ended: Option<State>) -> Value {
-        serde_json::to_value(SendAnswer::new(NotificationId::from(Uuid::nil()), ended, WORDING)).unwrap()
+        serde_json::to_value(SendAnswer::new(
+            NotificationId::from(Uuid::nil()),
+            ended,
+            WORDING,
+        ))
+        .unwrap()
     }
 
     #[test]

@@ -108,7 +108,10 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| {
-            (name.parse().unwrap(), axum::http::HeaderValue::from_static(value))
+            (
+                name.parse().unwrap(),
+                axum::http::HeaderValue::from_static(value),
+            )
         });
         pairs.collect()
     }
@@ -118,7 +121,9 @@ mod tests {
         let access = Access::Keys(ApiKeys::parse("backend:send:s3cret").unwrap());
         let seen = Seen::default();
         let admit = |given: &[(&'static str, &'static str)], scope| {
-            access.admit(&headers(given), scope, &seen).map(|name| name.to_string())
+            access
+                .admit(&headers(given), scope, &seen)
+                .map(|name| name.to_string())
         };
         for good in [
             [("authorization", "Bearer s3cret")],
@@ -126,7 +131,10 @@ mod tests {
             [("x-api-key", "s3cret")],
         ] {
             assert_eq!(admit(&good, Scope::Send), Ok("backend".to_owned()));
-            assert_eq!(admit(&good, Scope::Read), Err(ApiError::Forbidden(Scope::Read)));
+            assert_eq!(
+                admit(&good, Scope::Read),
+                Err(ApiError::Forbidden(Scope::Read))
+            );
         }
         let basic = [("authorization", "Basic czNjcmV0"), ("x-api-key", "s3cret")];
         assert_eq!(admit(&basic, Scope::Send), Ok("backend".to_owned()));
@@ -140,7 +148,11 @@ mod tests {
             &[("x-api-key", "")],
             &[("x-api-key", "wrong")],
         ] {
-            assert_eq!(admit(wrong, Scope::Send), Err(ApiError::Unauthorized), "{wrong:?}");
+            assert_eq!(
+                admit(wrong, Scope::Send),
+                Err(ApiError::Unauthorized),
+                "{wrong:?}"
+            );
         }
     }
 }

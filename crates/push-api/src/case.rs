@@ -59,7 +59,10 @@ impl Template {
 
     /// Sorts before others what has its first parameter later: `/a/b` is meant before `/a/{id}`.
     fn rank(&self) -> Vec<bool> {
-        self.0.iter().map(|segment| matches!(segment, Segment::Parameter)).collect()
+        self.0
+            .iter()
+            .map(|segment| matches!(segment, Segment::Parameter))
+            .collect()
     }
 }
 
@@ -106,12 +109,24 @@ mod tests {
         ]);
         for (sent, meant) in [
             ("/api/push/sendtocustomer", "/api/Push/sendToCustomer"),
-            ("/API/PUSH/SENDTOCUSTOMER?A=b", "/api/Push/sendToCustomer?A=b"),
+            (
+                "/API/PUSH/SENDTOCUSTOMER?A=b",
+                "/api/Push/sendToCustomer?A=b",
+            ),
             ("/api/Push/sendToCustomer", "/api/Push/sendToCustomer"),
             ("/api/push/Notifications/AbC", "/api/Push/notifications/AbC"),
-            ("/api/push/Notifications/%C3%A4B", "/api/Push/notifications/%C3%A4B"),
-            ("/api/push/ADMIN/deadletters/REPLAY", "/api/Push/admin/deadLetters/replay"),
-            ("/api/push/ADMIN/deadletters/REPLAYS", "/api/Push/admin/deadLetters/REPLAYS"),
+            (
+                "/api/push/Notifications/%C3%A4B",
+                "/api/Push/notifications/%C3%A4B",
+            ),
+            (
+                "/api/push/ADMIN/deadletters/REPLAY",
+                "/api/Push/admin/deadLetters/replay",
+            ),
+            (
+                "/api/push/ADMIN/deadletters/REPLAYS",
+                "/api/Push/admin/deadLetters/REPLAYS",
+            ),
             ("/HEALTHZ", "/healthz"),
             // No such paths.
             ("/api/push/notifications/", "/api/push/notifications/"),
@@ -122,7 +137,11 @@ mod tests {
             ("http://host/HealthZ", "http://host/healthz"),
         ] {
             let canonical = paths.canonical(sent.parse().unwrap());
-            assert_eq!(canonical.to_string(), meant.parse::<Uri>().unwrap().to_string(), "{sent}");
+            assert_eq!(
+                canonical.to_string(),
+                meant.parse::<Uri>().unwrap().to_string(),
+                "{sent}"
+            );
         }
     }
 }

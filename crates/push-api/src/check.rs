@@ -11,9 +11,15 @@ use crate::settings::ApiSettings;
 /// The same lines.
 pub async fn check(settings: &ApiSettings) -> Result<String, String> {
     let database = database(settings).await;
-    let broker = Broker::check(&settings.broker).await.map_err(|error| error.to_string());
+    let broker = Broker::check(&settings.broker)
+        .await
+        .map_err(|error| error.to_string());
     let failed = database.is_err() || broker.is_err();
-    let tried = [("settings", Ok(())), ("database", database), ("broker", broker)];
+    let tried = [
+        ("settings", Ok(())),
+        ("database", database),
+        ("broker", broker),
+    ];
     let lines = tried.map(|(name, result)| match result {
         Ok(()) => format!("ok      {name}"),
         Err(why) => format!("FAILED  {name}: {why}"),
@@ -28,7 +34,10 @@ async fn database(settings: &ApiSettings) -> Result<(), String> {
     store.ping().await.map_err(told)?;
     let pending = store.migration_pending().await.map_err(told)?;
     if pending && !settings.migrate_on_start {
-        return Err("the schema is not migrated, and MIGRATE_ON_START is false; run `push-api migrate`".to_owned());
+        return Err(
+            "the schema is not migrated, and MIGRATE_ON_START is false; run `push-api migrate`"
+                .to_owned(),
+        );
     }
     Ok(())
 }

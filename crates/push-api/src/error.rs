@@ -6,6 +6,7 @@
 //! request's id; it never enters the body.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,6 +14,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use push_store::StoreError;
 use serde::Serialize;
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
@@ -115,7 +117,9 @@ impl Code {
             Self::BodyTimeout => "the body did not arrive in time",
             Self::BodyTooLarge => "the body is too large",
             Self::UnsupportedMediaType => "the body is not declared as `application/json`",
-            Self::Internal => "a fault of the service; its log has the cause under the request's id",
+            Self::Internal => {
+                "a fault of the service; its log has the cause under the request's id"
+            }
             Self::Overloaded => "too many requests are in work; try again after `Retry-After`",
             Self::TimedOut => "the answer was not ready in time; try again after `Retry-After`",
             Self::DatabaseUnavailable => "the database is away; try again after `Retry-After`",
@@ -132,6 +136,16 @@ pub struct FieldProblem {
     /// What is wrong with it, in words that complete "`field` …". Never repeats the value.
     #[schema(example = "must have at most 200 characters")]
     pub message: String,
+}
+
+impl FieldProblem {
+    /// A problem, in words that complete "`field` …".
+    pub fn new(field: impl Into<String>, message: impl Display) -> Self {
+        Self {
+            field: field.into(),
+            message: message.to_string(),
+        }
+    }
 }
 
 /// The body of every error.
@@ -269,19 +283,25 @@ impl From<StoreError> for ApiError {
 #[derive(Clone, Debug)]
 pub struct Cause(pub String);
 
+impl From<&ApiError> for ErrorBody {
+    fn from(error: &ApiError) -> Self {
+        Self {
+            success: false,
+            message: error.to_string(),
+            code: error.code(),
+            errors: if let ApiError::InvalidInput(problems) = error {
+                problems.clone()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.code();
-        let body = ErrorBody {
-            success: false,
-            message: self.to_string(),
-            code,
-            errors: match &self {
-                Self::InvalidInput(errors) => errors.clone(),
-                _ => Vec::new(),
-            },
-        };
-        let mut response = (code.status(), Json(body)).into_response();
+        let mut response = (code.status(), Json(ErrorBody::from(&self))).into_response();
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
@@ -296,22 +316,27 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The documentation of some errors: one entry a status, which names each of its codes.
-fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-    let statuses: BTreeSet<StatusCode> = codes.iter().map(|code| code.status()).collect();
+/// The documentation of some errors: one entry a status, with the meaning and an example of each code.
+fn documented(errors: &[ApiError]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let statuses: BTreeSet<StatusCode> = errors.iter().map(|error| error.code().status()).collect();
     let entry = |status: StatusCode| {
-        let described: Vec<String> = codes
+        let (mut meanings, mut examples) = (Vec::new(), Vec::new());
+        for error in errors
             .iter()
-            .filter(|code| code.status() == status)
-            .map(|code| {
-                let name = serde_json::to_value(code).unwrap_or_default();
-                format!("`{}`: {}", name.as_str().unwrap_or_default(), code.meaning())
-            })
-            .collect();
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody")));
+            .filter(|error| error.code().status() == status)
+        {
+            let body = serde_json::to_value(ErrorBody::from(error)).unwrap_or_default();
+            let name = body["code"].as_str().unwrap_or_default().to_owned();
+            meanings.push(format!("`{name}`: {}", error.code().meaning()));
+            examples.push((name, ExampleBuilder::new().value(Some(body)).build()));
+        }
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("ErrorBody")))
+            .examples_from_iter(examples)
+            .build();
         let response = ResponseBuilder::new()
-            .description(described.join("\n\n"))
-            .content("application/json", content.build())
+            .description(meanings.join("\n\n"))
+            .content("application/json", content)
             .build();
         (status.as_str().to_owned(), RefOr::T(response))
     };
@@ -320,14 +345,14 @@ fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<utoipa::openapi::Respons
 
 /// Declares the documentation of a set of errors that occur together.
 macro_rules! error_set {
-    ($($(#[$doc:meta])* $name:ident: $($code:ident),+;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident: [$($example:expr),+ $(,)?];)+) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-                documented(&[$(Code::$code),+])
+                documented(&[$($example),+])
             }
         }
     )+};
@@ -335,13 +360,29 @@ macro_rules! error_set {
 
 error_set! {
     /// What every endpoint can answer that needs a caller and the database.
-    CallErrors: Unauthorized, Forbidden, Internal, Overloaded, TimedOut, DatabaseUnavailable;
+    CallErrors: [
+        ApiError::Unauthorized,
+        ApiError::Forbidden(Scope::Send),
+        ApiError::Internal(String::new()),
+        ApiError::Overloaded,
+        ApiError::TimedOut,
+        ApiError::DatabaseUnavailable(String::new()),
+    ];
     /// What every endpoint can answer that reads a body.
-    BodyErrors: InvalidInput, MalformedJson, BodyTimeout, BodyTooLarge, UnsupportedMediaType;
+    BodyErrors: [
+        ApiError::InvalidInput(vec![
+            FieldProblem::new("title", "must have at most 200 characters"),
+            FieldProblem::new("id", "is required"),
+        ]),
+        ApiError::MalformedJson("is not JSON: see line 1, column 2".to_owned()),
+        ApiError::BodyTimeout(Duration::from_secs(10)),
+        ApiError::BodyTooLarge { bytes_max: 65_536 },
+        ApiError::UnsupportedMediaType,
+    ];
     /// What an endpoint can answer that is about a customer.
-    CustomerErrors: UnknownCustomer;
+    CustomerErrors: [ApiError::UnknownCustomer];
     /// What an endpoint can answer that is about a notification.
-    NotificationErrors: UnknownNotification;
+    NotificationErrors: [ApiError::UnknownNotification];
 }
 
 #[cfg(test)]
@@ -354,15 +395,16 @@ mod tests {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 65_536).await.unwrap();
         let json = serde_json::from_slice(&body).unwrap();
-        (status, json, Response::from_parts(parts, axum::body::Body::empty()))
+        (
+            status,
+            json,
+            Response::from_parts(parts, axum::body::Body::empty()),
+        )
     }
 
     #[tokio::test]
     async fn an_error_has_one_shape() {
-        let problem = FieldProblem {
-            field: "title".to_owned(),
-            message: "is required".to_owned(),
-        };
+        let problem = FieldProblem::new("title", "is required");
         let (status, body, _) = told(ApiError::InvalidInput(vec![problem])).await;
         assert_eq!(status, 400);
         assert_eq!(
@@ -385,7 +427,10 @@ mod tests {
         let (status, body, response) = told(ApiError::Internal("row 7 is odd".to_owned())).await;
         assert_eq!(status, 500);
         assert!(!body.to_string().contains("row 7"));
-        assert_eq!(response.extensions().get::<Cause>().unwrap().0, "row 7 is odd");
+        assert_eq!(
+            response.extensions().get::<Cause>().unwrap().0,
+            "row 7 is odd"
+        );
     }
 
     #[tokio::test]

@@ -118,7 +118,9 @@ impl ApiKeys {
         let found = (0_u64..).zip(&self.0).fold(nobody, |found, (index, key)| {
             u64::conditional_select(&found, &index, key.hash.ct_eq(&presented))
         });
-        usize::try_from(found).ok().and_then(|index| self.0.get(index))
+        usize::try_from(found)
+            .ok()
+            .and_then(|index| self.0.get(index))
     }
 }
 
@@ -210,7 +212,10 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(wrong.matches("entry ").count(), 6, "{wrong}");
-        assert!(wrong.contains("gives \"g\" the secret of another key"), "{wrong}");
+        assert!(
+            wrong.contains("gives \"g\" the secret of another key"),
+            "{wrong}"
+        );
         assert!(wrong.contains("names \"f\" twice"), "{wrong}");
         assert!(!wrong.contains("s3cret"), "{wrong}");
     }

@@ -46,7 +46,9 @@ async fn main() -> ExitCode {
     match carry_out(command).await {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(text)) => tell(&text),
-        Err(error) if error.is::<WrongSettings>() => complain(&format!("{error}"), ExitCode::from(2)),
+        Err(error) if error.is::<WrongSettings>() => {
+            complain(&format!("{error}"), ExitCode::from(2))
+        }
         Err(error) => complain(&format!("push-api: {error:#}"), ExitCode::FAILURE),
     }
 }
@@ -68,11 +70,17 @@ async fn carry_out(command: Command) -> anyhow::Result<Option<String>> {
         }
         Command::Health => {
             let address = read(settings::http_address)?;
-            probes::ask_health(address).await.map(|()| None).map_err(anyhow::Error::msg)
+            probes::ask_health(address)
+                .await
+                .map(|()| None)
+                .map_err(anyhow::Error::msg)
         }
         Command::Openapi => {
             let document = router::document(true);
-            document.to_pretty_json().map(Some).context("writing the document")
+            document
+                .to_pretty_json()
+                .map(Some)
+                .context("writing the document")
         }
     }
 }
@@ -88,11 +96,15 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     telemetry::install_logs(log);
     let metrics = Metrics::install().context("installing metrics")?;
     let shutdown = Shutdown::on_signals(api.shutdown_grace).context("listening for signals")?;
-    serve::run(api, metrics, shutdown).await.context("cannot start")
+    serve::run(api, metrics, shutdown)
+        .await
+        .context("cannot start")
 }
 
 async fn migrate() -> anyhow::Result<String> {
-    let store = Store::connect(&read(settings::store)?).await.context("DATABASE_URL")?;
+    let store = Store::connect(&read(settings::store)?)
+        .await
+        .context("DATABASE_URL")?;
     let migrated = store.migrate().await.context("migrating")?;
     Ok(match migrated.applied {
         0 => "the schema is up to date".to_owned(),
@@ -106,7 +118,10 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(location, "panicked");
 }
 
-#[expect(clippy::print_stdout, reason = "the subcommands answer on standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the subcommands answer on standard output"
+)]
 fn tell(text: &str) -> ExitCode {
     println!("{}", text.trim_end());
     ExitCode::SUCCESS

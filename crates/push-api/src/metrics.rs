@@ -12,12 +12,15 @@ const PENDING: &str = "push_notifications_pending";
 const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
 const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
-const ACCEPT_BATCH: &str = "push_accept_batch_notifications";
+const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
 pub fn describe() {
     metrics::describe_counter!(ACCEPTED, "Notifications committed to the database");
-    metrics::describe_gauge!(PENDING, "Notifications that are accepted and not settled yet");
+    metrics::describe_gauge!(
+        PENDING,
+        "Notifications that are accepted and not settled yet"
+    );
     metrics::describe_gauge!(
         OUT_OF_BALANCE,
         "accepted - (sent + failed + suppressed + pending): anything but 0 is a leak"
@@ -28,16 +31,15 @@ pub fn describe() {
         "From a request's head to its answer's head"
     );
     metrics::describe_counter!(PUBLISHED, "First jobs by what the broker said");
-    metrics::describe_histogram!(ACCEPT_BATCH, "Notifications a transaction");
+    metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     counter!(ACCEPTED).increment(0);
     counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
 }
 
 /// Notifications were committed in one transaction.
-#[expect(clippy::cast_precision_loss, reason = "a batch has a few hundred at most")]
 pub fn accepted(notifications: usize) {
     counter!(ACCEPTED).increment(notifications as u64);
-    histogram!(ACCEPT_BATCH).record(notifications as f64);
+    counter!(TRANSACTIONS).increment(1);
 }
 
 /// A job was published, or was not.
@@ -64,7 +66,10 @@ pub fn answered(method: &Method, route: &str, status: StatusCode, duration: Dura
 }
 
 /// The books as they stand.
-#[expect(clippy::cast_precision_loss, reason = "gauges are f64, exact far beyond these counts")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are f64, exact far beyond these counts"
+)]
 pub fn books(books: &Books) {
     let told = books.sent + books.failed + books.suppressed + books.pending;
     gauge!(PENDING).set(books.pending as f64);
@@ -82,5 +87,9 @@ fn known(method: &Method) -> &str {
         Method::DELETE,
         Method::OPTIONS,
     ];
-    if known.contains(method) { method.as_str() } else { "other" }
+    if known.contains(method) {
+        method.as_str()
+    } else {
+        "other"
+    }
 }

@@ -62,9 +62,14 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
 
     let mut response = next.run(request).await;
 
-    response.headers_mut().insert(REQUEST_ID, request_id.clone());
+    response
+        .headers_mut()
+        .insert(REQUEST_ID, request_id.clone());
     let no_store = HeaderValue::from_static("no-store");
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(no_store);
     let cause = response.extensions_mut().remove::<Cause>();
     let line = Line {
         method,
@@ -85,8 +90,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let fit = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
-        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
-            && bytes.iter().all(u8::is_ascii_graphic)
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
     };
     let given = headers.get(REQUEST_ID).filter(fit).cloned();
     given.unwrap_or_else(|| {
@@ -119,7 +123,7 @@ impl Line<'_> {
                     http.method = %self.method,
                     http.route = self.route,
                     http.status = self.status.as_u16(),
-                    duration_ms = self.duration.as_secs_f64() * 1_000.0,
+                    duration_us = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX),
                     request.id = self.request_id.to_str().unwrap_or_default(),
                     trace.id = %self.trace.trace_id(),
                     caller = self.seen.caller.get().map(AsRef::<str>::as_ref),
@@ -152,12 +156,20 @@ mod tests {
 
     #[test]
     fn a_sane_request_id_is_kept_and_another_replaced() {
-        for sane in ["a", "0af7651916cd43dd8448eb211c80319c", "svc/7:12+x=", &"x".repeat(128)] {
+        for sane in [
+            "a",
+            "0af7651916cd43dd8448eb211c80319c",
+            "svc/7:12+x=",
+            &"x".repeat(128),
+        ] {
             assert_eq!(answered_id(sane.as_bytes()), sane);
         }
         for odd in ["", "two words", "\u{e9}", &"x".repeat(129)] {
             let id = answered_id(odd.as_bytes());
-            assert!(Uuid::parse_str(id.to_str().unwrap()).is_ok(), "{odd:?} {id:?}");
+            assert!(
+                Uuid::parse_str(id.to_str().unwrap()).is_ok(),
+                "{odd:?} {id:?}"
+            );
         }
         assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }

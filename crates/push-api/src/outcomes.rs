@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::database::in_time;
+
 /// Those who may wait at a time: all of them fit into one statement. Others are answered at once
 /// with what is known.
 const WAITERS_MAX: usize = 1_000;
@@ -53,7 +55,7 @@ impl Outcomes {
     pub fn start(store: Store, stop: CancellationToken, tasks: &TaskTracker) -> Self {
         Self::with_source(stop, tasks, move |ids: Vec<NotificationId>| {
             let store = store.clone();
-            async move { store.states(&ids).await }
+            async move { in_time(store.states(&ids)).await }
         })
     }
 
@@ -215,7 +217,9 @@ mod tests {
         let short = outcomes.wait(NotificationId::generate(), PAUSE_MIN).await;
         assert_eq!(short, Waited::StillPending);
         stop.cancel();
-        let stopped = outcomes.wait(NotificationId::generate(), Duration::from_secs(30)).await;
+        let stopped = outcomes
+            .wait(NotificationId::generate(), Duration::from_secs(30))
+            .await;
         assert_eq!(stopped, Waited::StillPending);
     }
 
@@ -234,10 +238,16 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let id = NotificationId::generate();
-        assert_eq!(outcomes.wait(id, Duration::from_secs(30)).await, Waited::NotGranted);
+        assert_eq!(
+            outcomes.wait(id, Duration::from_secs(30)).await,
+            Waited::NotGranted
+        );
         for waited in waiting.join_all().await {
             assert_eq!(waited, Waited::StillPending);
         }
-        assert_eq!(outcomes.wait(id, Duration::from_secs(1)).await, Waited::StillPending);
+        assert_eq!(
+            outcomes.wait(id, Duration::from_secs(1)).await,
+            Waited::StillPending
+        );
     }
 }

@@ -24,15 +24,23 @@ impl Wait {
     /// The value of `Preference-Applied`, once it was.
     #[must_use]
     pub fn applied(self) -> Option<HeaderValue> {
-        self.0.and_then(|seconds| HeaderValue::try_from(format!("wait={seconds}")).ok())
+        self.0
+            .and_then(|seconds| HeaderValue::try_from(format!("wait={seconds}")).ok())
     }
 
     /// Reads the headers. What cannot be read is ignored, as the RFC wants it; of several the first
     /// counts.
     #[must_use]
     fn read(headers: &HeaderMap) -> Self {
-        let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
-        Self(lines.flat_map(|line| line.split(',')).find_map(wait_seconds))
+        let lines = headers
+            .get_all("prefer")
+            .iter()
+            .filter_map(|line| line.to_str().ok());
+        Self(
+            lines
+                .flat_map(|line| line.split(','))
+                .find_map(wait_seconds),
+        )
     }
 }
 
@@ -40,7 +48,9 @@ impl Wait {
 fn wait_seconds(preference: &str) -> Option<u64> {
     let (name, value) = preference.split(';').next()?.split_once('=')?;
     let value = value.trim();
-    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let unquoted = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'));
     let digits = unquoted.unwrap_or(value);
     if !name.trim().eq_ignore_ascii_case("wait") || digits.is_empty() {
         return None;
@@ -70,7 +80,10 @@ mod tests {
             (&["wait=10"][..], Some(10)),
             (&["Wait = \"10\""], Some(10)),
             (&["respond-async, wait=5"], Some(5)),
-            (&["respond-async", "return=minimal, wait=7; foo=bar"], Some(7)),
+            (
+                &["respond-async", "return=minimal, wait=7; foo=bar"],
+                Some(7),
+            ),
             (&["wait=0"], Some(0)),
             (&["wait=31"], Some(30)),
             (&["wait=99999999999999999999999"], Some(30)),
@@ -91,7 +104,11 @@ mod tests {
             let wait = Wait::read(&headers);
             assert_eq!(wait, Wait(seconds), "{lines:?}");
             let applied = seconds.map(|seconds| format!("wait={seconds}"));
-            assert_eq!(wait.applied().map(|value| value.to_str().unwrap().to_owned()), applied);
+            assert_eq!(
+                wait.applied()
+                    .map(|value| value.to_str().unwrap().to_owned()),
+                applied
+            );
         }
     }
 }

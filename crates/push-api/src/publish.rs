@@ -13,6 +13,7 @@ use push_store::Store;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use crate::database::in_time;
 use crate::metrics;
 use crate::trace::TraceContext;
 
@@ -64,17 +65,13 @@ impl Publisher {
     }
 }
 
-async fn mark(
-    mut queue: mpsc::Receiver<NotificationId>,
-    store: Store,
-    now: fn() -> DateTime<Utc>,
-) {
+async fn mark(mut queue: mpsc::Receiver<NotificationId>, store: Store, now: fn() -> DateTime<Utc>) {
     loop {
         let mut ids = Vec::new();
         if queue.recv_many(&mut ids, BATCH_MAX).await == 0 {
             return;
         }
-        if let Err(error) = store.mark_unpublished(&ids, now()).await {
+        if let Err(error) = in_time(store.mark_unpublished(&ids, now())).await {
             tracing::debug!(%error, notifications = ids.len(), "not marked as unpublished; they become due by themselves");
         }
     }

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use futures::StreamExt as _;
@@ -18,9 +18,6 @@ use crate::error::{ApiError, FieldProblem};
 
 /// The largest body of a single request: 16 times what a push can hold.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// How much of a body that is too large is read nevertheless, so that a caller who is still sending
-/// gets the answer and not a connection reset.
-const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_READ_MAX: Duration = Duration::from_secs(10);
 
@@ -57,7 +54,11 @@ impl FromJson for String {
     const KIND: &'static str = "must be a string";
 
     fn from_json(value: Value) -> Option<Self> {
-        if let Value::String(text) = value { Some(text) } else { None }
+        if let Value::String(text) = value {
+            Some(text)
+        } else {
+            None
+        }
     }
 }
 
@@ -65,16 +66,20 @@ impl FromJson for Map<String, Value> {
     const KIND: &'static str = "must be an object";
 
     fn from_json(value: Value) -> Option<Self> {
-        if let Value::Object(object) = value { Some(object) } else { None }
+        if let Value::Object(object) = value {
+            Some(object)
+        } else {
+            None
+        }
     }
 }
 
 impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::Null => Self::Missing,
-            value => T::from_json(value).map_or(Self::Wrong, Self::Given),
-        })
+        let value = Option::<Value>::deserialize(deserializer)?;
+        Ok(value.map_or(Self::Missing, |value| {
+            T::from_json(value).map_or(Self::Wrong, Self::Given)
+        }))
     }
 }
 
@@ -85,10 +90,7 @@ pub struct Problems(Vec<FieldProblem>);
 impl Problems {
     /// Notes a problem, in words that complete "`field` …".
     pub fn note(&mut self, field: impl Into<String>, message: impl Display) {
-        self.0.push(FieldProblem {
-            field: field.into(),
-            message: message.to_string(),
-        });
+        self.0.push(FieldProblem::new(field, message));
     }
 
     /// A field that must be there. `None` means that a problem was noted.
@@ -117,9 +119,9 @@ impl Problems {
                 self.note(name, T::KIND);
                 None
             }
-            Field::Given(value) => {
-                parse(value).map_err(|problem| self.note(name, problem)).ok()
-            }
+            Field::Given(value) => parse(value)
+                .map_err(|problem| self.note(name, problem))
+                .ok(),
         }
     }
 
@@ -158,30 +160,32 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
 
 /// `application/json`, or a type that is JSON by its suffix (RFC 6839).
 fn is_json(headers: &HeaderMap) -> bool {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     given.is_some_and(|given| {
-        let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let media_type = given
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         let subtype = media_type.strip_prefix("application/");
         subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
     })
 }
 
-async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
     let mut chunks = body.into_data_stream();
-    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ApiError::MalformedJson("broke off".to_owned()))?;
-        length += chunk.len();
-        if length <= bytes_max {
-            bytes.extend_from_slice(&chunk);
-        } else if length > DISCARDED_BYTES_MAX {
-            break;
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(ApiError::BodyTooLarge { bytes_max });
         }
+        bytes.extend_from_slice(&chunk);
     }
-    if length > bytes_max {
-        return Err(ApiError::BodyTooLarge { bytes_max });
-    }
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
@@ -191,7 +195,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         ApiError::MalformedJson(format!("is not JSON: see line {line}, column {column}"))
     })?;
     if !value.is_object() {
-        return Err(ApiError::MalformedJson("is JSON, but not an object".to_owned()));
+        return Err(ApiError::MalformedJson(
+            "is JSON, but not an object".to_owned(),
+        ));
     }
     serde_json::from_value(value)
         .map_err(|_| ApiError::Internal("a request type refuses an object".to_owned()))
@@ -199,6 +205,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Bytes;
     use serde_json::json;
 
     use super::*;
@@ -215,24 +222,36 @@ mod tests {
         parse(body.to_string().as_bytes()).unwrap()
     }
 
-    async fn received(content_type: Option<&'static str>, body: impl Into<Body>) -> Result<Sample, ApiError> {
+    async fn received(
+        content_type: Option<&'static str>,
+        body: impl Into<Body>,
+    ) -> Result<Sample, ApiError> {
         let mut request = Request::new(body.into());
         if let Some(content_type) = content_type {
             let value = axum::http::HeaderValue::from_static(content_type);
             request.headers_mut().insert(header::CONTENT_TYPE, value);
         }
-        JsonBody::from_request(request, &()).await.map(|JsonBody(sample)| sample)
+        JsonBody::from_request(request, &())
+            .await
+            .map(|JsonBody(sample)| sample)
     }
 
     #[test]
     fn a_field_is_missing_wrong_or_given() {
         let Sample { id, name, data } = sample(&json!({"id": "1", "name": null, "more": []}));
-        assert_eq!((id, name, data), (Field::Wrong, Field::Missing, Field::Missing));
+        assert_eq!(
+            (id, name, data),
+            (Field::Wrong, Field::Missing, Field::Missing)
+        );
         let Sample { id, name, data } = sample(&json!({"id": 1, "name": "x", "data": {}}));
         assert_eq!(id, Field::Given(1));
         assert_eq!(name, Field::Given("x".to_owned()));
         assert_eq!(data, Field::Given(Map::new()));
-        for (id, wrong) in [(json!(1.5), true), (json!(u64::MAX), true), (json!(i64::MIN), false)] {
+        for (id, wrong) in [
+            (json!(1.5), true),
+            (json!(u64::MAX), true),
+            (json!(i64::MIN), false),
+        ] {
             assert_eq!(sample(&json!({"id": id})).id == Field::Wrong, wrong, "{id}");
         }
     }
@@ -245,10 +264,7 @@ mod tests {
         let name = problems.optional("name", name, Ok::<_, String>);
         let data = problems.optional("data", data, |_| Err::<(), _>("is empty"));
         let told = problems.finish(Some((id, name, data))).unwrap_err();
-        let problem = |field: &str, message: &str| FieldProblem {
-            field: field.to_owned(),
-            message: message.to_owned(),
-        };
+        let problem = |field: &str, message: &str| FieldProblem::new(field, message);
         assert_eq!(
             told,
             ApiError::InvalidInput(vec![
@@ -261,10 +277,19 @@ mod tests {
 
     #[tokio::test]
     async fn only_json_is_read() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/a.b+json"] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/a.b+json",
+        ] {
             assert!(received(Some(good), "{}").await.is_ok(), "{good}");
         }
-        for bad in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("")] {
+        for bad in [
+            None,
+            Some("text/plain"),
+            Some("application/x-www-form-urlencoded"),
+            Some(""),
+        ] {
             let told = received(bad, "{}").await.unwrap_err();
             assert_eq!(told, ApiError::UnsupportedMediaType, "{bad:?}");
         }
@@ -273,12 +298,25 @@ mod tests {
     #[tokio::test]
     async fn malformed_json_is_told_by_its_place_only() {
         let deep = "[".repeat(100_000 / 2);
-        for body in ["", "{", "{\"id\": s3cret}", "{\"id\":1}s3cret", "\"s3cret\"", "[1]", "null", &deep] {
-            let told = received(Some("application/json"), body.to_owned()).await.unwrap_err();
+        for body in [
+            "",
+            "{",
+            "{\"id\": s3cret}",
+            "{\"id\":1}s3cret",
+            "\"s3cret\"",
+            "[1]",
+            "null",
+            &deep,
+        ] {
+            let told = received(Some("application/json"), body.to_owned())
+                .await
+                .unwrap_err();
             assert!(matches!(told, ApiError::MalformedJson(_)), "{body} {told}");
             assert!(!told.to_string().contains("s3cret"), "{told}");
         }
-        let told = received(Some("application/json"), &b"{\"a\":\"\xff\"}"[..]).await.unwrap_err();
+        let told = received(Some("application/json"), &b"{\"a\":\"\xff\"}"[..])
+            .await
+            .unwrap_err();
         assert!(matches!(told, ApiError::MalformedJson(_)), "{told}");
     }
 
@@ -287,24 +325,33 @@ mod tests {
         let body = |length: usize| format!("{{}}{}", " ".repeat(length - 2));
         let json = Some("application/json");
         assert!(received(json, body(BODY_BYTES_MAX)).await.is_ok());
-        for length in [BODY_BYTES_MAX + 1, 2 * DISCARDED_BYTES_MAX] {
+        for length in [BODY_BYTES_MAX + 1, 100 * BODY_BYTES_MAX] {
             let told = received(json, body(length)).await.unwrap_err();
-            assert_eq!(told, ApiError::BodyTooLarge { bytes_max: BODY_BYTES_MAX });
+            assert_eq!(
+                told,
+                ApiError::BodyTooLarge {
+                    bytes_max: BODY_BYTES_MAX
+                }
+            );
         }
     }
 
     #[tokio::test]
-    async fn reading_stops_beyond_what_is_discarded() {
+    async fn a_body_without_end_is_not_read_to_its_end() {
         let chunk = Bytes::from(vec![b' '; 256 * 1024]);
         let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()));
-        let told = received(Some("application/json"), Body::from_stream(endless)).await.unwrap_err();
+        let told = received(Some("application/json"), Body::from_stream(endless))
+            .await
+            .unwrap_err();
         assert!(matches!(told, ApiError::BodyTooLarge { .. }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_not_waited_for() {
         let silent = futures::stream::pending::<Result<Bytes, std::io::Error>>();
-        let told = received(Some("application/json"), Body::from_stream(silent)).await.unwrap_err();
+        let told = received(Some("application/json"), Body::from_stream(silent))
+            .await
+            .unwrap_err();
         assert_eq!(told, ApiError::BodyTimeout(BODY_READ_MAX));
     }
 }

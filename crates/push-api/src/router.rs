@@ -4,7 +4,6 @@
 //! request; limits; panics caught; then the handler.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +15,14 @@ use tokio::sync::Semaphore;
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ObjectBuilder, OpenApi, RefOr};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ObjectBuilder, OpenApi, RefOr, Type};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::case::CanonicalPaths;
+use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
 use crate::observe::observe;
 use crate::routes;
@@ -58,7 +58,9 @@ struct Credentials;
 impl Modify for Credentials {
     fn modify(&self, document: &mut OpenApi) {
         let about = "An API key. Scopes: register, send, read, admin";
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(about));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(about));
         let header = ApiKeyValue::with_description("X-Api-Key", about);
         let components = document.components.get_or_insert_default();
         let schemes = [
@@ -66,7 +68,9 @@ impl Modify for Credentials {
             ("apiKey", SecurityScheme::ApiKey(ApiKey::Header(header))),
         ];
         for (name, scheme) in schemes {
-            components.security_schemes.insert(name.to_owned(), scheme.into());
+            components
+                .security_schemes
+                .insert(name.to_owned(), scheme.into());
         }
     }
 }
@@ -89,7 +93,6 @@ pub fn document(with_metrics: bool) -> OpenApi {
 }
 
 /// The whole service, ready to be served.
-#[must_use]
 pub fn build(state: AppState) -> Router {
     let (router, document) = routes(&Limits::default(), state.metrics.is_some());
     let paths = CanonicalPaths::new(document.paths.paths.keys().map(String::as_str));
@@ -99,6 +102,7 @@ pub fn build(state: AppState) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(Extension(routes::Document(json.into())))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(discard_rest))
         .layer(middleware::from_fn(observe))
         .with_state(state);
     let canonical = move |mut request: Request| {
@@ -141,18 +145,30 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 
 /// Says of every answer what is true of every answer.
 fn add_common_headers(document: &mut OpenApi) {
-    let header = |description: &str| {
-        let text = ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
-        HeaderBuilder::new().schema(Some(text)).description(Some(description)).build()
+    let header = |description: &str, kind: Type| {
+        let text = ObjectBuilder::new().schema_type(kind);
+        HeaderBuilder::new()
+            .schema(Some(text))
+            .description(Some(description))
+            .build()
     };
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         for (status, response) in &mut operation.responses.responses {
-            let RefOr::T(response) = response else { continue };
-            let id = header("Names the request in our log: the caller's, if sent");
-            response.headers.insert("X-Request-Id".to_owned(), id.into());
+            let RefOr::T(response) = response else {
+                continue;
+            };
+            let id = header(
+                "Names the request in our log: the caller's, if sent",
+                Type::String,
+            );
+            response
+                .headers
+                .insert("X-Request-Id".to_owned(), id.into());
             if status == "503" {
-                let after = header("Seconds to stay away");
-                response.headers.insert("Retry-After".to_owned(), after.into());
+                let after = header("Seconds to stay away", Type::Integer);
+                response
+                    .headers
+                    .insert("Retry-After".to_owned(), after.into());
             }
         }
     }
@@ -160,20 +176,74 @@ fn add_common_headers(document: &mut OpenApi) {
 
 fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
     let all = [
-        &mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch,
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.patch,
     ];
     all.into_iter().flatten()
 }
 
-/// The paths of a document with the methods that each knows.
-#[must_use]
-pub fn methods(document: &OpenApi) -> BTreeMap<String, Vec<&'static str>> {
-    let known = |item: &utoipa::openapi::PathItem| {
-        let all = [
-            ("GET", &item.get), ("PUT", &item.put), ("POST", &item.post), ("DELETE", &item.delete),
-            ("PATCH", &item.patch),
-        ];
-        all.into_iter().filter_map(|(name, operation)| operation.as_ref().map(|_| name)).collect()
-    };
-    document.paths.paths.iter().map(|(path, item)| (path.clone(), known(item))).collect()
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::routing;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn answer(app: Router) -> (StatusCode, serde_json::Value) {
+        let response = app
+            .oneshot(Request::get("/").body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 65_536)
+            .await
+            .unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    fn limited(limits: Limits) -> Router {
+        let slow = routing::get(async || std::future::pending::<()>().await);
+        Router::new()
+            .route("/", slow)
+            .layer(middleware::from_fn_with_state(limits, limit))
+    }
+
+    #[tokio::test]
+    async fn too_many_requests_are_refused_at_once() {
+        let limits = Limits::default();
+        let all = u32::try_from(IN_WORK_MAX).unwrap();
+        let _taken = limits.places.acquire_many(all).await.unwrap();
+        let (status, body) = answer(limited(limits.clone())).await;
+        assert_eq!(
+            (status.as_u16(), &body["code"]),
+            (503, &"overloaded".into())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_in_time_and_gives_its_place_back() {
+        let limits = Limits::default();
+        let (status, body) = answer(limited(limits.clone())).await;
+        assert_eq!((status.as_u16(), &body["code"]), (503, &"timed_out".into()));
+        assert_eq!(limits.places.available_permits(), IN_WORK_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_repeats_nothing() {
+        #[expect(clippy::panic, reason = "that is what is tested")]
+        async fn fails() {
+            panic!("s3cret");
+        }
+        let app = Router::new()
+            .route("/", routing::get(fails))
+            .layer(CatchPanicLayer::custom(panicked));
+        let (status, body) = answer(app).await;
+        assert_eq!((status.as_u16(), &body["code"]), (500, &"internal".into()));
+        assert!(!body.to_string().contains("s3cret"));
+    }
 }

@@ -64,7 +64,8 @@ impl Schema {
         if let Ok(Ok(_)) = tokio::time::timeout(REQUEST_WAIT_MAX, ready).await {
             return Ok(());
         }
-        self.missing().map_or(Ok(()), |why| Err(ApiError::DatabaseUnavailable(why)))
+        self.missing()
+            .map_or(Ok(()), |why| Err(ApiError::DatabaseUnavailable(why)))
     }
 }
 
@@ -106,6 +107,9 @@ mod tests {
         tokio::time::sleep(REQUEST_WAIT_MAX / 2).await;
         progress.send_replace(Progress::Ready);
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        assert_eq!((schema.missing(), Schema::trusted().missing()), (None, None));
+        assert_eq!(
+            (schema.missing(), Schema::trusted().missing()),
+            (None, None)
+        );
     }
 }

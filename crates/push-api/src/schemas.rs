@@ -1,7 +1,7 @@
 //! What the OpenAPI document says of types that are not ours to annotate.
 
-use push_core::provider::{Platform, Provider};
 use push_core::notification::Priority;
+use push_core::provider::{Platform, Provider};
 use push_core::settle::DeliveryOutcome;
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::Step;
@@ -41,6 +41,12 @@ pub fn reason() -> Object {
     one_of(Reason::ALL.iter().map(|value| value.as_str()), true)
 }
 
+/// How urgently a device is woken, or `null`.
+#[must_use]
+pub fn priority_or_null() -> Object {
+    one_of(Priority::ALL.iter().map(|value| value.as_str()), true)
+}
+
 /// What a device runs, or `null`.
 #[must_use]
 pub fn platform_or_null() -> Object {
@@ -55,5 +61,8 @@ fn one_of(spellings: impl Iterator<Item = &'static str>, or_null: bool) -> Objec
     } else {
         SchemaType::new(Type::String)
     };
-    ObjectBuilder::new().schema_type(schema_type).enum_values(Some(values)).build()
+    ObjectBuilder::new()
+        .schema_type(schema_type)
+        .enum_values(Some(values))
+        .build()
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use push_queue::{Broker, BrokerUrlError};
 use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
+use crate::listen;
 use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
@@ -26,6 +26,8 @@ use crate::state::{AppState, Parts, now};
 
 /// How often the books are read, at most.
 const BOOKS_EVERY: Duration = Duration::from_secs(10);
+/// How long reading the books may take at all.
+const BOOKS_MAX: Duration = Duration::from_secs(60);
 /// Reading the books takes longer the more history there is: it may take this share of the time.
 const BOOKS_SHARE: u32 = 50;
 
@@ -118,12 +120,13 @@ pub async fn run(
         tracing::info!(address = %bound, "metrics and probes are served");
     }
     let listener = TcpListener::bind(settings.http).await;
-    let listener =
-        listener.map_err(|source| listen_error("HTTP_ADDR", settings.http, source))?;
+    let listener = listener.map_err(|source| listen_error("HTTP_ADDR", settings.http, source))?;
     if matches!(state.access, crate::caller::Access::Open) {
         tracing::warn!("AUTH_DISABLED: everybody may do everything");
     }
-    background.tasks.spawn(watch_books(state.clone(), shutdown.soft.clone()));
+    background
+        .tasks
+        .spawn(watch_books(state.clone(), shutdown.soft.clone()));
     let broker = state.broker.clone();
     let app = router::build(state);
     tokio::select! {
@@ -154,14 +157,7 @@ async fn serve_and_drain(
         Ok(address) => tracing::info!(%address, "listening"),
         Err(error) => tracing::error!(%error, "the address that is listened on is unknown"),
     }
-    let listener = listener.tap_io(|connection| {
-        // Answers are small: they must not wait for more. A failure costs time only.
-        drop(connection.set_nodelay(true));
-    });
-    let served = axum::serve(listener, app).with_graceful_shutdown(soft.clone().cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the server ended");
-    }
+    listen::serve(listener, app, soft).await;
     // The handlers' share of the state is gone with the app: the writers end when they are done.
     background.tasks.close();
     background.tasks.wait().await;
@@ -171,12 +167,13 @@ async fn serve_and_drain(
 async fn watch_books(state: AppState, stop: CancellationToken) {
     let watch = async {
         loop {
+            // Early is later: right after a start the schema may not be there yet.
+            while state.schema.ready().await.is_err() {}
             let started = Instant::now();
-            if state.schema.missing().is_none() {
-                match state.database.books().await {
-                    Ok(books) => metrics::books(&books),
-                    Err(error) => tracing::debug!(%error, "the books cannot be read now"),
-                }
+            match tokio::time::timeout(BOOKS_MAX, state.database.books()).await {
+                Ok(Ok(books)) => metrics::books(&books),
+                Ok(Err(error)) => tracing::debug!(%error, "the books cannot be read now"),
+                Err(_) => tracing::warn!("the books were not read in time"),
             }
             tokio::time::sleep(BOOKS_EVERY.max(started.elapsed() * BOOKS_SHARE)).await;
         }

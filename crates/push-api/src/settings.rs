@@ -144,7 +144,9 @@ pub fn http_address(env: &mut Env) -> Option<SocketAddr> {
 /// The database, for `push-api migrate`.
 pub fn store(env: &mut Env) -> Option<StoreSettings> {
     let url = env.required(DATABASE_URL, |url| {
-        let rest = url.strip_prefix("mysql://").or_else(|| url.strip_prefix("mariadb://"));
+        let rest = url
+            .strip_prefix("mysql://")
+            .or_else(|| url.strip_prefix("mariadb://"));
         let database = rest.and_then(|rest| rest.rsplit_once('/'));
         match database {
             Some((_, name)) if !name.is_empty() => Ok(SecretString::from(url)),
@@ -180,7 +182,10 @@ fn access(env: &mut Env) -> Option<Access> {
     match (keys?, open?) {
         (keys, true) if keys.is_empty() => Some(Access::Open),
         (_, true) => {
-            env.problem(AUTH_DISABLED.name, "is true although API_KEYS are set; keep one");
+            env.problem(
+                AUTH_DISABLED.name,
+                "is true although API_KEYS are set; keep one",
+            );
             None
         }
         (keys, false) if keys.is_empty() => {
@@ -201,7 +206,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, WrongSettings> {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut env = Env::from_pairs(pairs);
         let settings = Settings::read(&mut env);
         env.finish(|| settings)
@@ -214,7 +221,9 @@ mod tests {
 
     #[test]
     fn defaults_are_the_contracts() {
-        let settings = read(&[URLS[0], URLS[1], ("API_KEYS", "a:send:s3cret")]).unwrap().api;
+        let settings = read(&[URLS[0], URLS[1], ("API_KEYS", "a:send:s3cret")])
+            .unwrap()
+            .api;
         assert_eq!(settings.http.to_string(), "127.0.0.1:8080");
         assert_eq!((settings.metrics, settings.migrate_on_start), (None, true));
         assert_eq!(settings.unknown_customer, UnknownCustomer::Reject);
@@ -240,8 +249,17 @@ mod tests {
         ]);
         let told = wrong.unwrap_err().to_string();
         for name in [
-            "DATABASE_URL", "AMQP_URL", "HTTP_ADDR", "METRICS_ADDR", "API_KEYS", "AUTH_DISABLED",
-            "UNKNOWN_CUSTOMER", "MIGRATE_ON_START", "SHUTDOWN_GRACE", "DATABASE_CONNECTIONS", "LOG_FORMAT",
+            "DATABASE_URL",
+            "AMQP_URL",
+            "HTTP_ADDR",
+            "METRICS_ADDR",
+            "API_KEYS",
+            "AUTH_DISABLED",
+            "UNKNOWN_CUSTOMER",
+            "MIGRATE_ON_START",
+            "SHUTDOWN_GRACE",
+            "DATABASE_CONNECTIONS",
+            "LOG_FORMAT",
         ] {
             assert!(told.contains(name), "{name}: {told}");
         }
@@ -254,7 +272,12 @@ mod tests {
         assert!(told.contains("API_KEYS is not set"), "{told}");
         let open = read(&[URLS[0], URLS[1], ("AUTH_DISABLED", "true")]).unwrap();
         assert!(matches!(open.api.access, Access::Open));
-        let both = [URLS[0], URLS[1], ("AUTH_DISABLED", "true"), ("API_KEYS", "a:send:x")];
+        let both = [
+            URLS[0],
+            URLS[1],
+            ("AUTH_DISABLED", "true"),
+            ("API_KEYS", "a:send:x"),
+        ];
         let told = read(&both).unwrap_err().to_string();
         assert!(told.contains("keep one"), "{told}");
     }

@@ -9,11 +9,12 @@ use push_core::notification::Notification;
 use push_queue::{Broker, BrokerState};
 use push_runtime::probes::{Check, Readiness};
 use push_runtime::telemetry::Metrics;
-use push_store::{Store, UnknownCustomer};
+use push_store::{Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
 use crate::caller::Access;
+use crate::database::in_time;
 use crate::error::ApiError;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
@@ -27,25 +28,25 @@ pub struct AppState(Arc<Parts>);
 /// The parts of [`AppState`].
 pub struct Parts {
     /// Who is let in.
-    pub access: Access,
+    pub(crate) access: Access,
     /// What happens to customers that nobody knows.
-    pub unknown_customer: UnknownCustomer,
-    /// The database; handlers ask for it with [`AppState::store`].
-    pub database: Store,
+    pub(crate) unknown_customer: UnknownCustomer,
+    /// The database; handlers go through [`AppState::ask`].
+    pub(crate) database: Store,
     /// Whether the database has our tables.
-    pub schema: Schema,
+    pub(crate) schema: Schema,
     /// The broker.
-    pub broker: Broker,
+    pub(crate) broker: Broker,
     /// Commits notifications.
-    pub acceptor: Acceptor,
+    pub(crate) acceptor: Acceptor,
     /// Publishes their jobs.
-    pub publisher: Publisher,
+    pub(crate) publisher: Publisher,
     /// Tells what became of them.
-    pub outcomes: Outcomes,
+    pub(crate) outcomes: Outcomes,
     /// What `/metrics` tells, where it is served beside the API.
-    pub metrics: Option<Metrics>,
+    pub(crate) metrics: Option<Metrics>,
     /// What has to end before the process does.
-    pub tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Deref for AppState {
@@ -65,17 +66,20 @@ pub fn now() -> DateTime<Utc> {
 impl AppState {
     /// All parts together.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
 
-    /// The database, once it has our tables.
+    /// What the database answers, once it has our tables, and if it does in time.
     ///
     /// # Errors
-    /// [`ApiError::DatabaseUnavailable`] while it does not.
-    pub async fn store(&self) -> Result<&Store, ApiError> {
+    /// [`ApiError::DatabaseUnavailable`], or that it refuses.
+    pub async fn ask<T, F>(&self, question: impl FnOnce(Store) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         self.schema.ready().await?;
-        Ok(&self.database)
+        Ok(in_time(question(self.database.clone())).await?)
     }
 
     /// Lets a customer through who is known, or may become so.
@@ -83,13 +87,20 @@ impl AppState {
     /// # Errors
     /// [`ApiError::UnknownCustomer`], or what the database says.
     pub async fn admit_customer(&self, customer: CustomerId) -> Result<(), ApiError> {
-        let store = self.store().await?;
-        match self.unknown_customer {
-            UnknownCustomer::Create => Ok(store.ensure_customer(customer).await?),
-            UnknownCustomer::Reject if store.known_customers(&[customer]).await?.is_empty() => {
-                Err(ApiError::UnknownCustomer)
+        let unknown = self.unknown_customer;
+        let known = self.ask(move |store| async move {
+            match unknown {
+                UnknownCustomer::Create => store.ensure_customer(customer).await.map(|()| true),
+                UnknownCustomer::Reject => store
+                    .known_customers(&[customer])
+                    .await
+                    .map(|known| !known.is_empty()),
             }
-            UnknownCustomer::Reject => Ok(()),
+        });
+        if known.await? {
+            Ok(())
+        } else {
+            Err(ApiError::UnknownCustomer)
         }
     }
 
@@ -110,7 +121,11 @@ impl AppState {
             state.publisher.publish(notification, trace).await;
             Ok(())
         });
-        let lost = |_| Err(ApiError::Internal("accepting ended without an answer".to_owned()));
+        let lost = |_| {
+            Err(ApiError::Internal(
+                "accepting ended without an answer".to_owned(),
+            ))
+        };
         accepting.await.unwrap_or_else(lost)
     }
 

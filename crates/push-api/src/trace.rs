@@ -40,7 +40,11 @@ impl TraceContext {
 /// The header's value for whoever works on.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace, self.span, self.flags
+        )
     }
 }
 
@@ -79,10 +83,19 @@ mod tests {
     fn a_valid_trace_is_joined_with_a_span_of_our_own() {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         let ours = joined(&[parent]);
-        assert!(ours.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{ours}");
-        assert!(ours.ends_with("-00") && ours != parent && parse(&ours).is_some(), "{ours}");
+        assert!(
+            ours.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
+            "{ours}"
+        );
+        assert!(
+            ours.ends_with("-00") && ours != parent && parse(&ours).is_some(),
+            "{ours}"
+        );
         let newer = joined(&["01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more"]);
-        assert!(newer.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{newer}");
+        assert!(
+            newer.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
+            "{newer}"
+        );
     }
 
     #[test]
@@ -101,7 +114,10 @@ mod tests {
             ],
         ] {
             let ours = joined(lines);
-            assert!(!ours.contains("0af7651916cd43dd8448eb211c80319c"), "{lines:?}");
+            assert!(
+                !ours.contains("0af7651916cd43dd8448eb211c80319c"),
+                "{lines:?}"
+            );
             assert!(parse(&ours).is_some(), "{ours}");
         }
     }

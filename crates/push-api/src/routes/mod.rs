@@ -33,5 +33,9 @@ pub fn probes(with_metrics: bool) -> OpenApiRouter<AppState> {
         .routes(routes!(health::healthz))
         .routes(routes!(readiness::readyz))
         .routes(routes!(openapi::openapi));
-    if with_metrics { probes.routes(routes!(metrics::metrics)) } else { probes }
+    if with_metrics {
+        probes.routes(routes!(metrics::metrics))
+    } else {
+        probes
+    }
 }

@@ -160,7 +160,9 @@ impl From<NotificationView> for Answer {
             notification_id: view.id.as_uuid(),
             customer_id: view.customer.get(),
             kind: view.kind.into(),
-            data: data.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            data: data
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
             title: view.content.title,
             body: view.content.body,
             image_url: view.content.image_url,
@@ -238,7 +240,9 @@ pub async fn notification(
     let Path(id) = id.map_err(|_| ApiError::UnknownNotification)?;
     let id = NotificationId::from(id);
     seen.notification(id);
-    let view = state.store().await?.notification(id).await?;
+    let view = state
+        .ask(|store| async move { store.notification(id).await })
+        .await?;
     Ok(Json(view.ok_or(ApiError::UnknownNotification)?.into()))
 }
 

@@ -52,7 +52,11 @@ pub struct Request {
 /// The `userType` of the guide: there is one kind.
 pub(super) fn check_user_type(problems: &mut Problems, user_type: Field<String>) {
     problems.required("userType", user_type, |text| {
-        if text == "customer" { Ok(()) } else { Err("must be \"customer\"") }
+        if text == "customer" {
+            Ok(())
+        } else {
+            Err("must be \"customer\"")
+        }
     });
 }
 
@@ -65,20 +69,25 @@ impl Request {
             problems.note("fcmToken", "is required, unless expoPushToken is given");
         }
         let fcm = problems.optional("fcmToken", self.fcm_token, |text| FcmToken::parse(&text));
-        let expo =
-            problems.optional("expoPushToken", self.expo_push_token, |text| ExpoToken::parse(&text));
+        let expo = problems.optional("expoPushToken", self.expo_push_token, |text| {
+            ExpoToken::parse(&text)
+        });
         let platform = problems.required("platform", self.platform, |text| {
             Platform::from_spelling(&text).ok_or("must be android, ios or web")
         });
         let device_id =
             problems.optional("deviceId", self.device_id, |text| DeviceId::parse(&text));
-        problems.finish(customer.zip(platform).map(|(customer, platform)| Registration {
-            customer,
-            platform,
-            device_id,
-            fcm,
-            expo,
-        }))
+        problems.finish(
+            customer
+                .zip(platform)
+                .map(|(customer, platform)| Registration {
+                    customer,
+                    platform,
+                    device_id,
+                    fcm,
+                    expo,
+                }),
+        )
     }
 }
 
@@ -106,8 +115,9 @@ pub async fn register(
 ) -> Result<Json<Done>, ApiError> {
     let registration = request.parse()?;
     state.admit_customer(registration.customer).await?;
-    let store = state.store().await?;
-    store.register(&registration, now()).await?;
+    state
+        .ask(|store| async move { store.register(&registration, now()).await })
+        .await?;
     Ok(Json(Done::new("Push token registered successfully")))
 }
 
@@ -149,9 +159,22 @@ mod tests {
         }));
         let problems = problems_of(told);
         let fields: Vec<&str> = problems.iter().map(|(field, _)| field.as_str()).collect();
-        assert_eq!(fields, ["userType", "id", "fcmToken", "expoPushToken", "platform", "deviceId"]);
+        assert_eq!(
+            fields,
+            [
+                "userType",
+                "id",
+                "fcmToken",
+                "expoPushToken",
+                "platform",
+                "deviceId"
+            ]
+        );
         assert!(!format!("{problems:?}").contains("s3cret"));
-        let fields: Vec<_> = problems_of(parse(json!({}))).into_iter().map(|(field, _)| field).collect();
+        let fields: Vec<_> = problems_of(parse(json!({})))
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
         assert_eq!(fields, ["userType", "id", "fcmToken", "platform"]);
         let swapped = json!({"userType": "customer", "id": 1, "fcmToken": EXPO, "platform": "ios"});
         assert!(problems_of(parse(swapped))[0].1.contains("`expoPushToken`"));

@@ -6,7 +6,8 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::{
-    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title, Ttl,
+    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title,
+    Ttl,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -69,7 +70,7 @@ pub struct Request {
     kind: Field<String>,
     /// How urgently the device is woken; default: `data.priority`, else `high`.
     #[serde(default)]
-    #[schema(schema_with = schemas::priority, required = false)]
+    #[schema(schema_with = schemas::priority_or_null, required = false)]
     priority: Field<String>,
     /// For how long it is worth sending; default: 3,600 for the booking types, else 86,400.
     #[serde(default)]
@@ -103,16 +104,20 @@ impl Request {
             Priority::from_spelling(&text).ok_or("must be high or normal")
         });
         let ttl = problems.optional("ttlSeconds", self.ttl_seconds, Ttl::from_seconds);
-        let collapse_key =
-            problems.optional("collapseKey", self.collapse_key, |text| CollapseKey::parse(&text));
+        let collapse_key = problems.optional("collapseKey", self.collapse_key, |text| {
+            CollapseKey::parse(&text)
+        });
         let image_url =
             problems.optional("imageUrl", self.image_url, |text| ImageUrl::parse(&text));
-        let content = title.zip(body).zip(data).map(|((title, body), data)| Content {
-            title,
-            body,
-            data,
-            image_url,
-        });
+        let content = title
+            .zip(body)
+            .zip(data)
+            .map(|((title, body), data)| Content {
+                title,
+                body,
+                data,
+                image_url,
+            });
         if let Some(Err(problem)) = content.as_ref().map(Content::check_size) {
             problems.note("body", problem);
         }
@@ -162,7 +167,9 @@ fn read_data(problems: &mut Problems, data: Field<Map<String, Value>>) -> Option
     match Data::parse(&object) {
         Ok(data) => Some(data),
         Err(wrong) => {
-            wrong.into_iter().for_each(|(field, problem)| problems.note(field, problem));
+            wrong
+                .into_iter()
+                .for_each(|(field, problem)| problems.note(field, problem));
             None
         }
     }
@@ -182,7 +189,11 @@ fn read_kind(
 }
 
 fn default_ttl(kind: &NotificationType) -> Ttl {
-    if BOOKING_TYPES.contains(&kind.as_str()) { Ttl::BOOKING } else { Ttl::DEFAULT }
+    if BOOKING_TYPES.contains(&kind.as_str()) {
+        Ttl::BOOKING
+    } else {
+        Ttl::DEFAULT
+    }
 }
 
 /// Sends a notification to all devices of a customer.
@@ -253,21 +264,31 @@ pub(super) mod tests {
         let ApiError::InvalidInput(problems) = told.unwrap_err() else {
             panic!("not told as invalid input");
         };
-        problems.into_iter().map(|problem| (problem.field, problem.message)).collect()
+        problems
+            .into_iter()
+            .map(|problem| (problem.field, problem.message))
+            .collect()
     }
 
     fn parse(body: Value) -> Result<Notification, ApiError> {
-        serde_json::from_value::<Request>(body).unwrap().parse(DateTime::UNIX_EPOCH)
+        serde_json::from_value::<Request>(body)
+            .unwrap()
+            .parse(DateTime::UNIX_EPOCH)
     }
 
     fn with(extra: Value) -> Value {
         let mut body = json!({"id": 123, "title": "t", "body": "b"});
-        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         body
     }
 
     fn fields(told: Result<Notification, ApiError>) -> Vec<String> {
-        problems_of(told).into_iter().map(|(field, _)| field).collect()
+        problems_of(told)
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect()
     }
 
     #[test]
@@ -279,7 +300,10 @@ pub(super) mod tests {
         }))
         .unwrap();
         assert_eq!(notification.kind.as_str(), "technician_assigned");
-        assert_eq!(notification.content.title.as_str(), "Technician Assigned! 🚗");
+        assert_eq!(
+            notification.content.title.as_str(),
+            "Technician Assigned! 🚗"
+        );
         assert_eq!(notification.content.data.get("bookingId"), Some("456"));
         assert_eq!(notification.content.data.get("urgent"), Some("true"));
         assert_eq!(notification.content.data.get("none"), None);
@@ -293,13 +317,48 @@ pub(super) mod tests {
             (json!({}), "service_update", Priority::High, 86_400),
             (json!({"type": "offer"}), "offer", Priority::High, 86_400),
             (json!({"type": "reached"}), "reached", Priority::High, 3_600),
-            (json!({"type": "reached", "ttlSeconds": 0}), "reached", Priority::High, 0),
-            (json!({"data": {"type": "cancelled", "priority": "normal"}}), "cancelled", Priority::Normal, 3_600),
-            (json!({"type": "offer", "data": {"type": "Cancelled"}}), "offer", Priority::High, 86_400),
-            (json!({"priority": "high", "data": {"priority": "normal"}}), "service_update", Priority::High, 86_400),
-            (json!({"priority": "normal"}), "service_update", Priority::Normal, 86_400),
-            (json!({"priority": null, "data": null, "type": null, "ttlSeconds": null}), "service_update", Priority::High, 86_400),
-            (json!({"data": {"priority": "whenever"}}), "service_update", Priority::High, 86_400),
+            (
+                json!({"type": "reached", "ttlSeconds": 0}),
+                "reached",
+                Priority::High,
+                0,
+            ),
+            (
+                json!({"data": {"type": "cancelled", "priority": "normal"}}),
+                "cancelled",
+                Priority::Normal,
+                3_600,
+            ),
+            (
+                json!({"type": "offer", "data": {"type": "Cancelled"}}),
+                "offer",
+                Priority::High,
+                86_400,
+            ),
+            (
+                json!({"priority": "high", "data": {"priority": "normal"}}),
+                "service_update",
+                Priority::High,
+                86_400,
+            ),
+            (
+                json!({"priority": "normal"}),
+                "service_update",
+                Priority::Normal,
+                86_400,
+            ),
+            (
+                json!({"priority": null, "data": null, "type": null, "ttlSeconds": null}),
+                "service_update",
+                Priority::High,
+                86_400,
+            ),
+            (
+                json!({"data": {"priority": "whenever"}}),
+                "service_update",
+                Priority::High,
+                86_400,
+            ),
         ] {
             let notification = parse(with(extra.clone())).unwrap();
             assert_eq!(notification.kind.as_str(), kind, "{extra}");
@@ -317,8 +376,17 @@ pub(super) mod tests {
         assert_eq!(
             fields(told),
             [
-                "id", "title", "body", "data.from", "data.nested", "data.tag", "data.type", "priority",
-                "ttlSeconds", "collapseKey", "imageUrl",
+                "id",
+                "title",
+                "body",
+                "data.from",
+                "data.nested",
+                "data.tag",
+                "data.type",
+                "priority",
+                "ttlSeconds",
+                "collapseKey",
+                "imageUrl",
             ]
         );
         let told = parse(json!({
@@ -336,7 +404,10 @@ pub(super) mod tests {
             (json!({"type": ""}), "type"),
             (json!({"data": {"type": ""}}), "data.type"),
             (json!({"data": {"type": "UPPER"}}), "data.type"),
-            (json!({"data": {"notificationId": "x"}}), "data.notificationId"),
+            (
+                json!({"data": {"notificationId": "x"}}),
+                "data.notificationId",
+            ),
             (json!({"data": {"click_action": "x"}}), "data.click_action"),
             (json!({"data": []}), "data"),
             (json!({"ttlSeconds": 2_419_201}), "ttlSeconds"),

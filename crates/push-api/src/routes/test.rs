@@ -52,7 +52,11 @@ impl Request {
 /// The guide's test notification.
 fn test_notification(customer: CustomerId, now: DateTime<Utc>) -> Result<Notification, Invalid> {
     let timestamp = now.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let data = [("type", "test"), ("timestamp", &timestamp), ("test", "true")];
+    let data = [
+        ("type", "test"),
+        ("timestamp", &timestamp),
+        ("test", "true"),
+    ];
     let data = data.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Ok(Notification {
         id: NotificationId::generate(),
@@ -116,16 +120,26 @@ mod tests {
         let body = json!({"customerId": 123});
         let request: Request = serde_json::from_value(body).unwrap();
         let notification = request.parse(DateTime::UNIX_EPOCH).unwrap();
-        assert_eq!(notification.content.title.as_str(), "Test Push Notification");
+        assert_eq!(
+            notification.content.title.as_str(),
+            "Test Push Notification"
+        );
         assert_eq!(
             notification.content.body.as_str(),
             "This is a test notification to verify the system is working."
         );
         let data: Vec<_> = notification.content.data.iter().collect();
-        let expected = [("test", "true"), ("timestamp", "1970-01-01T00:00:00.000Z"), ("type", "test")];
+        let expected = [
+            ("test", "true"),
+            ("timestamp", "1970-01-01T00:00:00.000Z"),
+            ("type", "test"),
+        ];
         assert_eq!(data, expected);
         assert_eq!(notification.kind.as_str(), "test");
         let wrong: Request = serde_json::from_value(json!({"customerId": "123"})).unwrap();
-        assert!(matches!(wrong.parse(DateTime::UNIX_EPOCH), Err(ApiError::InvalidInput(_))));
+        assert!(matches!(
+            wrong.parse(DateTime::UNIX_EPOCH),
+            Err(ApiError::InvalidInput(_))
+        ));
     }
 }

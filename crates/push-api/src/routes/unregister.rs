@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use push_core::id::{CustomerId, DeviceId};
 use push_core::token::{ExpoToken, FcmToken};
-use push_store::Identification;
+use push_store::{Identification, Store};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -51,11 +51,15 @@ impl Request {
         let customer = problems.required("id", self.id, CustomerId::try_from);
         let nothing = (&Field::Missing, &Field::Missing, &Field::Missing);
         if (&self.fcm_token, &self.expo_push_token, &self.device_id) == nothing {
-            problems.note("deviceId", "is required, unless fcmToken or expoPushToken is given");
+            problems.note(
+                "deviceId",
+                "is required, unless fcmToken or expoPushToken is given",
+            );
         }
         let fcm = problems.optional("fcmToken", self.fcm_token, |text| FcmToken::parse(&text));
-        let expo =
-            problems.optional("expoPushToken", self.expo_push_token, |text| ExpoToken::parse(&text));
+        let expo = problems.optional("expoPushToken", self.expo_push_token, |text| {
+            ExpoToken::parse(&text)
+        });
         let device_id =
             problems.optional("deviceId", self.device_id, |text| DeviceId::parse(&text));
         let identification = Identification {
@@ -89,8 +93,9 @@ pub async fn unregister(
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Done>, ApiError> {
     let (customer, identification) = request.parse()?;
-    let store = state.store().await?;
-    store.unregister(customer, &identification, now()).await?;
+    let off =
+        |store: Store| async move { store.unregister(customer, &identification, now()).await };
+    state.ask(off).await?;
     Ok(Json(Done::new("Push token unregistered successfully")))
 }
 
