@@ -8,15 +8,15 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lapin::options::ConfirmSelectOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::LastSettled;
 use crate::error::ConnectError;
+use crate::publisher::Publishers;
 use crate::settings::Address;
 use crate::socket::{self, Cutter};
 use crate::topology::Topology;
@@ -40,8 +40,8 @@ pub(crate) struct Link {
     pub(crate) publishing: Connection,
     /// Everything else.
     pub(crate) consuming: Connection,
-    /// In confirm mode, shared by all who publish.
-    pub(crate) publisher: Channel,
+    /// Its channels.
+    pub(crate) publishers: Publishers,
     /// A permit for each publish whose confirm is outstanding.
     pub(crate) unconfirmed: Arc<Semaphore>,
     /// When something was last acknowledged.
@@ -74,7 +74,7 @@ impl Drop for Cutters {
 }
 
 impl Link {
-    /// Connects, declares what is missing, and opens the channel to publish on.
+    /// Connects, and declares what is missing.
     pub(crate) async fn establish(
         address: &Address,
         topology: &Topology,
@@ -85,11 +85,10 @@ impl Link {
         declare(&consuming, topology).await?;
         let publishing =
             connect(address, format!("{name} (publishing)"), &cutters.publishing).await?;
-        let publisher = within(CONNECT_MAX, confirm_channel(&publishing)).await?;
         Ok(Self {
             publishing,
             consuming,
-            publisher,
+            publishers: Publishers::default(),
             unconfirmed: Arc::new(Semaphore::new(UNCONFIRMED_MAX)),
             last_settled: LastSettled::default(),
             topology: topology.clone(),
@@ -128,11 +127,9 @@ impl Link {
         self.reason.get().cloned().unwrap_or_default()
     }
 
-    /// Whether lapin still believes in both connections and the publisher's channel.
+    /// Whether lapin still believes in both connections.
     pub(crate) fn is_alive(&self) -> bool {
-        self.publishing.status().connected()
-            && self.consuming.status().connected()
-            && self.publisher.status().connected()
+        self.publishing.status().connected() && self.consuming.status().connected()
     }
 
     /// Ends both connections, politely if the broker answers.
@@ -183,14 +180,6 @@ async fn declare(connection: &Connection, topology: &Topology) -> Result<(), Con
     timeout(DECLARE_MAX, work)
         .await
         .unwrap_or_else(|_| Err(silent_for(DECLARE_MAX)))
-}
-
-async fn confirm_channel(connection: &Connection) -> lapin::Result<Channel> {
-    let channel = connection.create_channel().await?;
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await?;
-    Ok(channel)
 }
 
 async fn within<T>(

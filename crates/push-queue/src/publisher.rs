@@ -1,10 +1,15 @@
 //! Publishing: done means confirmed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use lapin::Confirmation;
-use lapin::options::BasicPublishOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, Connection};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::PublishError;
@@ -16,7 +21,7 @@ use crate::topology::Route;
 /// milliseconds.
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 /// How many are published before the first confirm is waited for.
-pub(crate) const PIPELINE_MAX: usize = 500;
+pub(crate) const PIPELINE_MAX: usize = 200;
 
 pub(crate) async fn publish(
     link: Arc<Link>,
@@ -50,24 +55,14 @@ async fn publish_on(link: &Arc<Link>, route: Route, message: &Message) -> Result
     if link.has_failed() || !link.is_alive() {
         return Err(PublishError::NotConnected);
     }
-    let (exchange, routing_key) = route.address();
-    // Without `mandatory` a message that no queue takes is confirmed and gone.
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..Default::default()
+    let publisher = match link.publishers.of(route, &link.publishing).await {
+        Ok(publisher) => publisher,
+        Err(error) => {
+            link.fail(reason_of(&error));
+            return Err(PublishError::NotConnected);
+        }
     };
-    let publish = link.publisher.basic_publish(
-        exchange.into(),
-        routing_key.into(),
-        options,
-        &message.body,
-        message.properties(),
-    );
-    let confirmation = match publish.await {
-        Ok(confirm) => confirm.await,
-        Err(error) => Err(error),
-    };
-    match confirmation {
+    match publisher.publish(route, message).await {
         Ok(Confirmation::Ack(None)) => Ok(()),
         // An unroutable message is returned, and acknowledged nevertheless ("Publisher Confirms").
         Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
@@ -82,5 +77,67 @@ async fn publish_on(link: &Arc<Link>, route: Route, message: &Message) -> Result
             link.fail(reason_of(&error));
             Err(PublishError::Unknown)
         }
+    }
+}
+
+/// The channels to publish on, one a route, shared by all tasks.
+///
+/// One a route, because lapin gives a returned message to whichever confirm comes next, not to the
+/// one it belongs to (seen: with routable and unroutable messages on one channel, an unroutable one
+/// was taken for published). On a channel that knows one route all messages share one fate, but for
+/// the moment in which its queue is deleted or made: what is mistaken then, the reconciler finds.
+#[derive(Default)]
+pub(crate) struct Publishers(Mutex<HashMap<Route, Arc<Publisher>>>);
+
+impl Publishers {
+    async fn of(&self, route: Route, connection: &Connection) -> lapin::Result<Arc<Publisher>> {
+        let mut publishers = self.0.lock().await;
+        if let Some(publisher) = publishers.get(&route) {
+            return Ok(Arc::clone(publisher));
+        }
+        let channel = connection.create_channel().await?;
+        let options = ConfirmSelectOptions::default();
+        channel.confirm_select(options).await?;
+        let order = StdMutex::default();
+        let publisher = Arc::new(Publisher { channel, order });
+        publishers.insert(route, Arc::clone(&publisher));
+        Ok(publisher)
+    }
+}
+
+/// A channel in confirm mode.
+struct Publisher {
+    channel: Channel,
+    /// Held while a message gets its number and its place in line. lapin does one after the other,
+    /// so two threads could swap their confirms.
+    order: StdMutex<()>,
+}
+
+impl Publisher {
+    /// Publishes and waits for the confirm.
+    async fn publish(&self, route: Route, message: &Message) -> lapin::Result<Confirmation> {
+        let (exchange, routing_key) = route.address();
+        // Without `mandatory` a message that no queue takes is confirmed and gone.
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..Default::default()
+        };
+        let mut publish = pin!(self.channel.basic_publish(
+            exchange.into(),
+            routing_key.into(),
+            options,
+            &message.body,
+            message.properties(),
+        ));
+        // The number is given and the frames are queued when it is polled first.
+        let queued = poll_fn(|context| {
+            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            Poll::Ready(publish.as_mut().poll(context))
+        });
+        let confirm = match queued.await {
+            Poll::Ready(written) => written?,
+            Poll::Pending => publish.await?,
+        };
+        confirm.await
     }
 }

@@ -1,6 +1,6 @@
 //! Publishing says what became of a message.
 
-use push_queue::{PublishError, Queue, Route};
+use push_queue::{Broker, PublishError, Queue, Route};
 
 use crate::support::{Stand, delay, message, until};
 
@@ -24,10 +24,23 @@ async fn what_is_confirmed_lies_in_its_queue() {
     broker.close().await;
 }
 
-#[tokio::test]
-async fn many_are_published_at_once_and_answered_in_order() {
+/// On several threads, and again and again: lapin numbers and queues a message in two steps, and gives
+/// a returned one to whichever confirm comes next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_are_published_at_once_and_each_gets_its_own_answer() {
     let stand = Stand::new();
     let broker = stand.broker().await;
+    for round in 1..=5 {
+        publish_good_and_bad(&broker).await;
+        until("all messages", || async {
+            broker.depth(Queue::Jobs).await.unwrap().ready == round * 1_188
+        })
+        .await;
+    }
+    broker.close().await;
+}
+
+async fn publish_good_and_bad(broker: &Broker) {
     let unknown_rung = Route::Retry(delay("77s"));
     let messages = (0..1_200)
         .map(|number| {
@@ -49,11 +62,6 @@ async fn many_are_published_at_once_and_answered_in_order() {
         };
         assert_eq!(*result, expected, "{number}");
     }
-    until("all messages", || async {
-        broker.depth(Queue::Jobs).await.unwrap().ready == 1_188
-    })
-    .await;
-    broker.close().await;
 }
 
 #[tokio::test]
