@@ -5,7 +5,10 @@
 //! packets without `TCP_NODELAY`, and the second waits for the server's delayed acknowledgement of the first.
 //!
 //! Texts are `MEDIUMTEXT` and numbers `BIGINT` in there, because `JSON_TABLE` would turn what does not fit into NULL;
-//! the table's own column refuses it. What is missing in an object is NULL.
+//! the table's own column refuses it.
+//!
+//! MariaDB reads an object from its start for each of its columns. So an object has all of its fields, short ones first:
+//! with a job of 2 KiB in front of fields that were left out, settling took five times as long.
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};

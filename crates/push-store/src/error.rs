@@ -212,6 +212,8 @@ const fn from_number(number: u16) -> StoreError {
         1049 => Unavailable::UnknownDatabase,
         // Shutdown in progress, connection killed, query interrupted, network errors.
         1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1317 | 1927 => Unavailable::ConnectionLost,
+        // The server's own files: a disk that is full or gone ("Global Error Message Reference").
+        1..=200 => Unavailable::ServerRefuses(number),
         // Disk or table full, out of memory or resources, read-only.
         1021 | 1037 | 1038 | 1041 | 1114 | 1135 | 1290 | 1792 | 1836 | 3100 => {
             Unavailable::ServerRefuses(number)

@@ -174,9 +174,7 @@ struct JobColumns {
 struct TargetColumns<'a> {
     registration: u64,
     provider: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     token_masked: Option<&'a str>,
 }
 

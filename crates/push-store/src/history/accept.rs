@@ -109,19 +109,17 @@ struct AcceptedRow<'a> {
     id: String,
     customer: CustomerId,
     kind: &'a str,
-    title: &'a str,
-    body: &'a str,
-    /// JSON as text, as both databases take it.
-    data: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_url: Option<&'a str>,
     priority: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     collapse_key: Option<&'a str>,
     created_at: String,
     expires_at: String,
     due_at: String,
+    image_url: Option<&'a str>,
+    title: &'a str,
     timeline: String,
+    body: &'a str,
+    /// JSON as text, as both databases take it.
+    data: String,
 }
 
 impl<'a> AcceptedRow<'a> {

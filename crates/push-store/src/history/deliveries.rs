@@ -72,18 +72,14 @@ struct DeliveryRow<'a> {
     registration: u64,
     provider: &'static str,
     customer: CustomerId,
-    #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<&'static str>,
     token_hash: String,
     token_masked: String,
     outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     provider_id: Option<&'a str>,
     tries: u32,
     maybe: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error_text: Option<&'a str>,
     answered_at: String,
 }

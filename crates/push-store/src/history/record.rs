@@ -195,7 +195,7 @@ const fn status(next: &Next) -> Status {
     }
 }
 
-/// An element of [`SETTLE`]'s array. What is missing is NULL.
+/// An element of [`SETTLE`]'s array.
 #[derive(Serialize)]
 struct Change {
     id: String,
@@ -204,18 +204,12 @@ struct Change {
     fcm_result: &'static str,
     expo_result: &'static str,
     attempts: u32,
-    timeline: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     sent_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: String,
     next_job: Option<String>,
 }
 
