@@ -64,8 +64,8 @@ async fn two_devices_one_fcm_one_expo_give_the_guides_answer() {
         assert_eq!((&delivery["attempts"], &delivery["maybeDelivered"]), (&json!(1), &json!(false)));
         assert!(delivery["providerId"].as_str().is_some_and(|id| !id.is_empty()));
         assert!(delivery["at"].is_string());
-        let masked = delivery["token"].as_str().unwrap();
-        assert!(masked.len() < 12 && !token.starts_with(masked), "masked: {masked}");
+        let (_, shown) = delivery["token"].as_str().unwrap().split_once('…').unwrap();
+        assert!(shown.trim_end_matches(']').len() <= 4 && token.ends_with(shown), "masked: {shown}");
     }
     let text = view.to_string();
     assert!(!text.contains(android.fcm()) && !text.contains(iphone.expo()));
@@ -74,7 +74,7 @@ async fn two_devices_one_fcm_one_expo_give_the_guides_answer() {
     assert_eq!(timeline[0]["step"], "accepted");
     assert_eq!(timeline.last().unwrap()["step"], "settled");
     for entry in timeline {
-        assert!(entry["at"].is_string() && entry["text"].as_str().is_some_and(|text| text.len() > 5), "{entry}");
+        assert!(entry["at"].is_string() && entry["text"].as_str().is_some_and(|text| !text.is_empty()), "{entry}");
     }
 
     // The test endpoint.

@@ -93,10 +93,7 @@ async fn a_job_that_is_there_several_times_rings_once() {
     let phones = [stack.register(1, Device::android_fcm("android")).await, stack.register(1, Device::ios_expo("iphone")).await];
     // Copies side by side: as after a publish whose confirm was lost.
     assert_eq!(stack.terminate_worker().await, Some(0));
-    let mut ids = Vec::new();
-    for _ in 0..5 {
-        ids.push(stack.send(1).accepted().await);
-    }
+    let ids = stack.send_many(1, 5).await;
     stack.broker.multiply(Broker::JOBS, 2).await;
     stack.start_worker().await;
     for id in &ids {

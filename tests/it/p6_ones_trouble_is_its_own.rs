@@ -13,10 +13,7 @@ async fn the_other_goes_on(down: Provider, mode: &str) {
     stack.register(2, up("healthy")).await;
     assert_eq!(stack.send(2).wait(20).answer().await.expect(200).json["status"], "sent");
     stack.sim.outage(down, mode).await;
-    let mut stuck = Vec::new();
-    for _ in 0..40 {
-        stuck.push(stack.send(1).accepted().await);
-    }
+    let stuck = stack.send_many(1, 40).await;
     for _ in 0..5 {
         let answer = stack.send(2).wait(5).answer().await;
         assert_eq!(answer.status, 200, "{down:?} is {mode}, and the other waits for it: {}", answer.text);

@@ -11,10 +11,7 @@ async fn a_broker_that_is_killed_and_one_that_loses_its_disk_lose_nothing() {
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
     stack.sim.latency(Provider::Fcm, 300).await;
 
-    let mut ids = Vec::new();
-    for _ in 0..10 {
-        ids.push(stack.send(1).accepted().await);
-    }
+    let mut ids = stack.send_many(1, 10).await;
     rabbit.kill().await;
     for _ in 0..10 {
         ids.push(stack.send(1).accepted().await);
@@ -60,10 +57,7 @@ async fn a_database_that_is_killed_loses_nothing() {
     stack.all_ready().await;
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
     stack.sim.latency(Provider::Fcm, 500).await;
-    let mut ids = Vec::new();
-    for _ in 0..20 {
-        ids.push(stack.send(1).accepted().await);
-    }
+    let mut ids = stack.send_many(1, 20).await;
     maria.kill().await;
     let answer = stack.send(1).answer().await;
     assert_eq!((answer.status, answer.error_code().as_str()), (503, "database_unavailable"));

@@ -35,7 +35,7 @@ async fn an_accepted_notification_is_answered_to_the_letter_and_stored_as_it_cam
     assert_eq!(row.data, stored);
     assert_eq!((row.notification_type.as_str(), row.priority.as_str()), ("completed", "normal"));
     assert_eq!((row.collapse_key.as_str(), row.ttl_seconds), ("booking-1", 600));
-    let entry = stack.sim.shown(&phone).await.pop().unwrap();
+    let entry = stack.sim.shown(&phone).await.remove(0);
     assert_eq!((entry["title"].as_str(), entry["body"].as_str()), (Some(title), Some(body)));
     let request = stack.sim.requests(push_tests::Provider::Fcm, phone.fcm()).await.pop().unwrap();
     for (key, value) in stored.as_object().unwrap() {

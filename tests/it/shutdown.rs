@@ -11,11 +11,8 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_it_has_and_leaves_the_rest
     let phones = [stack.register(1, Device::android_fcm("android")).await, stack.register(2, Device::ios_expo("iphone")).await];
     stack.sim.latency(Provider::Fcm, 400).await;
     stack.sim.latency(Provider::Expo, 400).await;
-    let mut ids = Vec::new();
-    for number in 0..80 {
-        let customer = number % 2 + 1;
-        ids.push((usize::try_from(customer).unwrap() - 1, stack.send(customer).accepted().await));
-    }
+    let (fcm, expo) = tokio::join!(stack.send_many(1, 40), stack.send_many(2, 40));
+    let ids: Vec<_> = fcm.into_iter().map(|id| (0, id)).chain(expo.into_iter().map(|id| (1, id))).collect();
     for _ in 0..2 {
         eventually("jobs are in flight", async || {
             (stack.sim.counts().await["fcm"]["inFlight"].as_u64() > Some(0)).then_some(())
@@ -34,10 +31,10 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_it_has_and_leaves_the_rest
     }
     stack.sim.latency(Provider::Fcm, 0).await;
     stack.sim.latency(Provider::Expo, 0).await;
-    for (phone, id) in &ids {
-        let row = stack.settled(id).await;
+    for (phone, id) in ids {
+        let row = stack.settled(&id).await;
         assert_eq!((row.status.as_str(), row.attempts), ("sent", 1));
-        assert_eq!(stack.sim.rings(&phones[*phone], id).await, 1);
+        assert_eq!(stack.sim.rings(&phones[phone], &id).await, 1);
     }
 }
 

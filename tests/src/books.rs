@@ -140,11 +140,6 @@ async fn differences(stack: &Stack) -> Vec<String> {
             String::new(),
             rows.values().sum(),
         ),
-        (
-            "push_notifications_pending",
-            String::new(),
-            count("pending"),
-        ),
         ("push_books_out_of_balance", String::new(), 0),
     ];
     for status in ["sent", "failed", "suppressed"] {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,12 +18,16 @@ use crate::wait::eventually;
 /// Below the range from which the kernel hands out ports, so that a server finds its port again.
 const PORTS: std::ops::Range<u16> = 30_000..32_700;
 
+/// Servers of one process take their ports from different places.
+static TAKEN: AtomicU16 = AtomicU16::new(0);
+
 /// `count` free ports in a row, at a place that differs from process to process.
 fn ports(count: u16) -> u16 {
     let start = u16::try_from(std::process::id() % 250).unwrap_or_default() * 10;
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (0..270_u16)
-        .map(|step| PORTS.start + (start + step * 10) % (PORTS.end - PORTS.start))
+    std::iter::repeat_with(|| TAKEN.fetch_add(1, Ordering::Relaxed))
+        .take(270)
+        .map(|step| PORTS.start + (start + step % 270 * 10) % (PORTS.end - PORTS.start))
         .find(|base| (0..count).all(|offset| free(base + offset)))
         .expect("free ports")
 }

@@ -136,7 +136,7 @@ impl Sim {
         self.phone(phone).await["displays"].clone()
     }
 
-    /// The entries on the screen, oldest first.
+    /// The entries on the screen, the newest first.
     pub async fn shown(&self, phone: &Phone) -> Vec<Value> {
         let shown = self.phone(phone).await["shown"].clone();
         shown.as_array().cloned().unwrap_or_default()

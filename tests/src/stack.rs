@@ -159,6 +159,13 @@ impl Builder {
         workers
             .into_iter()
             .for_each(|worker| stack.add_worker(worker));
+        // It listens before the schema is there.
+        for api in &stack.apis {
+            eventually("the API has migrated", async || {
+                (stack.readiness(api).await.status == 200).then_some(())
+            })
+            .await;
+        }
         stack
     }
 }
@@ -337,6 +344,15 @@ impl Stack {
     /// A notification to a customer, to be put together.
     pub fn send(&self, customer: i64) -> Send {
         self.api().send(customer)
+    }
+
+    /// Many notifications to a customer at the same moment; their ids.
+    ///
+    /// # Panics
+    /// When one is refused.
+    pub async fn send_many(&self, customer: i64, count: usize) -> Vec<String> {
+        let sends = (0..count).map(|_| self.send(customer).accepted());
+        join_all(sends).await
     }
 
     /// Waits until a notification has ended.
