@@ -14,6 +14,7 @@ pub mod check;
 pub mod database;
 pub mod discard;
 pub mod error;
+pub mod health;
 pub mod keys;
 pub mod listen;
 pub mod metrics;

@@ -109,10 +109,10 @@ pub async fn run(
     let beside = settings.metrics.is_none().then(|| metrics.clone());
     let (state, background) = start(&settings, beside, &shutdown.soft).await?;
     if let Some(address) = settings.metrics {
-        let watched = state.clone();
+        let health = state.health();
         let readiness = move || {
-            let state = watched.clone();
-            async move { state.readiness().await }
+            let health = health.clone();
+            async move { health.readiness().await }
         };
         let stop = background.broker_stop.clone();
         let bound = probes::serve(address, metrics, readiness, stop).await;
@@ -121,6 +121,9 @@ pub async fn run(
     }
     let listener = TcpListener::bind(settings.http).await;
     let listener = listener.map_err(|source| listen_error("HTTP_ADDR", settings.http, source))?;
+    // Mostly it takes a moment, and then the first answer is a good one. A late database is not waited
+    // for: the API listens all the same, and `/readyz` says what is missing.
+    let _late = state.schema.ready().await;
     if matches!(state.access, crate::caller::Access::Open) {
         tracing::warn!("AUTH_DISABLED: everybody may do everything");
     }

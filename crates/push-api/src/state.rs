@@ -6,8 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::id::CustomerId;
 use push_core::notification::Notification;
-use push_queue::{Broker, BrokerState};
-use push_runtime::probes::{Check, Readiness};
+use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
 use push_store::{Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
@@ -16,6 +15,7 @@ use crate::accept::Acceptor;
 use crate::caller::Access;
 use crate::database::in_time;
 use crate::error::ApiError;
+use crate::health::Health;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
 use crate::schema::Schema;
@@ -129,24 +129,13 @@ impl AppState {
         accepting.await.unwrap_or_else(lost)
     }
 
-    /// Whether we can do our work: the database decides; a broker that is away only delays.
-    pub async fn readiness(&self) -> Readiness {
-        let database = match self.schema.missing() {
-            Some(why) => Check::Down(why),
-            None => match self.database.ping().await {
-                Ok(()) => Check::Ok,
-                Err(error) => Check::Down(error.to_string()),
-            },
-        };
-        let broker = match self.broker.state() {
-            BrokerState::Connected => Check::Ok,
-            BrokerState::Blocked { reason } => {
-                Check::Degraded(format!("takes no messages: {reason}"))
-            }
-            BrokerState::Disconnected { reason } => Check::Degraded(reason),
-        };
-        Readiness {
-            checks: vec![("database", database), ("broker", broker)],
+    /// What readiness looks at. Holds none of the rest: who keeps it does not keep the process busy.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health {
+            schema: self.schema.clone(),
+            database: self.database.clone(),
+            broker: self.broker.clone(),
         }
     }
 }

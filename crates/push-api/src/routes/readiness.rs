@@ -25,5 +25,5 @@ use crate::state::AppState;
     )
 )]
 pub async fn readyz(State(state): State<AppState>) -> impl IntoResponse {
-    state.readiness().await
+    state.health().readiness().await
 }
