@@ -10,10 +10,11 @@ use crate::error::StoreError;
 pub(crate) struct Tries(u32);
 
 impl Tries {
-    /// Contention ends within a few tries, or is an outage that the caller has to wait for.
-    const MAX: u32 = 5;
+    /// Of several that are in each other's way, one gets through each time: enough for ten. Beyond that it is an
+    /// outage that the caller has to wait for.
+    const MAX: u32 = 10;
     /// Two transactions that hit each other must not do so again in step.
-    const PAUSE_MAX_MS: u64 = 20;
+    const PAUSE_MAX_MS: u64 = 10;
 
     pub(crate) const fn new() -> Self {
         Self(0)
@@ -34,7 +35,7 @@ impl Tries {
         if self.0 >= Self::MAX {
             return false;
         }
-        let pause = rand::rng().random_range(0..Self::PAUSE_MAX_MS << self.0);
+        let pause = rand::rng().random_range(0..Self::PAUSE_MAX_MS * u64::from(self.0));
         tokio::time::sleep(Duration::from_millis(pause)).await;
         true
     }

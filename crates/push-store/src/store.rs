@@ -101,7 +101,7 @@ impl Store {
 
 /// A name for `GET_LOCK`, which knows one namespace for the whole server: ours is made one of our database.
 /// At most 64 characters (MySQL's limit).
-const LOCK_NAME: &str = "SELECT CONCAT('push.', LEFT(SHA1(DATABASE()), 12), '.', ?) AS name";
+const LOCK_NAME: &str = "SELECT CONCAT('push.', LEFT(SHA2(DATABASE(), 256), 12), '.', ?) AS name";
 
 /// The server-wide name of our lock `name`.
 pub(crate) async fn lock_name(

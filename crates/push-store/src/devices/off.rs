@@ -31,13 +31,13 @@ const OFF_EXPO: &str = "\
     WHERE expo_token_hash = ? AND customer_id = ? AND expo_dead_at IS NULL";
 
 // Whose live tokens these are, locked in the order of the key; then they are switched off, and their devices where
-// no live token is left.
+// no live token is left. (MySQL refuses `FOR UPDATE` for an array, hence the inner SELECT.)
 
 const FCM_OWNERS: &str = "\
     SELECT device.customer_id \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    FROM (SELECT UNHEX(hash) AS hash FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS listed) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
-        ON device.fcm_token_hash = UNHEX(dead.hash) \
+        ON device.fcm_token_hash = dead.hash \
     WHERE device.fcm_dead_at IS NULL AND device.registered_at <= ? \
     FOR UPDATE";
 
@@ -51,9 +51,9 @@ const FCM_DEAD: &str = "\
 
 const EXPO_OWNERS: &str = "\
     SELECT device.customer_id \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    FROM (SELECT UNHEX(hash) AS hash FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS listed) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
-        ON device.expo_token_hash = UNHEX(dead.hash) \
+        ON device.expo_token_hash = dead.hash \
     WHERE device.expo_dead_at IS NULL AND device.registered_at <= ? \
     FOR UPDATE";
 

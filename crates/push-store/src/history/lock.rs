@@ -14,11 +14,12 @@ use crate::decode::Row;
 use crate::error::StoreError;
 
 /// Row by row in the order of the array, by the index: a scan would wait for the locks of strangers.
+/// The inner SELECT keeps the array out of `FOR UPDATE`, which MySQL refuses for it.
 const LOCK_HISTORY: &str = "\
     SELECT history.notification_id, history.customer_id, history.status, history.round \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
+    FROM (SELECT UNHEX(id) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed) AS wanted \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
-        ON history.notification_id = UNHEX(wanted.id) \
+        ON history.notification_id = wanted.id \
     FOR UPDATE";
 
 #[cfg(test)]

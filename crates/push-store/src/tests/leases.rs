@@ -34,7 +34,7 @@ async fn who_lost_its_connection_knows_that_the_lease_is_gone() {
     let db = Db::new().await;
     let mut lease = db.store.try_lease("reconciler").await.unwrap().unwrap();
     let id: i64 = db
-        .one("SELECT CAST(IS_USED_LOCK(CONCAT('push.', LEFT(SHA1(DATABASE()), 12), '.reconciler')) AS SIGNED)")
+        .one("SELECT CAST(IS_USED_LOCK(CONCAT('push.', LEFT(SHA2(DATABASE(), 256), 12), '.reconciler')) AS SIGNED)")
         .await;
     sqlx::query(sqlx::AssertSqlSafe(format!("KILL {id}")))
         .execute(&db.store.pool)
