@@ -17,49 +17,128 @@ async fn who_may_do_what() {
     let api = stack.api();
     let unauthorized = async |call: push_tests::Call| {
         let answer = call.answer().await;
-        assert_eq!((answer.status, answer.error_code().as_str()), (401, "unauthorized"));
-        assert!(answer.header("www-authenticate").contains("Bearer"), "RFC 9110, 11.6.1");
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (401, "unauthorized")
+        );
+        assert!(
+            answer.header("www-authenticate").contains("Bearer"),
+            "RFC 9110, 11.6.1"
+        );
         answer.text
     };
     unauthorized(api.post(SEND, &good()).anonymous()).await;
     let wrong = "not-a-key-at-all-1234";
-    let told = unauthorized(api.post(SEND, &good()).anonymous().header("authorization", &format!("Bearer {wrong}"))).await;
+    let told = unauthorized(
+        api.post(SEND, &good())
+            .anonymous()
+            .header("authorization", &format!("Bearer {wrong}")),
+    )
+    .await;
     assert!(!told.contains(wrong));
-    unauthorized(api.post(SEND, &good()).anonymous().header("x-api-key", wrong)).await;
-    unauthorized(api.post(SEND, &good()).anonymous().header("authorization", "Basic a2V5OmtleQ==")).await;
+    unauthorized(
+        api.post(SEND, &good())
+            .anonymous()
+            .header("x-api-key", wrong),
+    )
+    .await;
+    unauthorized(
+        api.post(SEND, &good())
+            .anonymous()
+            .header("authorization", "Basic a2V5OmtleQ=="),
+    )
+    .await;
     // The hash of a secret is not the secret.
     let settings = stack.api_settings();
-    let keys = &settings.iter().find(|(name, _)| name == "API_KEYS").unwrap().1;
-    let hash = keys.split("sha256:").nth(1).unwrap().split(',').next().unwrap();
-    unauthorized(api.post(SEND, &good()).anonymous().header("x-api-key", hash)).await;
-    unauthorized(api.post(SEND, &good()).anonymous().header("x-api-key", &format!("sha256:{hash}"))).await;
+    let keys = &settings
+        .iter()
+        .find(|(name, _)| name == "API_KEYS")
+        .unwrap()
+        .1;
+    let hash = keys
+        .split("sha256:")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap();
+    unauthorized(
+        api.post(SEND, &good())
+            .anonymous()
+            .header("x-api-key", hash),
+    )
+    .await;
+    unauthorized(
+        api.post(SEND, &good())
+            .anonymous()
+            .header("x-api-key", &format!("sha256:{hash}")),
+    )
+    .await;
 
     // Scopes: each key does its own work only.
     let device = Device::android_fcm("pixel").registration(1);
     let id = stack.send(1).accepted().await;
     let view = format!("/api/Push/notifications/{id}");
     let calls: [(&str, Method, &str, Value, Key); 5] = [
-        ("register", Method::POST, "/api/Push/register", device.clone(), Key::Register),
-        ("unregister", Method::POST, "/api/Push/unregister", device, Key::Register),
+        (
+            "register",
+            Method::POST,
+            "/api/Push/register",
+            device.clone(),
+            Key::Register,
+        ),
+        (
+            "unregister",
+            Method::POST,
+            "/api/Push/unregister",
+            device,
+            Key::Register,
+        ),
         ("send", Method::POST, SEND, good(), Key::Send),
-        ("test", Method::POST, "/api/Push/test", json!({"customerId": 1}), Key::Send),
+        (
+            "test",
+            Method::POST,
+            "/api/Push/test",
+            json!({"customerId": 1}),
+            Key::Send,
+        ),
         ("notifications", Method::GET, &view, Value::Null, Key::Read),
     ];
     let before = stack.database.count("notification_history").await;
     for (name, method, path, body, right) in &calls {
         for key in [Key::Register, Key::Send, Key::Read] {
             let call = api.call(method.clone(), path).key(key);
-            let call = if body.is_null() { call } else { call.json(body) };
+            let call = if body.is_null() {
+                call
+            } else {
+                call.json(body)
+            };
             let answer = call.answer().await;
             if key == *right {
-                assert!(matches!(answer.status, 200 | 202), "{name} {key:?}: {}", answer.text);
+                assert!(
+                    matches!(answer.status, 200 | 202),
+                    "{name} {key:?}: {}",
+                    answer.text
+                );
             } else {
-                assert_eq!((answer.status, answer.error_code().as_str()), (403, "forbidden"), "{name} {key:?}");
+                assert_eq!(
+                    (answer.status, answer.error_code().as_str()),
+                    (403, "forbidden"),
+                    "{name} {key:?}"
+                );
             }
         }
     }
-    assert_eq!(stack.database.count("notification_history").await, before + 2);
-    let by_header = api.post(SEND, &good()).anonymous().header("x-api-key", Key::Send.secret()).answer().await;
+    assert_eq!(
+        stack.database.count("notification_history").await,
+        before + 2
+    );
+    let by_header = api
+        .post(SEND, &good())
+        .anonymous()
+        .header("x-api-key", Key::Send.secret())
+        .answer()
+        .await;
     assert_eq!(by_header.status, 202);
     // No worker runs in this story.
     stack.leaves_pending();
@@ -71,32 +150,97 @@ async fn every_error_has_one_shape() {
     stack.know_customer(1).await;
     let api = stack.api();
     let is = |answer: &Answer, status: u16, code: &str| {
-        assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{}", answer.text);
-        assert!(answer.header("content-type").starts_with("application/json"));
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (status, code),
+            "{}",
+            answer.text
+        );
+        assert!(
+            answer
+                .header("content-type")
+                .starts_with("application/json")
+        );
     };
-    let post = |content_type: &str, body: Vec<u8>| api.call(Method::POST, SEND).raw(content_type, body);
+    let post =
+        |content_type: &str, body: Vec<u8>| api.call(Method::POST, SEND).raw(content_type, body);
 
-    for body in ["", "{", "[]", "\"text\"", "{\"id\": 1,}", "nonsense S3CRET-CONTENT"] {
+    for body in [
+        "",
+        "{",
+        "[]",
+        "\"text\"",
+        "{\"id\": 1,}",
+        "nonsense S3CRET-CONTENT",
+    ] {
         let answer = post("application/json", body.into()).answer().await;
         is(&answer, 400, "malformed_json");
         assert!(!answer.text.contains("S3CRET"), "{}", answer.text);
     }
-    is(&post("application/json", b"{\"id\":1,\"title\":\"\xff\"}".to_vec()).answer().await, 400, "malformed_json");
-    is(&post("text/plain", good().to_string().into()).answer().await, 415, "unsupported_media_type");
-    is(&api.call(Method::POST, SEND).answer().await, 415, "unsupported_media_type");
-    let padded = |length: usize| format!("{}{}", good(), " ".repeat(length - good().to_string().len()));
-    is(&post("application/json", padded(64 * 1024 + 1).into()).answer().await, 413, "body_too_large");
-    is(&post("application/json", padded(900 * 1024).into()).answer().await, 413, "body_too_large");
-    let largest = post("application/json; charset=utf-8", padded(64 * 1024).into()).answer().await;
+    is(
+        &post(
+            "application/json",
+            b"{\"id\":1,\"title\":\"\xff\"}".to_vec(),
+        )
+        .answer()
+        .await,
+        400,
+        "malformed_json",
+    );
+    is(
+        &post("text/plain", good().to_string().into()).answer().await,
+        415,
+        "unsupported_media_type",
+    );
+    is(
+        &api.call(Method::POST, SEND).answer().await,
+        415,
+        "unsupported_media_type",
+    );
+    let padded = |length: usize| {
+        format!(
+            "{}{}",
+            good(),
+            " ".repeat(length - good().to_string().len())
+        )
+    };
+    is(
+        &post("application/json", padded(64 * 1024 + 1).into())
+            .answer()
+            .await,
+        413,
+        "body_too_large",
+    );
+    is(
+        &post("application/json", padded(900 * 1024).into())
+            .answer()
+            .await,
+        413,
+        "body_too_large",
+    );
+    let largest = post("application/json; charset=utf-8", padded(64 * 1024).into())
+        .answer()
+        .await;
     assert_eq!(largest.status, 202, "64 KiB are allowed: {}", largest.text);
 
-    is(&api.get("/api/Push/nothing").answer().await, 404, "not_found");
+    is(
+        &api.get("/api/Push/nothing").answer().await,
+        404,
+        "not_found",
+    );
     is(&api.get("/").answer().await, 404, "not_found");
     let wrong_method = api.get(SEND).answer().await;
     is(&wrong_method, 405, "method_not_allowed");
-    assert!(wrong_method.header("allow").contains("POST"), "RFC 9110, 15.5.6");
+    assert!(
+        wrong_method.header("allow").contains("POST"),
+        "RFC 9110, 15.5.6"
+    );
     let unknown = "/api/Push/notifications/00000000-0000-7000-8000-000000000000";
-    is(&api.get(unknown).answer().await, 404, "unknown_notification");
+    is(
+        &api.get(unknown).answer().await,
+        404,
+        "unknown_notification",
+    );
     let no_id = api.get("/api/Push/notifications/x").answer().await;
     assert!(matches!(no_id.status, 400 | 404), "{}", no_id.text);
     drop(no_id.error_code());
@@ -111,13 +255,26 @@ async fn paths_are_found_in_any_case_and_every_answer_has_a_request_id() {
     let api = stack.api();
     stack.know_customer(1).await;
     let device = Device::android_fcm("pixel").registration(1);
-    for path in ["/api/Push/register", "/api/push/register", "/API/PUSH/REGISTER", "/aPi/pUsH/rEgIsTeR"] {
+    for path in [
+        "/api/Push/register",
+        "/api/push/register",
+        "/API/PUSH/REGISTER",
+        "/aPi/pUsH/rEgIsTeR",
+    ] {
         assert_eq!(api.post(path, &device).answer().await.status, 200, "{path}");
     }
     for path in [SEND, "/api/push/sendtocustomer", "/API/push/SENDTOCUSTOMER"] {
-        let answer = api.post(path, &good()).header("prefer", "wait=20").answer().await.expect(200);
+        let answer = api
+            .post(path, &good())
+            .header("prefer", "wait=20")
+            .answer()
+            .await
+            .expect(200);
         let id = answer.id();
-        for view in [format!("/api/push/notifications/{id}"), format!("/API/PUSH/NOTIFICATIONS/{}", id.to_uppercase())] {
+        for view in [
+            format!("/api/push/notifications/{id}"),
+            format!("/API/PUSH/NOTIFICATIONS/{}", id.to_uppercase()),
+        ] {
             assert_eq!(api.get(&view).answer().await.expect(200).id(), id);
         }
     }
@@ -138,15 +295,28 @@ async fn paths_are_found_in_any_case_and_every_answer_has_a_request_id() {
         (Method::GET, "/nowhere"),
         (Method::PUT, SEND),
         (Method::POST, SEND),
-        (Method::GET, "/api/Push/notifications/00000000-0000-7000-8000-000000000000"),
+        (
+            Method::GET,
+            "/api/Push/notifications/00000000-0000-7000-8000-000000000000",
+        ),
     ] {
-        assert_eq!(id_of(&api, method.clone(), path, Some("caller-7.a")).await, "caller-7.a", "{path}");
+        assert_eq!(
+            id_of(&api, method.clone(), path, Some("caller-7.a")).await,
+            "caller-7.a",
+            "{path}"
+        );
         let generated = id_of(&api, method, path, None).await;
-        assert!(generated.len() >= 16 && !seen.contains(&generated), "{path}: {generated:?}");
+        assert!(
+            generated.len() >= 16 && !seen.contains(&generated),
+            "{path}: {generated:?}"
+        );
         seen.push(generated);
     }
     let logs = &stack.logs()[0];
     let wild = format!("x{}", "y".repeat(3_000));
     let answered = id_of(&api, Method::GET, "/nowhere", Some(&wild)).await;
-    assert!(!answered.is_empty() && !logs.says(&wild), "an id of 3,000 characters does not fill the log");
+    assert!(
+        !answered.is_empty() && !logs.says(&wild),
+        "an id of 3,000 characters does not fill the log"
+    );
 }

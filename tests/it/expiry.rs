@@ -8,19 +8,37 @@ async fn what_is_past_its_time_is_not_sent() {
     let mut stack = Stack::with().env_worker("RETRY_DELAYS", "3s").start().await;
     // Its next attempt would come too late: it ends at once.
     let retried = stack.register(1, Device::android_fcm("retried")).await;
-    stack.sim.script(Provider::Fcm, retried.fcm(), json!([{"case": "unavailable"}])).await;
+    stack
+        .sim
+        .script(
+            Provider::Fcm,
+            retried.fcm(),
+            json!([{"case": "unavailable"}]),
+        )
+        .await;
     let id = stack.send(1).with("ttlSeconds", 2).accepted().await;
     let row = stack.settled(&id).await;
-    assert_eq!((row.status.as_str(), row.reason.as_str(), row.attempts), ("failed", "dead_lettered", 1));
+    assert_eq!(
+        (row.status.as_str(), row.reason.as_str(), row.attempts),
+        ("failed", "dead_lettered", 1)
+    );
     assert_eq!(stack.sim.sends(Provider::Fcm, retried.fcm()).await, 1);
     let letters = stack.database.dead_letters_of(&id).await;
     assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].reason.as_str(), letters[0].attempts), ("expired", 1));
+    assert_eq!(
+        (letters[0].reason.as_str(), letters[0].attempts),
+        ("expired", 1)
+    );
 
     // No time at all.
     let phone = stack.register(2, Device::android_fcm("late")).await;
-    let row = stack.settled(&stack.send(2).with("ttlSeconds", 0).accepted().await).await;
-    assert_eq!((row.status.as_str(), row.reason.as_str(), row.attempts), ("suppressed", "expired", 0));
+    let row = stack
+        .settled(&stack.send(2).with("ttlSeconds", 0).accepted().await)
+        .await;
+    assert_eq!(
+        (row.status.as_str(), row.reason.as_str(), row.attempts),
+        ("suppressed", "expired", 0)
+    );
 
     // Its time ran out in the queue, while no worker was there.
     assert_eq!(stack.terminate_worker().await, Some(0));
@@ -36,8 +54,15 @@ async fn what_is_past_its_time_is_not_sent() {
     .await;
     stack.start_worker().await;
     let row = stack.settled(&late).await;
-    assert_eq!((row.status.as_str(), row.reason.as_str(), row.attempts), ("suppressed", "expired", 0));
+    assert_eq!(
+        (row.status.as_str(), row.reason.as_str(), row.attempts),
+        ("suppressed", "expired", 0)
+    );
     assert_eq!(stack.settled(&fresh).await.status, "sent");
     assert_eq!(stack.sim.sends(Provider::Fcm, phone.fcm()).await, 1);
-    assert_eq!(stack.database.count("dead_letters").await, 1, "what was never tried is no dead letter");
+    assert_eq!(
+        stack.database.count("dead_letters").await,
+        1,
+        "what was never tried is no dead letter"
+    );
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use push_tests::{Broker, Device, Stack, eventually};
+use push_tests::{Broker, Device, Provider, Stack, eventually};
 use serde_json::{Value, json};
 
 /// A job as it lies in the queue, for a notification of this id.
@@ -41,12 +41,20 @@ async fn garbage_is_dead_lettered_at_once_and_alone() {
         ("a version that is no number", b"{\"v\":\"one\"}".to_vec()),
         ("no customer", without("customerId")),
         ("no title", without("title")),
-        ("no progress of another type", json!({"v": 1, "notificationId": 7, "round": "x"}).to_string().into_bytes()),
+        (
+            "no progress of another type",
+            json!({"v": 1, "notificationId": 7, "round": "x"})
+                .to_string()
+                .into_bytes(),
+        ),
         ("very large", huge),
         ("very deep", deep),
     ];
     for (_, body) in &garbage {
-        stack.broker.publish(Broker::JOBS, body, BasicProperties::default()).await;
+        stack
+            .broker
+            .publish(Broker::JOBS, body, BasicProperties::default())
+            .await;
         // In between, all is well.
         let answer = stack.send(1).wait(20).answer().await.expect(200);
         assert_eq!(answer.json["status"], "sent");
@@ -57,13 +65,18 @@ async fn garbage_is_dead_lettered_at_once_and_alone() {
     })
     .await;
     for (name, body) in &garbage {
-        let found = letters.iter().find(|letter| letter.raw_bytes == u32::try_from(body.len()).ok());
+        let found = letters
+            .iter()
+            .find(|letter| letter.raw_bytes == u32::try_from(body.len()).ok());
         let letter = found.unwrap_or_else(|| panic!("{name} has no row"));
         assert_eq!(letter.reason, "poison", "{name}");
         assert!(!letter.has_job, "{name}");
         let kept = STANDARD.decode(&letter.raw).unwrap();
         assert!(body.starts_with(&kept), "{name}: the bytes, as they were");
-        assert!(kept.len() == body.len() || kept.len() >= 16 * 1024, "{name}: bounded, but not to nothing");
+        assert!(
+            kept.len() == body.len() || kept.len() >= 16 * 1024,
+            "{name}: bounded, but not to nothing"
+        );
         assert!(kept.len() <= 1024 * 1024, "{name}: bounded");
     }
 
@@ -74,14 +87,30 @@ async fn garbage_is_dead_lettered_at_once_and_alone() {
         .with_content_type("text/html".into())
         .with_priority(9);
     let mut headers = FieldTable::default();
-    headers.insert("traceparent".into(), AMQPValue::LongString("00-zz-nonsense".into()));
+    headers.insert(
+        "traceparent".into(),
+        AMQPValue::LongString("00-zz-nonsense".into()),
+    );
     headers.insert("x-death".into(), AMQPValue::Boolean(true));
     let properties = properties.with_headers(headers);
-    stack.broker.publish(Broker::JOBS, job(unknown, 1).to_string().as_bytes(), properties).await;
-    let letter = eventually("the stranger's job has its row", async || stack.database.dead_letters_of(unknown).await.pop()).await;
+    stack
+        .broker
+        .publish(
+            Broker::JOBS,
+            job(unknown, 1).to_string().as_bytes(),
+            properties,
+        )
+        .await;
+    let letter = eventually("the stranger's job has its row", async || {
+        stack.database.dead_letters_of(unknown).await.pop()
+    })
+    .await;
     assert_eq!(letter.reason, "unprocessable");
     assert_eq!(stack.sim.rings(&phone, unknown).await, 0, "it was not sent");
-    assert_eq!(stack.send(1).wait(20).answer().await.expect(200).json["status"], "sent");
+    assert_eq!(
+        stack.send(1).wait(20).answer().await.expect(200).json["status"],
+        "sent"
+    );
     let metrics = stack.metrics_of(&stack.workers[0]).await;
     assert_eq!(metrics.sum("push_dead_letters_total", "poison"), Some(11.0));
     assert_eq!(stack.broker.depth(Broker::DEAD).await, 0);
@@ -89,25 +118,62 @@ async fn garbage_is_dead_lettered_at_once_and_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_that_is_there_several_times_rings_once() {
-    let mut stack = Stack::start().await;
-    let phones = [stack.register(1, Device::android_fcm("android")).await, stack.register(1, Device::ios_expo("iphone")).await];
+    copies_ring_once(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_job_that_several_workers_have_at_once_rings_once() {
+    copies_ring_once(3).await;
+}
+
+async fn copies_ring_once(workers: usize) {
+    let mut stack = Stack::with()
+        .workers(workers)
+        .env_worker("PREFETCH", "2")
+        .start()
+        .await;
+    let phones = [
+        stack.register(1, Device::android_fcm("android")).await,
+        stack.register(1, Device::ios_expo("iphone")).await,
+    ];
     // Copies side by side: as after a publish whose confirm was lost.
-    assert_eq!(stack.terminate_worker().await, Some(0));
+    for _ in 0..workers {
+        assert_eq!(stack.terminate_worker().await, Some(0));
+    }
+    stack.sim.latency(Provider::Fcm, 300).await;
+    stack.sim.latency(Provider::Expo, 300).await;
     let ids = stack.send_many(1, 5).await;
     stack.broker.multiply(Broker::JOBS, 2).await;
-    stack.start_worker().await;
+    for _ in 0..workers {
+        stack.start_worker().await;
+    }
     for id in &ids {
         assert_eq!(stack.settled(id).await.status, "sent");
     }
-    eventually("the copies are gone", async || (stack.broker.depth(Broker::JOBS).await == 0).then_some(())).await;
+    eventually("the copies are gone", async || {
+        (stack.broker.depth(Broker::JOBS).await == 0).then_some(())
+    })
+    .await;
     // A copy that comes late, when all is over.
     for id in &ids {
         let mut copy = job(id, 1);
         copy["title"] = "a copy".into();
-        stack.broker.publish(Broker::JOBS, copy.to_string().as_bytes(), BasicProperties::default()).await;
+        stack
+            .broker
+            .publish(
+                Broker::JOBS,
+                copy.to_string().as_bytes(),
+                BasicProperties::default(),
+            )
+            .await;
     }
-    assert_eq!(stack.send(1).wait(20).answer().await.expect(200).json["status"], "sent");
-    assert_eq!(stack.terminate_worker().await, Some(0));
+    assert_eq!(
+        stack.send(1).wait(20).answer().await.expect(200).json["status"],
+        "sent"
+    );
+    for _ in 0..workers {
+        assert_eq!(stack.terminate_worker().await, Some(0));
+    }
     for phone in &phones {
         for id in &ids {
             assert_eq!(stack.sim.rings(phone, id).await, 1, "{}", phone.device.name);

@@ -1,11 +1,18 @@
 //! The promises of the service, each seen from outside. One file is one topic; one test is one story.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what is not there fails the test, helpers of a test included"
+)]
+
 mod both_providers;
 mod dead_letters;
 mod errors;
 mod expiry;
 mod failover;
 mod garbage;
+mod harness;
 mod many;
 mod metrics;
 mod openapi;
@@ -13,8 +20,10 @@ mod outages;
 mod p4_never_to_the_wrong_person;
 mod p5_a_dead_token_is_used_once;
 mod p6_ones_trouble_is_its_own;
+mod p7_no_secrets_in_logs;
 mod payloads;
 mod policy_both;
+mod queue;
 mod register;
 mod restarts;
 mod retries;

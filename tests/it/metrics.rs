@@ -10,17 +10,35 @@ async fn the_books_balance_and_the_contracts_metrics_are_there() {
     stack.register(1, Device::android_fcm("good")).await;
     let bad = stack.register(2, Device::android_fcm("bad")).await;
     stack.know_customer(3).await;
-    stack.sim.always(Provider::Fcm, bad.fcm(), json!({"case": "unregistered"})).await;
+    stack
+        .sim
+        .always(Provider::Fcm, bad.fcm(), json!({"case": "unregistered"}))
+        .await;
     let mut last = String::new();
-    for (customer, status) in [(1, "sent"), (1, "sent"), (2, "failed"), (3, "suppressed"), (3, "suppressed"), (3, "suppressed")] {
+    for (customer, status) in [
+        (1, "sent"),
+        (1, "sent"),
+        (2, "failed"),
+        (3, "suppressed"),
+        (3, "suppressed"),
+        (3, "suppressed"),
+    ] {
         let answer = stack.send(customer).wait(20).answer().await.expect(200);
         assert_eq!(answer.json["status"], status);
         last = answer.id();
     }
     eventually("the worker has counted what it settled", async || {
         let worker = stack.metrics_of(&stack.workers[0]).await;
-        let count = |status: &str| worker.sum("push_notifications_settled_total", &format!("status=\"{status}\""));
-        (count("sent") == Some(2.0) && count("failed") == Some(1.0) && count("suppressed") == Some(3.0)).then_some(())
+        let count = |status: &str| {
+            worker.sum(
+                "push_notifications_settled_total",
+                &format!("status=\"{status}\""),
+            )
+        };
+        (count("sent") == Some(2.0)
+            && count("failed") == Some(1.0)
+            && count("suppressed") == Some(3.0))
+        .then_some(())
     })
     .await;
     let api = stack.metrics_of(&stack.apis[0]).await;
@@ -29,7 +47,11 @@ async fn the_books_balance_and_the_contracts_metrics_are_there() {
     // No label holds a token, an id or a customer.
     for program in [&stack.apis[0], &stack.workers[0]] {
         let metrics: Metrics = stack.metrics_of(program).await;
-        assert!(metrics.names().iter().all(|name| name.starts_with("push_")), "{:?}", metrics.names());
+        assert!(
+            metrics.names().iter().all(|name| name.starts_with("push_")),
+            "{:?}",
+            metrics.names()
+        );
         assert!(!format!("{metrics:?}").contains(&last));
     }
 
@@ -54,17 +76,26 @@ async fn probes_tell_what_is_missing() {
     let stack = Stack::with().through_links().start().await;
     stack.all_ready().await;
     let says = async |program: &push_tests::Program, status: u16, what: &str| -> Answer {
-        eventually(&format!("{} answers {status} and names {what}", program.log.name), async || {
-            let answer = stack.readiness(program).await;
-            let message = answer.json["message"].as_str().unwrap_or_default().to_lowercase();
-            (answer.status == status && message.contains(what)).then_some(answer)
-        })
+        eventually(
+            &format!("{} answers {status} and names {what}", program.log.name),
+            async || {
+                let answer = stack.readiness(program).await;
+                let message = answer.json["message"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_lowercase();
+                (answer.status == status && message.contains(what)).then_some(answer)
+            },
+        )
         .await
     };
     // Without the broker: the API is degraded and takes on, the worker has nothing to do.
     stack.links().cut_broker();
     let api = says(&stack.apis[0], 200, "broker").await;
-    assert_eq!((&api.json["success"], &api.json["status"]), (&json!(true), &json!("degraded")));
+    assert_eq!(
+        (&api.json["success"], &api.json["status"]),
+        (&json!(true), &json!("degraded"))
+    );
     let worker = says(&stack.workers[0], 503, "broker").await;
     assert_eq!(worker.json["success"], false);
     stack.links().restore();
@@ -73,9 +104,18 @@ async fn probes_tell_what_is_missing() {
     stack.links().cut_database();
     says(&stack.apis[0], 503, "database").await;
     says(&stack.workers[0], 503, "database").await;
-    let alive = stack.api().get("/healthz").anonymous().answer().await.expect(200);
+    let alive = stack
+        .api()
+        .get("/healthz")
+        .anonymous()
+        .answer()
+        .await
+        .expect(200);
     assert_eq!(alive.json["success"], true);
-    assert!(stack.apis[0].log.lines().len() < 60 && stack.workers[0].log.lines().len() < 60, "no log flood");
+    assert!(
+        stack.apis[0].log.lines().len() < 60 && stack.workers[0].log.lines().len() < 60,
+        "no log flood"
+    );
     stack.links().restore();
     stack.all_ready().await;
 }

@@ -12,10 +12,23 @@ async fn every_path_of_the_document_is_there_and_closed() {
     let stack = Stack::with().workers(0).start().await;
     stack.know_customer(1).await;
     let api = stack.api();
-    let answer = api.get("/openapi.json").anonymous().answer().await.expect(200);
-    assert!(answer.header("content-type").starts_with("application/json"));
+    let answer = api
+        .get("/openapi.json")
+        .anonymous()
+        .answer()
+        .await
+        .expect(200);
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("application/json")
+    );
     let document = answer.json;
-    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    assert!(
+        document["openapi"].as_str().unwrap().starts_with("3.1"),
+        "{}",
+        document["openapi"]
+    );
 
     let paths = document["paths"].as_object().unwrap();
     for wanted in [
@@ -49,18 +62,36 @@ async fn every_path_of_the_document_is_there_and_closed() {
                 assert_ne!(answer.status, 401, "{method} {path}");
                 continue;
             }
-            assert_eq!((answer.status, answer.error_code().as_str()), (401, "unauthorized"), "{method} {path}");
-            assert!(!operation["security"].as_array().is_none_or(Vec::is_empty), "{method} {path} tells who may");
+            assert_eq!(
+                (answer.status, answer.error_code().as_str()),
+                (401, "unauthorized"),
+                "{method} {path}"
+            );
+            assert!(
+                !operation["security"].as_array().is_none_or(Vec::is_empty),
+                "{method} {path} tells who may"
+            );
             // Credentials are looked at before the body.
-            let large = call().anonymous().raw("application/json", vec![b' '; 60 * 1024]).answer().await;
+            let large = call()
+                .anonymous()
+                .raw("application/json", vec![b' '; 60 * 1024])
+                .answer()
+                .await;
             assert_eq!(large.status, 401, "{method} {path}");
             // What it can answer is documented: the statuses that every caller has to expect.
             let responses = operation["responses"].as_object().unwrap();
             for status in ["401", "403", "503"] {
-                assert!(responses.contains_key(status), "{method} {path} may answer {status}");
+                assert!(
+                    responses.contains_key(status),
+                    "{method} {path} may answer {status}"
+                );
             }
             let answer = call().key(Key::All).json(&json!({})).answer().await;
-            assert!(responses.contains_key(&answer.status.to_string()), "{method} {path} answers {}, undocumented", answer.status);
+            assert!(
+                responses.contains_key(&answer.status.to_string()),
+                "{method} {path} answers {}, undocumented",
+                answer.status
+            );
         }
     }
     assert!(walked >= 9, "{walked}");
@@ -75,9 +106,13 @@ fn references_lead_somewhere(document: &Value, part: &Value) {
                 let pointer = reference.strip_prefix('#').expect("within the document");
                 assert!(document.pointer(pointer).is_some(), "{reference}");
             }
-            object.values().for_each(|value| references_lead_somewhere(document, value));
+            object
+                .values()
+                .for_each(|value| references_lead_somewhere(document, value));
         }
-        Value::Array(array) => array.iter().for_each(|value| references_lead_somewhere(document, value)),
+        Value::Array(array) => array
+            .iter()
+            .for_each(|value| references_lead_somewhere(document, value)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

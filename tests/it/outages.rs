@@ -5,7 +5,10 @@ use serde_json::json;
 
 /// Time passes for what waits to be looked for: it is due now.
 async fn time_passes(stack: &Stack) {
-    stack.database.execute("UPDATE notification_history SET due_at = NOW(3) WHERE status = 'pending'").await;
+    stack
+        .database
+        .execute("UPDATE notification_history SET due_at = NOW(3) WHERE status = 'pending'")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -28,7 +31,11 @@ async fn a_broker_that_is_away_delays_and_refuses_nothing() {
     stack.links().restore();
     let cut_off = answer.id();
     let settled = push_tests::within(std::time::Duration::from_secs(5), async || {
-        stack.database.history(&cut_off).await.filter(|row| row.status != "pending")
+        stack
+            .database
+            .history(&cut_off)
+            .await
+            .filter(|row| row.status != "pending")
     });
     if settled.await.is_none() {
         time_passes(&stack).await;
@@ -55,9 +62,21 @@ async fn a_broker_that_is_away_delays_and_refuses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_broker_that_is_cut_off_in_the_middle_of_deliveries_doubles_nothing() {
-    let stack = Stack::with().through_links().start().await;
+    cut_off_in_the_middle(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn jobs_that_another_worker_gets_while_the_first_is_at_it_ring_once() {
+    cut_off_in_the_middle(2).await;
+}
+
+async fn cut_off_in_the_middle(workers: usize) {
+    let stack = Stack::with().workers(workers).through_links().start().await;
     stack.all_ready().await;
-    let phones = [stack.register(1, Device::android_fcm("android")).await, stack.register(1, Device::ios_expo("iphone")).await];
+    let phones = [
+        stack.register(1, Device::android_fcm("android")).await,
+        stack.register(1, Device::ios_expo("iphone")).await,
+    ];
     for latency in [400, 2_500] {
         stack.sim.latency(Provider::Fcm, latency).await;
         stack.sim.latency(Provider::Expo, latency).await;
@@ -75,10 +94,18 @@ async fn a_broker_that_is_cut_off_in_the_middle_of_deliveries_doubles_nothing() 
             assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
         }
         stack.all_ready().await;
-        eventually("the copies are gone", async || (stack.broker.depth(Broker::JOBS).await == 0).then_some(())).await;
+        eventually("the copies are gone", async || {
+            (stack.broker.depth(Broker::JOBS).await == 0).then_some(())
+        })
+        .await;
         for phone in &phones {
             for id in &ids {
-                assert_eq!(stack.sim.rings(phone, id).await, 1, "{} at {latency} ms", phone.device.name);
+                assert_eq!(
+                    stack.sim.rings(phone, id).await,
+                    1,
+                    "{} at {latency} ms",
+                    phone.device.name
+                );
             }
         }
     }
@@ -92,21 +119,44 @@ async fn without_the_database_the_api_says_so_and_does_nothing_by_halves() {
     stack.links().api_database.cut();
     let before = stack.database.count("notification_history").await;
     let calls: [(&str, serde_json::Value); 4] = [
-        ("/api/Push/sendToCustomer", json!({"id": 1, "title": "T", "body": "B"})),
+        (
+            "/api/Push/sendToCustomer",
+            json!({"id": 1, "title": "T", "body": "B"}),
+        ),
         ("/api/Push/test", json!({"customerId": 1})),
-        ("/api/Push/register", Device::android_fcm("other").registration(1)),
+        (
+            "/api/Push/register",
+            Device::android_fcm("other").registration(1),
+        ),
         ("/api/Push/unregister", phone.device.registration(1)),
     ];
     let refused = async |api: &Api| {
         for (path, body) in &calls {
             let answer = api.post(path, body).answer().await;
-            assert_eq!((answer.status, answer.error_code().as_str()), (503, "database_unavailable"), "{path}");
-            let seconds: u32 = answer.header("retry-after").parse().expect("Retry-After in seconds");
+            assert_eq!(
+                (answer.status, answer.error_code().as_str()),
+                (503, "database_unavailable"),
+                "{path}"
+            );
+            let seconds: u32 = answer
+                .header("retry-after")
+                .parse()
+                .expect("Retry-After in seconds");
             assert!((1..=60).contains(&seconds), "{seconds}");
-            assert!(!answer.text.contains("127.0.0.1") && !answer.text.contains("mysql"), "{}", answer.text);
+            assert!(
+                !answer.text.contains("127.0.0.1") && !answer.text.contains("mysql"),
+                "{}",
+                answer.text
+            );
         }
         // Bad input is bad input with or without it.
-        assert_eq!(api.post("/api/Push/sendToCustomer", &json!({})).answer().await.status, 400);
+        assert_eq!(
+            api.post("/api/Push/sendToCustomer", &json!({}))
+                .answer()
+                .await
+                .status,
+            400
+        );
     };
     refused(&stack.api()).await;
     let view = "/api/Push/notifications/00000000-0000-7000-8000-000000000000";
@@ -121,7 +171,10 @@ async fn without_the_database_the_api_says_so_and_does_nothing_by_halves() {
     stack.links().restore();
     stack.all_ready().await;
     let answer = stack.send(1).wait(20).answer().await.expect(200);
-    assert_eq!(answer.json["status"], "sent", "the phone is still registered");
+    assert_eq!(
+        answer.json["status"], "sent",
+        "the phone is still registered"
+    );
     // What was refused while the line was silent may have been stored at most; it was answered with 503, so nobody counts on it.
     stack.all_settled().await;
 }
@@ -130,7 +183,10 @@ async fn without_the_database_the_api_says_so_and_does_nothing_by_halves() {
 async fn a_database_that_goes_away_in_the_middle_of_deliveries_loses_and_doubles_nothing() {
     let stack = Stack::with().through_links().start().await;
     stack.all_ready().await;
-    let phones = [stack.register(1, Device::android_fcm("android")).await, stack.register(1, Device::ios_expo("iphone")).await];
+    let phones = [
+        stack.register(1, Device::android_fcm("android")).await,
+        stack.register(1, Device::ios_expo("iphone")).await,
+    ];
     stack.sim.latency(Provider::Fcm, 800).await;
     let ids = stack.send_many(1, 20).await;
     eventually("some are with the provider", async || {
@@ -175,8 +231,13 @@ async fn a_worker_that_is_killed_with_jobs_in_flight_loses_nothing() {
         assert_eq!(row.status, "sent", "{row:?}");
         assert!(stack.sim.rings(&phone, id).await >= 1);
     }
-    let twice = stack.sim.counts().await["displays"]["repeated"].as_u64().unwrap();
-    assert!(twice <= 20, "only what was in flight may come again: {twice}");
+    let twice = stack.sim.counts().await["displays"]["repeated"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        twice <= 20,
+        "only what was in flight may come again: {twice}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -191,7 +252,10 @@ async fn an_api_that_is_killed_between_commit_and_publish_loses_nothing() {
         let send = stack.send(1);
         sending.spawn(async move { send.try_answer().await.ok().map(|answer| answer.status) });
     }
-    eventually("all are committed", async || (stack.database.count("notification_history").await == 5).then_some(())).await;
+    eventually("all are committed", async || {
+        (stack.database.count("notification_history").await == 5).then_some(())
+    })
+    .await;
     stack.kill_api().await;
     drop(sending.join_all().await);
     stack.links().restore();
@@ -208,20 +272,33 @@ async fn a_queue_that_is_deleted_by_hand_comes_back() {
     let stack = Stack::start().await;
     stack.all_ready().await;
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
-    assert_eq!(stack.send(1).wait(20).answer().await.expect(200).json["status"], "sent");
+    assert_eq!(
+        stack.send(1).wait(20).answer().await.expect(200).json["status"],
+        "sent"
+    );
     stack.broker.delete_queue(Broker::JOBS).await;
     let answer = stack.send(1).wait(30).answer().await.expect(200);
     assert_eq!(answer.json["status"], "sent");
     assert_eq!(stack.sim.rings(&phone, &answer.id()).await, 1);
-    let (_, consumers) = eventually("the queue is back", async || stack.broker.queue(Broker::JOBS).await).await;
+    let (_, consumers) = eventually("the queue is back", async || {
+        stack.broker.queue(Broker::JOBS).await
+    })
+    .await;
     assert_eq!(consumers, 1);
 
     // A rung in which a job waits: the job is gone with it, and is found again.
-    stack.sim.script(Provider::Fcm, phone.fcm(), json!([{"case": "unavailable"}])).await;
+    stack
+        .sim
+        .script(Provider::Fcm, phone.fcm(), json!([{"case": "unavailable"}]))
+        .await;
     let id = stack.send(1).accepted().await;
     stack.broker.delete_queue("push.retry.200ms").await;
     let waiting = push_tests::within(std::time::Duration::from_secs(3), async || {
-        stack.database.history(&id).await.filter(|row| row.status != "pending")
+        stack
+            .database
+            .history(&id)
+            .await
+            .filter(|row| row.status != "pending")
     });
     if waiting.await.is_none() {
         time_passes(&stack).await;
@@ -231,8 +308,21 @@ async fn a_queue_that_is_deleted_by_hand_comes_back() {
     // The queue of the dead letters.
     stack.broker.delete_queue(Broker::DEAD).await;
     // What is dead-lettered while it is gone is kept by the broker, who tries again after three minutes only.
-    eventually("the queue is back", async || stack.broker.queue(Broker::DEAD).await.filter(|(_, consumers)| *consumers == 1)).await;
+    eventually("the queue is back", async || {
+        stack
+            .broker
+            .queue(Broker::DEAD)
+            .await
+            .filter(|(_, consumers)| *consumers == 1)
+    })
+    .await;
     stack.expect_errors("dead-lettered");
-    stack.broker.publish(Broker::JOBS, b"garbage", lapin::BasicProperties::default()).await;
-    eventually("the garbage has its row", async || (stack.database.count("dead_letters").await == 1).then_some(())).await;
+    stack
+        .broker
+        .publish(Broker::JOBS, b"garbage", lapin::BasicProperties::default())
+        .await;
+    eventually("the garbage has its row", async || {
+        (stack.database.count("dead_letters").await == 1).then_some(())
+    })
+    .await;
 }

@@ -5,7 +5,9 @@ use push_tests::{Device, Stack};
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_token_moves_to_who_registers_it_last() {
     let stack = Stack::start().await;
-    let phone = stack.register(1, Device::android_both("family phone")).await;
+    let phone = stack
+        .register(1, Device::android_both("family phone"))
+        .await;
     let first = stack.send(1).wait(20).answer().await.expect(200);
     assert_eq!(stack.sim.rings(&phone, &first.id()).await, 1);
 
@@ -15,7 +17,10 @@ async fn a_token_moves_to_who_registers_it_last() {
         device.with_device_id = with_device_id;
         stack.register(new, device).await;
         let refused = stack.send(old).wait(20).answer().await.expect(200);
-        assert_eq!(refused.json["status"], "suppressed", "customer {old} lost the phone to {new}");
+        assert_eq!(
+            refused.json["status"], "suppressed",
+            "customer {old} lost the phone to {new}"
+        );
         assert_eq!(stack.sim.rings(&phone, &refused.id()).await, 0);
         let accepted = stack.send(new).wait(20).answer().await.expect(200);
         assert_eq!(stack.sim.rings(&phone, &accepted.id()).await, 1);
@@ -29,23 +34,47 @@ async fn a_token_moves_to_who_registers_it_last() {
     half.with_device_id = false;
     stack.register(4, half).await;
     let fcm = stack.send(4).wait(20).answer().await.expect(200);
-    assert_eq!((&fcm.json["fcmResult"], &fcm.json["expoResult"]), (&"success".into(), &"not_sent".into()));
+    assert_eq!(
+        (&fcm.json["fcmResult"], &fcm.json["expoResult"]),
+        (&"success".into(), &"not_sent".into())
+    );
     let expo = stack.send(3).wait(20).answer().await.expect(200);
-    assert_eq!((&expo.json["fcmResult"], &expo.json["expoResult"]), (&"not_sent".into(), &"success".into()));
+    assert_eq!(
+        (&expo.json["fcmResult"], &expo.json["expoResult"]),
+        (&"not_sent".into(), &"success".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_that_waits_does_not_follow_the_token_to_its_new_owner() {
-    let stack = Stack::with().env_worker("RETRY_DELAYS", "2s,2s").start().await;
+    let stack = Stack::with()
+        .env_worker("RETRY_DELAYS", "2s,2s")
+        .start()
+        .await;
     let phone = stack.register(1, Device::android_fcm("family phone")).await;
-    stack.sim.script(push_tests::Provider::Fcm, phone.fcm(), serde_json::json!([{"case": "unavailable"}])).await;
+    stack
+        .sim
+        .script(
+            push_tests::Provider::Fcm,
+            phone.fcm(),
+            serde_json::json!([{"case": "unavailable"}]),
+        )
+        .await;
     let id = stack.send(1).accepted().await;
     push_tests::eventually("the first attempt failed", async || {
-        stack.database.history(&id).await.filter(|row| row.attempts == 1)
+        stack
+            .database
+            .history(&id)
+            .await
+            .filter(|row| row.attempts == 1)
     })
     .await;
     stack.register(2, phone.device.clone()).await;
     let row = stack.settled(&id).await;
     assert_eq!(row.status, "failed", "{row:?}");
-    assert_eq!(stack.sim.rings(&phone, &id).await, 0, "the phone is customer 2's now");
+    assert_eq!(
+        stack.sim.rings(&phone, &id).await,
+        0,
+        "the phone is customer 2's now"
+    );
 }

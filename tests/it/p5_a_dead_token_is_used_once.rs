@@ -13,23 +13,44 @@ async fn a_dead_token_is_switched_off_until_it_is_registered_again() {
     ];
     for (customer, provider, case) in cases {
         let name = format!("phone {customer}");
-        let device = if provider == Provider::Fcm { Device::android_fcm(&name) } else { Device::ios_expo(&name) };
+        let device = if provider == Provider::Fcm {
+            Device::android_fcm(&name)
+        } else {
+            Device::ios_expo(&name)
+        };
         let phone = stack.register(customer, device).await;
-        let token = if provider == Provider::Fcm { phone.fcm() } else { phone.expo() };
-        stack.sim.script(provider, token, json!([{"case": case}])).await;
+        let token = if provider == Provider::Fcm {
+            phone.fcm()
+        } else {
+            phone.expo()
+        };
+        stack
+            .sim
+            .script(provider, token, json!([{"case": case}]))
+            .await;
 
         let answer = stack.send(customer).wait(20).answer().await.expect(200);
         assert_eq!(answer.json["success"], true);
         assert_eq!(answer.json["status"], "failed", "{case}");
         let row = stack.settled(&answer.id()).await;
-        assert_eq!((row.reason.as_str(), row.attempts), ("invalid_tokens", 1), "{case}");
+        assert_eq!(
+            (row.reason.as_str(), row.attempts),
+            ("invalid_tokens", 1),
+            "{case}"
+        );
         let (own, other) = if provider == Provider::Fcm {
             (&row.fcm_result, &row.expo_result)
         } else {
             (&row.expo_result, &row.fcm_result)
         };
-        assert_eq!((own.as_str(), other.as_str()), ("failed", "not_sent"), "{case}");
-        let active = format!("SELECT COUNT(*) FROM customer_push_tokens WHERE customer_id = {customer} AND is_active");
+        assert_eq!(
+            (own.as_str(), other.as_str()),
+            ("failed", "not_sent"),
+            "{case}"
+        );
+        let active = format!(
+            "SELECT COUNT(*) FROM customer_push_tokens WHERE customer_id = {customer} AND is_active"
+        );
         assert_eq!(stack.database.number(&active).await, 0, "{case}");
 
         // Ten more, on whichever worker: the token is not used again.
@@ -53,11 +74,19 @@ async fn a_dead_token_is_switched_off_until_it_is_registered_again() {
 async fn what_is_not_the_tokens_fault_leaves_it_alone() {
     let stack = Stack::start().await;
     // 404 that does not say UNREGISTERED: a wrong address. 400 about the payload. Neither kills tokens.
-    let cases = ["not_found_without_fcm_error", "not_found_html", "bare_invalid_argument", "too_big_generic"];
+    let cases = [
+        "not_found_without_fcm_error",
+        "not_found_html",
+        "bare_invalid_argument",
+        "too_big_generic",
+    ];
     stack.expect_errors("an operator must act");
     for (customer, case) in (1..).zip(cases) {
         let phone = stack.register(customer, Device::android_fcm(case)).await;
-        stack.sim.script(Provider::Fcm, phone.fcm(), json!([{"case": case}])).await;
+        stack
+            .sim
+            .script(Provider::Fcm, phone.fcm(), json!([{"case": case}]))
+            .await;
         let answer = stack.send(customer).wait(20).answer().await.expect(200);
         assert_eq!(answer.json["status"], "failed", "{case}");
         assert_eq!(answer.json["fcmResult"], "failed", "{case}");

@@ -5,18 +5,26 @@ use serde_json::json;
 
 async fn the_other_goes_on(down: Provider, mode: &str) {
     let stack = Stack::with().env_worker("PREFETCH", "200").start().await;
-    let (up, other): (fn(&str) -> Device, fn(&str) -> Device) = match down {
-        Provider::Fcm => (Device::ios_expo, Device::android_fcm),
-        Provider::Expo | Provider::Oauth => (Device::android_fcm, Device::ios_expo),
+    let fcm = Device::android_fcm("android");
+    let expo = Device::ios_expo("iphone");
+    let (troubled, healthy) = if down == Provider::Fcm {
+        (fcm, expo)
+    } else {
+        (expo, fcm)
     };
-    stack.register(1, other("in trouble")).await;
-    stack.register(2, up("healthy")).await;
-    assert_eq!(stack.send(2).wait(20).answer().await.expect(200).json["status"], "sent");
+    stack.register(1, troubled).await;
+    stack.register(2, healthy).await;
+    let answer = stack.send(2).wait(20).answer().await.expect(200);
+    assert_eq!(answer.json["status"], "sent");
     stack.sim.outage(down, mode).await;
     let stuck = stack.send_many(1, 40).await;
     for _ in 0..5 {
         let answer = stack.send(2).wait(5).answer().await;
-        assert_eq!(answer.status, 200, "{down:?} is {mode}, and the other waits for it: {}", answer.text);
+        assert_eq!(
+            answer.status, 200,
+            "{down:?} is {mode}, and the other waits for it: {}",
+            answer.text
+        );
         assert_eq!(answer.json["status"], "sent");
     }
     for id in &stuck {
@@ -41,18 +49,28 @@ async fn fcm_goes_on_while_expo_hangs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn expo_goes_on_while_googles_token_endpoint_is_down() {
-    let stack = Stack::with().env_worker("RETRY_DELAYS", "500ms,1s,2s,4s,8s").start().await;
+    let stack = Stack::with()
+        .env_worker("RETRY_DELAYS", "500ms,1s,2s,4s,8s")
+        .start()
+        .await;
     let android = stack.register(1, Device::android_fcm("android")).await;
     stack.register(2, Device::ios_expo("iphone")).await;
     stack.sim.outage(Provider::Oauth, "503").await;
     let waiting = stack.send(1).accepted().await;
     for _ in 0..3 {
-        assert_eq!(stack.send(2).wait(8).answer().await.expect(200).json["status"], "sent");
+        assert_eq!(
+            stack.send(2).wait(8).answer().await.expect(200).json["status"],
+            "sent"
+        );
     }
     stack.sim.outage(Provider::Oauth, "ok").await;
     let row = stack.settled(&waiting).await;
     assert_eq!(row.status, "sent", "{row:?}");
     assert_eq!(stack.sim.rings(&android, &waiting).await, 1);
     let view = stack.notification(&waiting).await;
-    assert_eq!(view["deliveries"][0]["maybeDelivered"], json!(false), "FCM was not even asked");
+    assert_eq!(
+        view["deliveries"][0]["maybeDelivered"],
+        json!(false),
+        "FCM was not even asked"
+    );
 }

@@ -11,7 +11,14 @@ fn fixture(name: &str) -> Value {
 }
 
 /// The guide's FCM message, and what the guide lacks or gets wrong.
-fn fcm_message(golden: &Value, phone: &Phone, id: &str, tag: &str, priority: &str, collapse_key: Option<&str>) -> Value {
+fn fcm_message(
+    golden: &Value,
+    phone: &Phone,
+    id: &str,
+    tag: &str,
+    priority: &str,
+    collapse_key: Option<&str>,
+) -> Value {
     let mut message = golden["wire"]["body"]["message"].clone();
     message["token"] = phone.fcm().into();
     // Which notification this is, for the app: to report that it was opened, and to replace what it shows itself.
@@ -54,17 +61,42 @@ fn expo_message(golden: &Value, phone: &Phone, id: &str, tag: &str, priority: &s
 
 /// Takes out what depends on the clock, and checks it: what is left of the time to live, and when it ends.
 fn without_times(mut body: Value, ttl_seconds: i64) -> Value {
-    let near = |seconds: i64| assert!((ttl_seconds - 60..=ttl_seconds).contains(&seconds), "{seconds} of {ttl_seconds}");
+    let near = |seconds: i64| {
+        assert!(
+            (ttl_seconds - 60..=ttl_seconds).contains(&seconds),
+            "{seconds} of {ttl_seconds}"
+        )
+    };
     if let Some(message) = body.get_mut("message") {
         let android = message["android"].as_object_mut().unwrap();
         let ttl = android.remove("ttl").unwrap();
-        near(ttl.as_str().unwrap().strip_suffix('s').unwrap().parse().unwrap());
+        near(
+            ttl.as_str()
+                .unwrap()
+                .strip_suffix('s')
+                .unwrap()
+                .parse()
+                .unwrap(),
+        );
         let headers = message["apns"]["headers"].as_object_mut().unwrap();
-        let expiration: i64 = headers.remove("apns-expiration").unwrap().as_str().unwrap().parse().unwrap();
+        let expiration: i64 = headers
+            .remove("apns-expiration")
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
         near(expiration - i64::try_from(now).unwrap());
     } else {
-        near(body.as_object_mut().unwrap().remove("ttl").unwrap().as_i64().unwrap());
+        near(
+            body.as_object_mut()
+                .unwrap()
+                .remove("ttl")
+                .unwrap()
+                .as_i64()
+                .unwrap(),
+        );
     }
     body
 }
@@ -81,42 +113,102 @@ async fn the_providers_get_the_guides_messages() {
         ("status_cancelled.json", "normal", 3_600),
     ];
     for (customer, (file, priority, ttl)) in (1..).zip(events) {
-        let (fcm, expo) = (fixture(&format!("fcm/{file}")), fixture(&format!("expo/{file}")));
-        let android = stack.register(customer, Device::android_fcm(&format!("android {customer}"))).await;
-        let iphone = stack.register(customer, Device::ios_expo(&format!("iphone {customer}"))).await;
+        let (fcm, expo) = (
+            fixture(&format!("fcm/{file}")),
+            fixture(&format!("expo/{file}")),
+        );
+        let android = stack
+            .register(
+                customer,
+                Device::android_fcm(&format!("android {customer}")),
+            )
+            .await;
+        let iphone = stack
+            .register(customer, Device::ios_expo(&format!("iphone {customer}")))
+            .await;
         let mut send = stack.send(customer).wait(20);
         for field in ["title", "body", "data"] {
             send = send.with(field, fcm["input"][field].clone());
         }
         let id = send.answer().await.expect(200).id();
-        let request = stack.sim.requests(Provider::Fcm, android.fcm()).await.pop().unwrap();
-        assert_eq!(without_times(request["body"].clone(), ttl), fcm_message(&fcm, &android, &id, &id, priority, None), "{file}");
-        assert!(request["headers"]["authorization"].as_str().unwrap().starts_with("Bearer "));
-        assert!(request["headers"]["content-type"].as_str().unwrap().starts_with("application/json"));
+        let request = stack
+            .sim
+            .requests(Provider::Fcm, android.fcm())
+            .await
+            .pop()
+            .unwrap();
+        assert_eq!(
+            without_times(request["body"].clone(), ttl),
+            fcm_message(&fcm, &android, &id, &id, priority, None),
+            "{file}"
+        );
+        assert!(
+            request["headers"]["authorization"]
+                .as_str()
+                .unwrap()
+                .starts_with("Bearer ")
+        );
+        assert!(
+            request["headers"]["content-type"]
+                .as_str()
+                .unwrap()
+                .starts_with("application/json")
+        );
 
-        let request = stack.sim.requests(Provider::Expo, iphone.expo()).await.pop().unwrap();
-        assert_eq!(without_times(message_to(&request, &iphone), ttl), expo_message(&expo, &iphone, &id, &id, priority), "{file}");
-        assert!(request["headers"].get("authorization").is_none(), "no access token is configured");
+        let request = stack
+            .sim
+            .requests(Provider::Expo, iphone.expo())
+            .await
+            .pop()
+            .unwrap();
+        assert_eq!(
+            without_times(message_to(&request, &iphone), ttl),
+            expo_message(&expo, &iphone, &id, &id, priority),
+            "{file}"
+        );
+        assert!(
+            request["headers"].get("authorization").is_none(),
+            "no access token is configured"
+        );
         assert_eq!(request["headers"]["accept"], "application/json");
     }
 
     // The guide's test message, whose `test: true` has to be a string.
     let tester = stack.register(90, Device::android_fcm("tester")).await;
-    let call = stack.api().post("/api/Push/test", &json!({"customerId": 90})).header("prefer", "wait=20");
+    let call = stack
+        .api()
+        .post("/api/Push/test", &json!({"customerId": 90}))
+        .header("prefer", "wait=20");
     let id = call.answer().await.expect(200).id();
     let golden = fixture("fcm/test_endpoint.json");
-    let mut request = stack.sim.requests(Provider::Fcm, tester.fcm()).await.pop().unwrap()["body"].clone();
-    let timestamp = request["message"]["data"].as_object_mut().unwrap().remove("timestamp");
+    let mut request = stack
+        .sim
+        .requests(Provider::Fcm, tester.fcm())
+        .await
+        .pop()
+        .unwrap()["body"]
+        .clone();
+    let timestamp = request["message"]["data"]
+        .as_object_mut()
+        .unwrap()
+        .remove("timestamp");
     assert!(timestamp.is_some());
     let mut wanted = fcm_message(&golden, &tester, &id, &id, "high", None);
-    wanted["message"]["data"].as_object_mut().unwrap().remove("timestamp");
+    wanted["message"]["data"]
+        .as_object_mut()
+        .unwrap()
+        .remove("timestamp");
     assert_eq!(without_times(request, 86_400), wanted);
 }
 
 /// The record keeps a message, or the request that it came in.
 fn message_to(request: &Value, phone: &Phone) -> Value {
     match &request["body"] {
-        Value::Array(messages) => messages.iter().find(|message| message["to"] == phone.expo()).unwrap().clone(),
+        Value::Array(messages) => messages
+            .iter()
+            .find(|message| message["to"] == phone.expo())
+            .unwrap()
+            .clone(),
         message => message.clone(),
     }
 }
@@ -139,8 +231,18 @@ async fn options_reach_the_device_and_a_newer_status_replaces_the_older() {
     let web = stack.register(1, web).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let send = stack.send(1).with("collapseKey", "booking-456").with("imageUrl", "https://example.com/car.png");
-        ids.push(send.with("ttlSeconds", 120).wait(20).answer().await.expect(200).id());
+        let send = stack
+            .send(1)
+            .with("collapseKey", "booking-456")
+            .with("imageUrl", "https://example.com/car.png");
+        ids.push(
+            send.with("ttlSeconds", 120)
+                .wait(20)
+                .answer()
+                .await
+                .expect(200)
+                .id(),
+        );
     }
     // One entry on each screen: the newer.
     for phone in [&android, &iphone] {
@@ -149,27 +251,61 @@ async fn options_reach_the_device_and_a_newer_status_replaces_the_older() {
         assert_eq!(shown[0]["notificationId"], *ids.last().unwrap());
         assert_eq!(shown[0]["image"], "https://example.com/car.png");
     }
-    let message = stack.sim.requests(Provider::Fcm, android.fcm()).await.pop().unwrap()["body"]["message"].clone();
+    let message = stack
+        .sim
+        .requests(Provider::Fcm, android.fcm())
+        .await
+        .pop()
+        .unwrap()["body"]["message"]
+        .clone();
     assert_eq!(message["android"]["collapse_key"], "booking-456");
     assert_eq!(message["android"]["notification"]["tag"], "booking-456");
     assert_eq!(message["android"]["notification"]["channel_id"], "bookings");
     assert_eq!(message["android"]["notification"]["sound"], "horn");
-    assert_eq!(message["apns"]["headers"]["apns-collapse-id"], "booking-456");
+    assert_eq!(
+        message["apns"]["headers"]["apns-collapse-id"],
+        "booking-456"
+    );
     assert_eq!(message["apns"]["payload"]["aps"]["sound"], "horn.caf");
     assert_eq!(message["apns"]["payload"]["aps"]["badge"], 0);
-    assert_eq!(message["notification"]["image"], "https://example.com/car.png");
-    assert_eq!((&message["data"]["tag"], &message["data"]["click_action"]), (&json!("booking-456"), &json!("OPEN_BOOKING")));
-    let request = stack.sim.requests(Provider::Expo, iphone.expo()).await.pop().unwrap();
+    assert_eq!(
+        message["notification"]["image"],
+        "https://example.com/car.png"
+    );
+    assert_eq!(
+        (&message["data"]["tag"], &message["data"]["click_action"]),
+        (&json!("booking-456"), &json!("OPEN_BOOKING"))
+    );
+    let request = stack
+        .sim
+        .requests(Provider::Expo, iphone.expo())
+        .await
+        .pop()
+        .unwrap();
     let message = message_to(&request, &iphone);
-    let picked: Map<String, Value> = ["tag", "collapseId", "channelId", "sound", "badge", "richContent"]
-        .iter()
-        .map(|field| ((*field).to_owned(), message[*field].clone()))
-        .collect();
+    let picked: Map<String, Value> = [
+        "tag",
+        "collapseId",
+        "channelId",
+        "sound",
+        "badge",
+        "richContent",
+    ]
+    .iter()
+    .map(|field| ((*field).to_owned(), message[*field].clone()))
+    .collect();
     assert_eq!(
         Value::from(picked),
         json!({"tag": "booking-456", "collapseId": "booking-456", "channelId": "bookings", "sound": "horn.caf", "badge": 0,
                "richContent": {"image": "https://example.com/car.png"}})
     );
-    assert_eq!(request["headers"]["authorization"], "Bearer expo-access-token-0815");
-    assert_eq!(stack.sim.rings(&web, &ids[0]).await, 1, "a browser's message passes the strict check, too");
+    assert_eq!(
+        request["headers"]["authorization"],
+        "Bearer expo-access-token-0815"
+    );
+    assert_eq!(
+        stack.sim.rings(&web, &ids[0]).await,
+        1,
+        "a browser's message passes the strict check, too"
+    );
 }

@@ -23,10 +23,18 @@ async fn registering_again_updates_instead_of_adding() {
     for field in ["fcmToken", "expoPushToken"] {
         let mut by_token = renewed.device.registration(1);
         by_token.as_object_mut().unwrap().remove("deviceId");
-        let other = if field == "fcmToken" { "expoPushToken" } else { "fcmToken" };
+        let other = if field == "fcmToken" {
+            "expoPushToken"
+        } else {
+            "fcmToken"
+        };
         by_token.as_object_mut().unwrap().remove(other);
         assert_eq!(stack.register_as_is(&by_token).await.status, 200, "{field}");
-        assert_eq!(stack.database.count("customer_push_tokens").await, 1, "{field}");
+        assert_eq!(
+            stack.database.count("customer_push_tokens").await,
+            1,
+            "{field}"
+        );
     }
 
     // Another device is another row, and both get what is sent.
@@ -35,7 +43,11 @@ async fn registering_again_updates_instead_of_adding() {
     let id = stack.send(1).wait(20).answer().await.expect(200).id();
     assert_eq!(stack.sim.rings(&renewed, &id).await, 1);
     assert_eq!(stack.sim.rings(&tablet, &id).await, 1);
-    assert_eq!(stack.sim.phone(&phone).await["arrivals"], 1, "the phone has one name for all its tokens");
+    assert_eq!(
+        stack.sim.phone(&phone).await["arrivals"],
+        1,
+        "the phone has one name for all its tokens"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -43,14 +55,22 @@ async fn unregistering_is_idempotent_and_can_be_taken_back() {
     let stack = Stack::start().await;
     let phone = stack.register(1, Device::android_both("pixel")).await;
     let unregister = async |body: serde_json::Value| {
-        let answer = stack.api().post("/api/Push/unregister", &body).key(Key::Register).answer().await;
+        let answer = stack
+            .api()
+            .post("/api/Push/unregister", &body)
+            .key(Key::Register)
+            .answer()
+            .await;
         assert_eq!(answer.json["success"], true, "{}", answer.text);
         assert!(answer.json["message"].is_string());
         assert_eq!(answer.status, 200);
     };
     let results = async || {
         let answer = stack.send(1).wait(20).answer().await.expect(200);
-        (answer.json["fcmResult"].clone(), answer.json["expoResult"].clone())
+        (
+            answer.json["fcmResult"].clone(),
+            answer.json["expoResult"].clone(),
+        )
     };
 
     // One token: the device is reached through the other.
@@ -72,8 +92,14 @@ async fn unregistering_is_idempotent_and_can_be_taken_back() {
     let answer = stack.send(1).wait(20).answer().await.expect(200);
     assert_eq!(answer.json["status"], "suppressed");
     let row = stack.settled(&answer.id()).await;
-    assert_eq!((row.status.as_str(), row.reason.as_str(), row.attempts), ("suppressed", "no_active_device", 0));
-    assert_eq!((row.fcm_result.as_str(), row.expo_result.as_str()), ("not_sent", "not_sent"));
+    assert_eq!(
+        (row.status.as_str(), row.reason.as_str(), row.attempts),
+        ("suppressed", "no_active_device", 0)
+    );
+    assert_eq!(
+        (row.fcm_result.as_str(), row.expo_result.as_str()),
+        ("not_sent", "not_sent")
+    );
 
     // What was never there.
     unregister(json!({"userType": "customer", "id": 1, "fcmToken": Device::fresh_fcm()})).await;
@@ -107,22 +133,44 @@ async fn what_is_no_token_is_refused_and_told_what_a_real_one_looks_like() {
         ("fcmToken", &spaced, "getToken"),
         ("fcmToken", &long, "getToken"),
         ("expoPushToken", "ExponentPushToken[]", "ExponentPushToken["),
-        ("expoPushToken", "exponentpushtoken[xxxxxxxxxxxxxxxxxxxxxx]", "ExponentPushToken["),
+        (
+            "expoPushToken",
+            "exponentpushtoken[xxxxxxxxxxxxxxxxxxxxxx]",
+            "ExponentPushToken[",
+        ),
     ];
     for (field, token, hint) in cases {
         let mut body = json!({"userType": "customer", "id": 1, "platform": "android"});
         body[*field] = (*token).into();
         let answer = stack.register_as_is(&body).await;
-        assert_eq!((answer.status, answer.error_code().as_str()), (400, "invalid_input"), "{token}");
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (400, "invalid_input"),
+            "{token}"
+        );
         assert_eq!(answer.wrong_fields(), [*field]);
         assert!(answer.text.contains(hint), "{token}: {}", answer.text);
-        assert!(token.len() < 20 || !answer.text.contains(token), "echoed: {}", answer.text);
+        assert!(
+            token.len() < 20 || !answer.text.contains(token),
+            "echoed: {}",
+            answer.text
+        );
     }
 
     // All problems at once, and nothing is stored.
     let body = json!({"userType": "technician", "id": "one", "platform": "symbian", "fcmToken": "short", "expoPushToken": 7, "deviceId": ""});
     let answer = stack.register_as_is(&body).await.expect(400);
-    assert_eq!(answer.wrong_fields(), ["deviceId", "expoPushToken", "fcmToken", "id", "platform", "userType"]);
+    assert_eq!(
+        answer.wrong_fields(),
+        [
+            "deviceId",
+            "expoPushToken",
+            "fcmToken",
+            "id",
+            "platform",
+            "userType"
+        ]
+    );
     let answer = stack.register_as_is(&json!({})).await.expect(400);
     assert!(answer.wrong_fields().len() >= 4, "{}", answer.text);
     assert_eq!(stack.database.count("customer_push_tokens").await, 0);
@@ -140,7 +188,10 @@ async fn what_is_no_token_is_refused_and_told_what_a_real_one_looks_like() {
     }
 
     // An unknown customer.
-    let answer = stack.register_as_is(&Device::android_fcm("x").registration(77)).await.expect(404);
+    let answer = stack
+        .register_as_is(&Device::android_fcm("x").registration(77))
+        .await
+        .expect(404);
     assert_eq!(answer.error_code(), "unknown_customer");
     assert_eq!(stack.database.count("customer_push_tokens").await, 3);
 }

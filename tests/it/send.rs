@@ -20,48 +20,118 @@ async fn an_accepted_notification_is_answered_to_the_letter_and_stored_as_it_cam
     );
     let row = stack.settled(&id).await;
     assert_eq!(row.status, "sent");
-    assert_eq!((row.notification_type.as_str(), row.priority.as_str(), row.ttl_seconds), ("service_update", "high", 86_400));
-    assert_eq!((row.fcm_result.as_str(), row.expo_result.as_str(), row.attempts), ("success", "not_sent", 1));
+    assert_eq!(
+        (
+            row.notification_type.as_str(),
+            row.priority.as_str(),
+            row.ttl_seconds
+        ),
+        ("service_update", "high", 86_400)
+    );
+    assert_eq!(
+        (
+            row.fcm_result.as_str(),
+            row.expo_result.as_str(),
+            row.attempts
+        ),
+        ("success", "not_sent", 1)
+    );
 
     // Emoji and all of Unicode survive to the device and to the history; data become strings.
     let title = "Geschafft 🎉👩🏽‍🔧 — сделано, 完了";
     let body = "line one\nline \"two\" \\ \u{202e}\u{200f} עברית 🇮🇳 \u{0000A0}end";
     let data = json!({"type": "completed", "count": 3, "ratio": 1.5, "flag": true, "nothing": null, "größe": "🚗"});
-    let sent = stack.send(1).with("title", title).with("body", body).with("data", data).with("priority", "normal");
-    let answer = sent.with("collapseKey", "booking-1").with("ttlSeconds", 600).wait(20).answer().await.expect(200);
+    let sent = stack
+        .send(1)
+        .with("title", title)
+        .with("body", body)
+        .with("data", data)
+        .with("priority", "normal");
+    let answer = sent
+        .with("collapseKey", "booking-1")
+        .with("ttlSeconds", 600)
+        .wait(20)
+        .answer()
+        .await
+        .expect(200);
     let row = stack.settled(&answer.id()).await;
     assert_eq!((row.title.as_str(), row.body.as_str()), (title, body));
-    let stored = json!({"type": "completed", "count": "3", "ratio": "1.5", "flag": "true", "größe": "🚗"});
+    let stored =
+        json!({"type": "completed", "count": "3", "ratio": "1.5", "flag": "true", "größe": "🚗"});
     assert_eq!(row.data, stored);
-    assert_eq!((row.notification_type.as_str(), row.priority.as_str()), ("completed", "normal"));
-    assert_eq!((row.collapse_key.as_str(), row.ttl_seconds), ("booking-1", 600));
+    assert_eq!(
+        (row.notification_type.as_str(), row.priority.as_str()),
+        ("completed", "normal")
+    );
+    assert_eq!(
+        (row.collapse_key.as_str(), row.ttl_seconds),
+        ("booking-1", 600)
+    );
     let entry = stack.sim.shown(&phone).await.remove(0);
-    assert_eq!((entry["title"].as_str(), entry["body"].as_str()), (Some(title), Some(body)));
-    let request = stack.sim.requests(push_tests::Provider::Fcm, phone.fcm()).await.pop().unwrap();
+    assert_eq!(
+        (entry["title"].as_str(), entry["body"].as_str()),
+        (Some(title), Some(body))
+    );
+    let request = stack
+        .sim
+        .requests(push_tests::Provider::Fcm, phone.fcm())
+        .await
+        .pop()
+        .unwrap();
     for (key, value) in stored.as_object().unwrap() {
         assert_eq!(&request["body"]["message"]["data"][key], value, "{key}");
     }
     let view = stack.notification(&answer.id()).await;
-    for (field, value) in [("title", json!(title)), ("body", json!(body)), ("data", stored)] {
+    for (field, value) in [
+        ("title", json!(title)),
+        ("body", json!(body)),
+        ("data", stored),
+    ] {
         assert_eq!(view[field], value, "{field}");
     }
 
     // Where type, priority and time to live come from.
     for (fields, wanted) in [
-        (json!({"type": "promo", "data": {"type": "other"}}), ("promo", "high", 86_400)),
-        (json!({"data": {"priority": "normal"}}), ("service_update", "normal", 86_400)),
-        (json!({"data": {"priority": "normal"}, "priority": "high"}), ("service_update", "high", 86_400)),
-        (json!({"data": {"type": "technician_assigned"}}), ("technician_assigned", "high", 3_600)),
+        (
+            json!({"type": "promo", "data": {"type": "other"}}),
+            ("promo", "high", 86_400),
+        ),
+        (
+            json!({"data": {"priority": "normal"}}),
+            ("service_update", "normal", 86_400),
+        ),
+        (
+            json!({"data": {"priority": "normal"}, "priority": "high"}),
+            ("service_update", "high", 86_400),
+        ),
+        (
+            json!({"data": {"type": "technician_assigned"}}),
+            ("technician_assigned", "high", 3_600),
+        ),
         (json!({"type": "reached"}), ("reached", "high", 3_600)),
-        (json!({"ttlSeconds": 2_419_200}), ("service_update", "high", 2_419_200)),
-        (json!({"unknownField": [1, 2]}), ("service_update", "high", 86_400)),
+        (
+            json!({"ttlSeconds": 2_419_200}),
+            ("service_update", "high", 2_419_200),
+        ),
+        (
+            json!({"unknownField": [1, 2]}),
+            ("service_update", "high", 86_400),
+        ),
     ] {
         let mut send = stack.send(1);
         for (name, value) in fields.as_object().unwrap() {
             send = send.with(name, value.clone());
         }
         let row = stack.settled(&send.accepted().await).await;
-        assert_eq!((row.notification_type.as_str(), row.priority.as_str(), row.ttl_seconds), wanted, "{fields}");
+        assert_eq!(
+            (
+                row.notification_type.as_str(),
+                row.priority.as_str(),
+                row.ttl_seconds
+            ),
+            wanted,
+            "{fields}"
+        );
     }
 }
 
@@ -74,7 +144,14 @@ fn uuid_shape(id: &str) -> String {
 async fn bad_input_gets_every_problem_at_once_and_nothing_is_stored() {
     let stack = Stack::with().workers(0).start().await;
     stack.know_customer(1).await;
-    let post = async |body: Value| stack.api().post("/api/Push/sendToCustomer", &body).key(Key::Send).answer().await;
+    let post = async |body: Value| {
+        stack
+            .api()
+            .post("/api/Push/sendToCustomer", &body)
+            .key(Key::Send)
+            .answer()
+            .await
+    };
 
     let everything = json!({
         "id": "one", "title": "", "body": "  ", "data": {"nested": {"a": 1}, "from": "x", "google.a": "x", "gcm.notification.b": "x", "notificationId": "x"},
@@ -83,17 +160,45 @@ async fn bad_input_gets_every_problem_at_once_and_nothing_is_stored() {
     let answer = post(everything).await.expect(400);
     assert_eq!(answer.error_code(), "invalid_input");
     let fields = answer.wrong_fields();
-    for wanted in ["id", "title", "body", "type", "priority", "ttlSeconds", "collapseKey", "imageUrl"] {
-        assert!(fields.iter().any(|field| field == wanted), "{wanted} in {fields:?}");
+    for wanted in [
+        "id",
+        "title",
+        "body",
+        "type",
+        "priority",
+        "ttlSeconds",
+        "collapseKey",
+        "imageUrl",
+    ] {
+        assert!(
+            fields.iter().any(|field| field == wanted),
+            "{wanted} in {fields:?}"
+        );
     }
-    for key in ["nested", "from", "google.a", "gcm.notification.b", "notificationId"] {
-        let named = fields.iter().any(|field| field.starts_with("data") && field.contains(key));
+    for key in [
+        "nested",
+        "from",
+        "google.a",
+        "gcm.notification.b",
+        "notificationId",
+    ] {
+        let named = fields
+            .iter()
+            .any(|field| field.starts_with("data") && field.contains(key));
         assert!(named, "{key} in {fields:?}");
     }
-    assert_eq!(post(json!({})).await.expect(400).wrong_fields(), ["body", "id", "title"]);
+    assert_eq!(
+        post(json!({})).await.expect(400).wrong_fields(),
+        ["body", "id", "title"]
+    );
 
     // Each alone, at its limit and beyond.
-    let many = |count: usize| -> Value { (0..count).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into() };
+    let many = |count: usize| -> Value {
+        (0..count)
+            .map(|n| (format!("k{n}"), json!("v")))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
     let text = |bytes: usize| "é".repeat(bytes / 2);
     for (field, good, bad) in [
         ("title", json!("é".repeat(200)), json!("é".repeat(201))),
@@ -105,11 +210,19 @@ async fn bad_input_gets_every_problem_at_once_and_nothing_is_stored() {
         ("data", json!({"a": "x"}), json!({"click_action": "x"})),
         ("data", json!({"a": "x"}), json!({"message_type": "x"})),
         ("data", json!({"a": 1}), json!({"a": [1]})),
-        ("data", json!({"type": "a.b-c_d9"}), json!({"type": "has space"})),
+        (
+            "data",
+            json!({"type": "a.b-c_d9"}),
+            json!({"type": "has space"}),
+        ),
         ("type", json!("x".repeat(50)), json!("x".repeat(51))),
         ("ttlSeconds", json!(2_419_200), json!(2_419_201)),
         ("ttlSeconds", json!(1), json!("60")),
-        ("imageUrl", json!("https://example.com/ü.png".replace('ü', "u")), json!("ftp://example.com/u.png")),
+        (
+            "imageUrl",
+            json!("https://example.com/ü.png".replace('ü', "u")),
+            json!("ftp://example.com/u.png"),
+        ),
         ("priority", json!("normal"), json!(1)),
         ("id", json!(1), json!(0)),
     ] {
@@ -122,26 +235,48 @@ async fn bad_input_gets_every_problem_at_once_and_nothing_is_stored() {
         let refused = post(body(&bad)).await;
         assert_eq!(refused.status, 400, "{field} {bad}: {}", refused.text);
         assert!(!refused.wrong_fields().is_empty());
-        assert_eq!(stack.database.count("notification_history").await, before, "{field} {bad}");
+        assert_eq!(
+            stack.database.count("notification_history").await,
+            before,
+            "{field} {bad}"
+        );
         assert_eq!(post(body(&good)).await.status, 202, "{field} {good}");
     }
     let count = stack.database.count("notification_history").await;
 
     // An unknown customer; nothing is stored for it either.
-    let answer = post(json!({"id": 4711, "title": "T", "body": "B"})).await.expect(404);
+    let answer = post(json!({"id": 4711, "title": "T", "body": "B"}))
+        .await
+        .expect(404);
     assert_eq!(answer.error_code(), "unknown_customer");
-    let answer = stack.api().post("/api/Push/test", &json!({"customerId": 4711})).answer().await.expect(404);
+    let answer = stack
+        .api()
+        .post("/api/Push/test", &json!({"customerId": 4711}))
+        .answer()
+        .await
+        .expect(404);
     assert_eq!(answer.error_code(), "unknown_customer");
     assert_eq!(stack.database.count("notification_history").await, count);
-    assert_eq!(stack.database.number("SELECT COUNT(*) FROM customers").await, 1);
+    assert_eq!(
+        stack
+            .database
+            .number("SELECT COUNT(*) FROM customers")
+            .await,
+        1
+    );
     // No worker runs in this story.
     stack.leaves_pending();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_unknown_customer_can_be_created_instead() {
-    let stack = Stack::with().env_api("UNKNOWN_CUSTOMER", "create").start().await;
-    let registered = stack.register_as_is(&Device::android_fcm("new").registration(500)).await;
+    let stack = Stack::with()
+        .env_api("UNKNOWN_CUSTOMER", "create")
+        .start()
+        .await;
+    let registered = stack
+        .register_as_is(&Device::android_fcm("new").registration(500))
+        .await;
     assert_eq!(registered.status, 200, "{}", registered.text);
     let sent = stack.send(500).wait(20).answer().await.expect(200);
     assert_eq!(sent.json["status"], "sent");

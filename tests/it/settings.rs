@@ -3,7 +3,10 @@
 use push_tests::{Device, Stack, run_to_end};
 
 fn pairs(settings: &[(&str, &str)]) -> Vec<(String, String)> {
-    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -11,15 +14,32 @@ async fn wrong_settings_are_named_together_and_nothing_starts() {
     // Nothing set at all: what is missing is named.
     for (program, missing) in [
         ("push-api", &["DATABASE_URL", "AMQP_URL", "API_KEYS"][..]),
-        ("push-worker", &["DATABASE_URL", "AMQP_URL", "PROVIDERS"][..]),
+        (
+            "push-worker",
+            &["DATABASE_URL", "AMQP_URL", "PROVIDERS"][..],
+        ),
     ] {
         for arguments in [&[][..], &["check"][..]] {
             let ended = run_to_end(program, arguments, &[]).await;
-            assert_eq!(ended.code, Some(2), "{program} {arguments:?}: {}{}", ended.stdout, ended.stderr);
+            assert_eq!(
+                ended.code,
+                Some(2),
+                "{program} {arguments:?}: {}{}",
+                ended.stdout,
+                ended.stderr
+            );
             for name in missing {
-                assert!(ended.stderr.contains(name), "{program} names {name}: {}", ended.stderr);
+                assert!(
+                    ended.stderr.contains(name),
+                    "{program} names {name}: {}",
+                    ended.stderr
+                );
             }
-            assert!(ended.stdout.is_empty(), "one message, in one place: {}", ended.stdout);
+            assert!(
+                ended.stdout.is_empty(),
+                "one message, in one place: {}",
+                ended.stdout
+            );
         }
     }
     let wrong_api = pairs(&[
@@ -57,18 +77,38 @@ async fn wrong_settings_are_named_together_and_nothing_starts() {
         let ended = run_to_end(program, &[], &settings).await;
         assert_eq!(ended.code, Some(2), "{program}: {}", ended.stderr);
         for (name, _) in &settings {
-            assert!(ended.stderr.contains(name), "{program} names {name}: {}", ended.stderr);
+            assert!(
+                ended.stderr.contains(name),
+                "{program} names {name}: {}",
+                ended.stderr
+            );
         }
-        assert!(!ended.stderr.contains("s3cret-password"), "{}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("s3cret-password"),
+            "{}",
+            ended.stderr
+        );
     }
     // Half a service account, and a value that comes from a file.
-    let half = pairs(&[("FIREBASE_PROJECT_ID", "p"), ("DATABASE_URL_FILE", "/nowhere/at/all")]);
+    let half = pairs(&[
+        ("FIREBASE_PROJECT_ID", "p"),
+        ("DATABASE_URL_FILE", "/nowhere/at/all"),
+    ]);
     let ended = run_to_end("push-worker", &[], &half).await;
-    for name in ["FIREBASE_PRIVATE_KEY", "FIREBASE_CLIENT_EMAIL", "DATABASE_URL_FILE"] {
+    for name in [
+        "FIREBASE_PRIVATE_KEY",
+        "FIREBASE_CLIENT_EMAIL",
+        "DATABASE_URL_FILE",
+    ] {
         assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
     }
-    let key = pairs(&[("FIREBASE_PROJECT_ID", "p"), ("FIREBASE_CLIENT_EMAIL", "e@p"), ("FIREBASE_PRIVATE_KEY", "s3cret-no-pem-key"),
-        ("DATABASE_URL", "mysql://u@127.0.0.1:1/x"), ("AMQP_URL", "amqp://127.0.0.1:1")]);
+    let key = pairs(&[
+        ("FIREBASE_PROJECT_ID", "p"),
+        ("FIREBASE_CLIENT_EMAIL", "e@p"),
+        ("FIREBASE_PRIVATE_KEY", "s3cret-no-pem-key"),
+        ("DATABASE_URL", "mysql://u@127.0.0.1:1/x"),
+        ("AMQP_URL", "amqp://127.0.0.1:1"),
+    ]);
     let ended = run_to_end("push-worker", &[], &key).await;
     assert!(matches!(ended.code, Some(1 | 2)), "{:?}", ended.code);
     let told = format!("{}{}", ended.stdout, ended.stderr);
@@ -78,9 +118,18 @@ async fn wrong_settings_are_named_together_and_nothing_starts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn check_tries_everything_without_starting() {
     let stack = Stack::start().await;
-    for (program, settings) in [("push-api", stack.api_settings()), ("push-worker", stack.worker_settings())] {
+    for (program, settings) in [
+        ("push-api", stack.api_settings()),
+        ("push-worker", stack.worker_settings()),
+    ] {
         let ended = run_to_end(program, &["check"], &settings).await;
-        assert_eq!(ended.code, Some(0), "{program}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(
+            ended.code,
+            Some(0),
+            "{program}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
         // Servers that are not there: each is named.
         let mut gone = settings.clone();
         for (name, value) in &mut gone {
@@ -92,7 +141,13 @@ async fn check_tries_everything_without_starting() {
             }
         }
         let ended = run_to_end(program, &["check"], &gone).await;
-        assert_eq!(ended.code, Some(1), "{program}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(
+            ended.code,
+            Some(1),
+            "{program}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
         let told = format!("{}{}", ended.stdout, ended.stderr).to_lowercase();
         for what in ["database", "broker"] {
             assert!(told.contains(what), "{program} names the {what}: {told}");
@@ -100,8 +155,23 @@ async fn check_tries_everything_without_starting() {
         assert!(program == "push-api" || told.contains("fcm"), "{told}");
         assert!(!told.contains("s3cret-password"), "{told}");
     }
-    let health = run_to_end("push-worker", &["health"], &[("METRICS_ADDR".to_owned(), stack.workers[0].url().replace("http://", ""))]
-        .into_iter().chain(stack.worker_settings().into_iter().filter(|(name, _)| name != "METRICS_ADDR")).collect::<Vec<_>>()).await;
+    let health = run_to_end(
+        "push-worker",
+        &["health"],
+        &[(
+            "METRICS_ADDR".to_owned(),
+            stack.workers[0].url().replace("http://", ""),
+        )]
+        .into_iter()
+        .chain(
+            stack
+                .worker_settings()
+                .into_iter()
+                .filter(|(name, _)| name != "METRICS_ADDR"),
+        )
+        .collect::<Vec<_>>(),
+    )
+    .await;
     assert_eq!(health.code, Some(0), "{}", health.stderr);
 }
 
@@ -111,7 +181,13 @@ async fn four_replicas_that_start_at_once_migrate_once() {
     stack.all_ready().await;
     stack.register(1, Device::android_fcm("pixel")).await;
     for index in 0..4 {
-        let answer = stack.api_at(index).send(1).wait(20).answer().await.expect(200);
+        let answer = stack
+            .api_at(index)
+            .send(1)
+            .wait(20)
+            .answer()
+            .await
+            .expect(200);
         assert_eq!(answer.json["status"], "sent");
     }
     let twice = "SELECT COUNT(*) FROM (SELECT version FROM _sqlx_migrations GROUP BY version HAVING COUNT(*) > 1 OR SUM(success) <> COUNT(*)) odd";
@@ -127,16 +203,31 @@ async fn a_worker_waits_for_the_schema_and_an_api_that_must_not_migrate_says_wha
     let worker = &stack.workers[0];
     let answer = stack.readiness(worker).await;
     assert_eq!(answer.status, 503);
-    assert!(answer.json["message"].as_str().unwrap().contains("database"), "{}", answer.text);
+    assert!(
+        answer.json["message"]
+            .as_str()
+            .unwrap()
+            .contains("database"),
+        "{}",
+        answer.text
+    );
     let settings = stack.api_settings();
     let mut careful = settings.clone();
     careful.push(("MIGRATE_ON_START".to_owned(), "false".to_owned()));
     let ended = run_to_end("push-api", &["check"], &careful).await;
-    assert_ne!(ended.code, Some(2), "the settings are fine: {}", ended.stderr);
+    assert_ne!(
+        ended.code,
+        Some(2),
+        "the settings are fine: {}",
+        ended.stderr
+    );
     let ended = run_to_end("push-api", &["migrate"], &settings).await;
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     stack.start_api().await;
     stack.all_ready().await;
     stack.register(1, Device::android_fcm("pixel")).await;
-    assert_eq!(stack.send(1).wait(20).answer().await.expect(200).json["status"], "sent");
+    assert_eq!(
+        stack.send(1).wait(20).answer().await.expect(200).json["status"],
+        "sent"
+    );
 }

@@ -6,7 +6,9 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
+use serde_json::Value;
 
+use crate::answer::Answer;
 use crate::servers::Server;
 
 /// A virtual host of this test's own, or the default one of a broker of its own.
@@ -135,6 +137,34 @@ impl Broker {
         });
         let confirmation = published.await.expect("the broker takes it");
         assert!(confirmation.is_ack(), "{confirmation:?}");
+    }
+
+    /// Takes one message off a queue: body and properties.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn take(&self, queue: &str) -> Option<(Vec<u8>, BasicProperties)> {
+        let taken = self.with_channel(async |channel| {
+            channel
+                .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+                .await
+        });
+        let message = taken.await.expect("the queue can be read")?;
+        Some((message.delivery.data, message.delivery.properties))
+    }
+
+    /// What the management API lists: `queues`, `exchanges` or `bindings` of the virtual host.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn listed(&self, what: &str) -> Vec<Value> {
+        let management = self.management.as_ref().expect("a managed broker");
+        let request = self
+            .http
+            .get(management.url(&format!("api/{what}/{}", self.vhost)));
+        let answer = Answer::read(request.send().await.expect("the management API answers")).await;
+        let listed = answer.expect("the management API answers").json;
+        listed.as_array().cloned().unwrap_or_default()
     }
 
     /// Puts so many more copies of each message on the queue it lies on.
