@@ -22,12 +22,13 @@ CREATE TABLE IF NOT EXISTS notification_history (
     completed_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'when it was no longer pending',
     opened_at TIMESTAMP(3) NULL DEFAULT NULL,
     due_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'if still pending then, no queue knows it any more: publish again',
+    unpublished BOOLEAN NOT NULL DEFAULT FALSE COMMENT 'the broker surely did not take the job that comes next',
     next_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'next_job is not to be tried before',
     next_job MEDIUMTEXT NULL COMMENT 'JSON of the job that follows the last round; NULL before the first and at the end',
     timeline MEDIUMTEXT NULL COMMENT 'decisions in plain words, a JSON object a line',
     UNIQUE KEY notification (notification_id),
     KEY customer_newest (customer_id, id),
-    KEY status_due (status, due_at)
+    KEY status_due (status, unpublished, due_at)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_ci;
 
 -- The last word on each device at each provider. Found by its key only: an Expo receipt's job names notification and

@@ -27,8 +27,8 @@ pub use dead_letters::DeadLetterRecord;
 pub use devices::{Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
 pub use history::{
-    Acceptance, Books, DeliveryView, DueJob, NotificationView, Recording, State, StoredContent,
-    UnknownCustomer,
+    Acceptance, Books, DeliveryView, Due, DueJob, NotificationView, Recording, State,
+    StoredContent, UnknownCustomer,
 };
 pub use lease::Lease;
 pub use migrate::Migrated;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::{BrokerState, Message, Queue, Route};
-use push_store::{DueJob, Lease, StoreError};
+use push_store::{Due, DueJob, Lease, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
@@ -51,15 +51,20 @@ async fn look(worker: &Worker, lease: &mut Option<Lease>) -> Result<(), StoreErr
     if worker.broker.state() != BrokerState::Connected || !hold(worker, lease).await? {
         return Ok(());
     }
+    publish_all_again(worker, Due::Unpublished).await?;
+    // What waits in a long work queue is overdue, and not lost: only an empty queue proves that it is
+    // nowhere.
+    if queue_is_empty(worker).await {
+        publish_all_again(worker, Due::Overdue).await?;
+    }
+    Ok(())
+}
+
+async fn publish_all_again(worker: &Worker, which: Due) -> Result<(), StoreError> {
     while !worker.shutdown.soft.is_cancelled() {
         let now = Utc::now();
-        let mut due = worker.store.due(now, BATCH_MAX).await?;
+        let due = worker.store.due(which, now, BATCH_MAX).await?;
         let full = due.len() >= BATCH_MAX as usize;
-        // What waits in the work queue is due as well, and not lost: only an empty queue proves that
-        // it is nowhere. What was marked as never published needs no proof.
-        if !queue_is_empty(worker).await {
-            due.clear();
-        }
         let published = publish_again(worker, due, now).await?;
         if !full || published == 0 {
             break;

@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::timeline::lines;
-use super::{DueJob, TABLE};
+use super::{Due, DueJob, TABLE};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::{Row, millis};
@@ -22,7 +22,7 @@ const DUE: &str = "\
     SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
         created_at, expires_at, round, due_at, next_job \
     FROM notification_history FORCE INDEX (status_due) \
-    WHERE status = 'pending' AND due_at <= ? ORDER BY due_at LIMIT ?";
+    WHERE status = 'pending' AND unpublished = ? AND due_at <= ? ORDER BY due_at LIMIT ?";
 
 const LATER: &str = "\
     UPDATE notification_history SET due_at = ? WHERE notification_id = ? AND status = 'pending'";
@@ -31,7 +31,7 @@ const UNPUBLISHED: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS unpublished \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(unpublished.id) \
-    SET history.due_at = GREATEST(?, COALESCE(history.next_at, history.created_at)) \
+    SET history.due_at = GREATEST(?, COALESCE(history.next_at, history.created_at)), history.unpublished = TRUE \
     WHERE history.status = 'pending' AND history.due_at > ?";
 
 /// `due_at < until`: a round that was recorded in the meantime has set a due time of its own, and may have set a later one.
@@ -39,7 +39,7 @@ const PUSHED_BACK: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(published.id) \
-    SET history.due_at = ?, \
+    SET history.due_at = ?, history.unpublished = FALSE, \
         history.timeline = IF(COALESCE(LENGTH(history.timeline), 0) > ?, history.timeline, \
             CONCAT(COALESCE(history.timeline, ''), ?)) \
     WHERE history.status = 'pending' AND history.due_at < ?";
@@ -85,8 +85,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
-    pub async fn due(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<DueJob>, StoreError> {
+    pub async fn due(
+        &self,
+        which: Due,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<DueJob>, StoreError> {
         let rows: Vec<DueRow> = sqlx::query_as(DUE)
+            .bind(which == Due::Unpublished)
             .bind(millis(now))
             .bind(limit)
             .fetch_all(&self.pool)

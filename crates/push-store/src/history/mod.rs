@@ -161,6 +161,15 @@ pub struct DueJob {
     pub due_at: DateTime<Utc>,
 }
 
+/// Which pending notifications are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Those that surely are in no queue, because the broker did not take them.
+    Unpublished,
+    /// Those that were published, and without news for longer than they should be.
+    Overdue,
+}
+
 /// The books (P8), as counted by one statement: `accepted` is the number of rows, the others those with
 /// that status. They balance unless a row has a status that no program of ours writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -51,6 +51,7 @@ const SETTLE: &str = "\
         history.sent_at = settled.sent_at, \
         history.completed_at = settled.completed_at, \
         history.due_at = settled.due_at, \
+        history.unpublished = FALSE, \
         history.next_at = settled.next_at, \
         history.next_job = settled.next_job, \
         history.timeline = CONCAT(COALESCE(history.timeline, ''), settled.timeline) \

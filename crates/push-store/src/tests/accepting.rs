@@ -7,7 +7,7 @@ use push_core::timeline::Step;
 
 use super::seed::{customer, later, notification};
 use super::{Db, at};
-use crate::{Acceptance, UnknownCustomer};
+use crate::{Acceptance, Due, UnknownCustomer};
 
 #[tokio::test]
 async fn known_customers_notifications_are_accepted_the_others_are_not() {
@@ -109,7 +109,7 @@ async fn what_was_accepted_is_read_back_to_the_letter() {
         "content stays out of logs"
     );
     // And published again, it is the same job.
-    let due = db.store.due(later(5_000), 10).await.unwrap();
+    let due = db.store.due(Due::Overdue, later(5_000), 10).await.unwrap();
     assert_eq!(due[0].job, push_core::job::Job::first(given));
     db.done().await;
 }

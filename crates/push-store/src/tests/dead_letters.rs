@@ -11,7 +11,7 @@ use super::Db;
 use super::seed::{
     follow_up, given_up, gives_up, later, notification, results, sent, target, waits,
 };
-use crate::{DeadLetterRecord, Recording};
+use crate::{DeadLetterRecord, Due, Recording};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -87,7 +87,13 @@ async fn a_dead_letter_ends_its_notification_once() {
             Step::Settled
         ]
     );
-    assert!(db.store.due(later(10_000_000), 1).await.unwrap().is_empty());
+    assert!(
+        db.store
+            .due(Due::Overdue, later(10_000_000), 1)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(
         db.one("SELECT COUNT(*) FROM dead_letters").await,
         2,

@@ -5,20 +5,47 @@ use push_core::timeline::Step;
 
 use super::Db;
 use super::seed::{entry, gives_up, later, sent, waits};
+use crate::Due;
 
 #[tokio::test]
 async fn what_no_queue_ever_got_becomes_due() {
     let db = Db::new().await;
     let n = db.accepted(3).await;
-    assert!(db.store.due(later(59_999), 10).await.unwrap().is_empty());
-    assert_eq!(db.store.due(later(60_000), 10).await.unwrap().len(), 3);
-    assert_eq!(db.store.due(later(60_000), 2).await.unwrap().len(), 2);
+    assert!(
+        db.store
+            .due(Due::Overdue, later(59_999), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        db.store
+            .due(Due::Overdue, later(60_000), 10)
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(
+        db.store
+            .due(Due::Overdue, later(60_000), 2)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
     db.store
         .mark_unpublished(&[n[1].id], later(500))
         .await
         .unwrap();
-    let due = db.store.due(later(500), 10).await.unwrap();
+    let due = db
+        .store
+        .due(Due::Unpublished, later(500), 10)
+        .await
+        .unwrap();
     assert_eq!(due.len(), 1);
+    let overdue = db.store.due(Due::Overdue, later(60_000), 10).await.unwrap();
+    assert_eq!(overdue.len(), 2, "not the one that needs no proof");
     assert_eq!(
         (&due[0].job, due[0].due_at),
         (&Job::first(n[1].clone()), later(500))
@@ -38,11 +65,19 @@ async fn a_retry_that_was_not_published_still_waits_its_time() {
         .unwrap();
     let ids: Vec<_> = n.iter().map(|n| n.id).collect();
     db.store.mark_unpublished(&ids, later(10)).await.unwrap();
-    let due = db.store.due(later(9_999), 10).await.unwrap();
+    let due = db
+        .store
+        .due(Due::Unpublished, later(9_999), 10)
+        .await
+        .unwrap();
     assert_eq!(due.len(), 1, "the dead letter, at once");
     assert_eq!(due[0].job, dead);
     assert_eq!(
-        db.store.due(later(10_000), 10).await.unwrap().len(),
+        db.store
+            .due(Due::Unpublished, later(10_000), 10)
+            .await
+            .unwrap()
+            .len(),
         2,
         "the retry after its 10 s"
     );
@@ -66,9 +101,19 @@ async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
         .push_back_due(&ids, later(120_000), &told)
         .await
         .unwrap();
-    assert!(db.store.due(later(119_999), 10).await.unwrap().is_empty());
+    assert!(
+        db.store
+            .due(Due::Overdue, later(119_999), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(
-        db.store.due(later(120_000), 10).await.unwrap().len(),
+        db.store
+            .due(Due::Overdue, later(120_000), 10)
+            .await
+            .unwrap()
+            .len(),
         1,
         "not what has ended"
     );
@@ -106,7 +151,9 @@ async fn the_next_round_is_always_news_to_the_worker() {
     db.execute("UPDATE notification_history SET round = 4")
         .await;
     assert_eq!(
-        db.store.due(later(60_000), 1).await.unwrap()[0].job.round,
+        db.store.due(Due::Overdue, later(60_000), 1).await.unwrap()[0]
+            .job
+            .round,
         5
     );
     db.done().await;
@@ -117,12 +164,18 @@ async fn a_row_that_cannot_be_read_does_not_keep_the_others_waiting() {
     let db = Db::new().await;
     let n = db.accepted(2).await;
     db.execute("UPDATE notification_history SET next_job = '{\"v\":99}', due_at = '2000-01-01' ORDER BY id LIMIT 1").await;
-    assert!(db.store.due(later(60_000), 1).await.unwrap().is_empty());
-    let due = db.store.due(later(60_000), 1).await.unwrap();
+    assert!(
+        db.store
+            .due(Due::Overdue, later(60_000), 1)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let due = db.store.due(Due::Overdue, later(60_000), 1).await.unwrap();
     assert_eq!(due[0].job, Job::first(n[1].clone()));
     assert_eq!(
         db.store
-            .due(later(60_000 + 3_600_000), 10)
+            .due(Due::Overdue, later(60_000 + 3_600_000), 10)
             .await
             .unwrap()
             .len(),

@@ -13,7 +13,7 @@ type Step = (String, String, String);
 impl Db {
     /// The plan of a statement, with every parameter given as `parameter`.
     async fn plan(&self, sql: &str, parameter: &str) -> Vec<Step> {
-        let sql = format!("EXPLAIN {}", sql.replace('?', parameter));
+        let sql = format!("EXPLAIN FORMAT=TRADITIONAL {}", sql.replace('?', parameter));
         let rows: Vec<MySqlRow> = sqlx::raw_sql(AssertSqlSafe(sql))
             .fetch_all(&self.store.pool)
             .await

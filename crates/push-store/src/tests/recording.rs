@@ -14,6 +14,7 @@ use super::seed::{
     delivery, expo, fcm, gives_up, later, notification, registration, results, sent, waits,
 };
 use super::{Db, at};
+use crate::Due;
 use crate::{Books, Recording, UnknownCustomer};
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -96,8 +97,14 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
         Status::Pending
     );
     // 10 s of rung and 60 s of grace.
-    assert!(db.store.due(later(69_999), 10).await.unwrap().is_empty());
-    let due = db.store.due(later(70_000), 10).await.unwrap();
+    assert!(
+        db.store
+            .due(Due::Overdue, later(69_999), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let due = db.store.due(Due::Overdue, later(70_000), 10).await.unwrap();
     let Next::Wait(_, next) = &settlement.next else {
         unreachable!()
     };
@@ -111,7 +118,7 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
     assert_eq!(answers, [Recording::Stale, Recording::Recorded]);
     assert!(
         db.store
-            .due(later(10_000_000), 10)
+            .due(Due::Overdue, later(10_000_000), 10)
             .await
             .unwrap()
             .is_empty()
