@@ -2,8 +2,8 @@
 //! plain `async fn`s on a [`Store`].
 //!
 //! House rules:
-//! - Statements are constants, listed in `statements`, where a test prepares each against the migrated
-//!   schema; what depends on a number of rows is built by a function of its own, and listed too.
+//! - Statements are constants, listed in their file's `STATEMENTS`: a test prepares each against the migrated schema.
+//!   None is built: many rows come as one JSON array (`bulk.rs` says why).
 //! - Every statement that settles something is conditional on the state it leaves, so that a copy of a
 //!   job changes nothing.
 //! - Rows are locked in the order of their keys; a deadlock is retried here, never by callers.
@@ -32,7 +32,7 @@ pub use history::{
 };
 pub use lease::Lease;
 pub use migrate::Migrated;
-pub use store::{Store, StoreSettings};
+pub use store::{Store, StoreSettings, parse_url};
 
 /// What the database knows of a notification, as far as admission needs it.
 pub use push_core::admit::Recorded;

@@ -20,6 +20,21 @@ pub struct StoreSettings {
     pub acquire_timeout: Duration,
 }
 
+/// Reads `DATABASE_URL`, as far as that can be done without a database. The error does not repeat it:
+/// it holds a password.
+///
+/// # Errors
+/// What is not of the form `mysql://user:password@host:port/database`.
+pub fn parse_url(url: &str) -> Result<SecretString, &'static str> {
+    let rest = url
+        .strip_prefix("mysql://")
+        .or_else(|| url.strip_prefix("mariadb://"));
+    match rest.and_then(|rest| rest.rsplit_once('/')) {
+        Some((_, name)) if !name.is_empty() => Ok(SecretString::from(url)),
+        _ => Err("must be of the form mysql://user:password@host:port/database"),
+    }
+}
+
 /// All tables of the service. Cheap to clone: clones share the pool.
 #[derive(Clone)]
 pub struct Store {

@@ -21,8 +21,9 @@ use crate::history::timeline::lines;
 use crate::retry::Tries;
 use crate::{Recording, Store};
 
+/// The index is forced: by `status_due` it would lock the other pending ones as well.
 const END: &str = "\
-    UPDATE notification_history SET status = ?, reason = ?, fcm_result = ?, expo_result = ?, \
+    UPDATE notification_history FORCE INDEX (notification) SET status = ?, reason = ?, fcm_result = ?, expo_result = ?, \
         attempts = GREATEST(attempts, ?), round = ?, sent_at = ?, completed_at = ?, due_at = NULL, \
         next_at = NULL, next_job = NULL, \
         timeline = CONCAT(COALESCE(timeline, ''), ?) \

@@ -25,7 +25,8 @@ const DUE: &str = "\
     WHERE status = 'pending' AND unpublished = ? AND due_at <= ? ORDER BY due_at LIMIT ?";
 
 const LATER: &str = "\
-    UPDATE notification_history SET due_at = ? WHERE notification_id = ? AND status = 'pending'";
+    UPDATE notification_history FORCE INDEX (notification) \
+    SET due_at = ? WHERE notification_id = ? AND status = 'pending'";
 
 const UNPUBLISHED: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS unpublished \

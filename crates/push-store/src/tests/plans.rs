@@ -11,9 +11,18 @@ use crate::UnknownCustomer;
 type Step = (String, String, String);
 
 impl Db {
-    /// The plan of a statement, with every parameter given as `parameter`.
-    async fn plan(&self, sql: &str, parameter: &str) -> Vec<Step> {
-        let sql = format!("EXPLAIN FORMAT=TRADITIONAL {}", sql.replace('?', parameter));
+    /// The plan of a statement with these literals as its parameters.
+    async fn plan(&self, name: &str, parameters: &[&str]) -> Vec<Step> {
+        let (_, sql) = constants()
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .unwrap();
+        assert_eq!(sql.matches('?').count(), parameters.len(), "{name}");
+        let mut explain = format!("EXPLAIN FORMAT=TRADITIONAL {sql}");
+        for parameter in parameters {
+            explain = explain.replacen('?', parameter, 1);
+        }
+        let sql = explain;
         let rows: Vec<MySqlRow> = sqlx::raw_sql(AssertSqlSafe(sql))
             .fetch_all(&self.store.pool)
             .await
@@ -66,14 +75,6 @@ impl Db {
     }
 }
 
-fn constant(name: &str) -> &'static str {
-    constants()
-        .into_iter()
-        .find(|(known, _)| *known == name)
-        .unwrap()
-        .1
-}
-
 fn reads<'a>(plan: &'a [Step], table: &str) -> Vec<(&'a str, &'a str)> {
     plan.iter()
         .filter(|(read, _, _)| read.contains(table))
@@ -81,50 +82,61 @@ fn reads<'a>(plan: &'a [Step], table: &str) -> Vec<(&'a str, &'a str)> {
         .collect()
 }
 
+const HASH: &str = "UNHEX(SHA2(77, 256))";
+const TIME: &str = "'2030-01-01 00:00:00.000'";
+
 #[tokio::test]
 async fn what_a_user_can_trigger_is_served_by_an_index() {
     let db = Db::new().await;
     db.grow().await;
-    let hash = "UNHEX(SHA2(77, 256))";
-    let id = db.an_id().await;
-    let id = id.as_str();
-    let cases = [
-        ("VIEW", id, "notification_history", "notification"),
-        ("DELIVERIES", id, "delivery", "PRIMARY"),
-        ("LOCK_FOUND", "77", "customer_push_tokens", "PRIMARY"),
-        ("UPDATE", "77", "customer_push_tokens", "PRIMARY"),
-        ("LOSE_FCM", "77", "customer_push_tokens", "PRIMARY"),
-        ("LOSE_EXPO", "77", "customer_push_tokens", "PRIMARY"),
-        ("CHANGED_HANDS", "77", "customer_push_tokens", "PRIMARY"),
+    let id = &db.an_id().await;
+    let (device, history) = ("customer_push_tokens", "notification_history");
+    let (h, t) = (HASH, TIME);
+    let ended = [
+        "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", t, "''", id, "9",
+    ];
+    let cases: [(&str, &[&str], &str, &str); 14] = [
+        ("VIEW", &[id], history, "notification"),
+        ("DELIVERIES", &[id], "delivery", "PRIMARY"),
+        ("LOCK_FOUND", &["77", "0", "0"], device, "PRIMARY"),
+        (
+            "UPDATE",
+            &["'d'", "'ios'", h, "'t'", h, h, "'t'", h, t, t, "77"],
+            device,
+            "PRIMARY",
+        ),
+        ("LOSE_FCM", &["77", h], device, "PRIMARY|fcm_token_once"),
+        ("LOSE_EXPO", &["77", h], device, "PRIMARY|expo_token_once"),
+        ("CHANGED_HANDS", &[t, t, "77"], device, "PRIMARY"),
         (
             "OFF_DEVICE",
-            "'77'",
-            "customer_push_tokens",
+            &[t, t, "25", "'77'"],
+            device,
             "customer_device",
         ),
-        ("OFF_FCM", hash, "customer_push_tokens", "fcm_token_once"),
-        ("OFF_EXPO", hash, "customer_push_tokens", "expo_token_once"),
-        ("DUE", "5", "notification_history", "status_due"),
+        ("OFF_FCM", &[t, h, "25"], device, "fcm_token_once"),
+        ("OFF_EXPO", &[t, h, "25"], device, "expo_token_once"),
+        ("DUE", &["FALSE", t, "5"], history, "status_due"),
+        ("LATER", &[t, id], history, "notification"),
+        ("END", &ended, history, "notification"),
         (
-            "LATER",
-            "'2026-01-01'",
-            "notification_history",
-            "notification",
+            "GIVE_UP_DELIVERY",
+            &[id, "7", "'fcm'"],
+            "notification_deliveries",
+            "PRIMARY",
         ),
     ];
-    for (name, parameter, table, key) in cases {
-        let plan = db.plan(constant(name), parameter).await;
+    for (name, parameters, table, keys) in cases {
+        let plan = db.plan(name, parameters).await;
         let read = reads(&plan, table);
         assert!(
-            matches!(read.as_slice(), [(how, used)] if *how != "ALL" && *how != "index" && *used == key),
+            matches!(read.as_slice(), [(how, used)]
+                if !["ALL", "index"].contains(how) && keys.split('|').any(|key| key == *used)),
             "{name}: {plan:?}"
         );
     }
-    let find = constant("FIND")
-        .replacen('?', "25", 1)
-        .replacen('?', "'77'", 1);
-    let plan = db.plan(&find, hash).await;
-    let keys: Vec<_> = reads(&plan, "customer_push_tokens")
+    let plan = db.plan("FIND", &["25", "'77'", h, h]).await;
+    let keys: Vec<_> = reads(&plan, device)
         .into_iter()
         .map(|(_, key)| key)
         .collect();
@@ -141,26 +153,29 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
     let db = Db::new().await;
     db.grow().await;
     let id = db.an_id().await;
-    let ids = format!(
-        "'[\"{}\"]'",
-        id.trim_start_matches("UNHEX('").trim_end_matches("')")
-    );
-    let cases = [
-        ("KNOWN", "'[5]'", "customers", "PRIMARY"),
-        ("ACTIVE", "'[5]'", "device", "customer_device"),
-        ("FCM_OWNERS", "'[\"00\"]'", "device", "fcm_token_once"),
-        ("FCM_DEAD", "'[\"00\"]'", "device", "fcm_token_once"),
-        ("EXPO_OWNERS", "'[\"00\"]'", "device", "expo_token_once"),
-        ("EXPO_DEAD", "'[\"00\"]'", "device", "expo_token_once"),
-        ("LOCK_HISTORY", &ids, "history", "notification"),
-        ("RECORDED", &ids, "history", "notification"),
-        ("STATES", &ids, "history", "notification"),
-        ("UNPUBLISHED", &ids, "history", "notification"),
-        ("PUSHED_BACK", &ids, "history", "notification"),
-        ("SETTLE", "'[]'", "history", "notification"),
+    let ids = &id.replace("UNHEX('", "'[\"").replace("')", "\"]'");
+    let (hashes, t) = ("'[\"00\"]'", TIME);
+    let cases: [(&str, &[&str], &str, &str); 12] = [
+        ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
+        ("ACTIVE", &["'[5]'"], "device", "customer_device"),
+        ("FCM_OWNERS", &[hashes, t], "device", "fcm_token_once"),
+        ("FCM_DEAD", &[hashes, t, t], "device", "fcm_token_once"),
+        ("EXPO_OWNERS", &[hashes, t], "device", "expo_token_once"),
+        ("EXPO_DEAD", &[hashes, t, t], "device", "expo_token_once"),
+        ("LOCK_HISTORY", &[ids], "history", "notification"),
+        ("RECORDED", &[ids], "history", "notification"),
+        ("STATES", &[ids], "history", "notification"),
+        ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
+        (
+            "PUSHED_BACK",
+            &[ids, t, "9", "''", t],
+            "history",
+            "notification",
+        ),
+        ("SETTLE", &["'[]'"], "history", "notification"),
     ];
-    for (name, parameter, table, key) in cases {
-        let plan = db.plan(constant(name), parameter).await;
+    for (name, parameters, table, key) in cases {
+        let plan = db.plan(name, parameters).await;
         // The array first, then each row by its key.
         let read = plan
             .get(1)
