@@ -5,8 +5,9 @@
 //! the batches grow by themselves. A full channel refuses at once instead of piling up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use push_core::notification::Notification;
 use push_store::{Acceptance, Store, StoreError, UnknownCustomer};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -22,10 +23,6 @@ const WAITING_MAX: usize = 1_024;
 const BATCH_MAX: usize = 256;
 /// Transactions at a time: one is being committed while the next is filled.
 const WRITERS: usize = 2;
-/// After this the reconciler looks at a notification that is still pending and had no round: the job
-/// was hardly published.
-const DUE_AFTER: TimeDelta = TimeDelta::seconds(60);
-
 /// Writes notifications in batches.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
@@ -40,12 +37,20 @@ struct Waiting {
 }
 
 impl Acceptor {
-    /// Starts the writers. They end, all work done, when the last clone is dropped.
+    /// Starts the writers. They end, all work done, when the last clone is dropped. A notification
+    /// that is still pending and had no round `due_after` its acceptance was hardly published: then
+    /// the reconciler looks at it.
     #[must_use]
-    pub fn start(store: Store, unknown: UnknownCustomer, tasks: &TaskTracker) -> Self {
+    pub fn start(
+        store: Store,
+        unknown: UnknownCustomer,
+        due_after: Duration,
+        tasks: &TaskTracker,
+    ) -> Self {
         Self::with_writers(tasks, move |batch| {
             let store = store.clone();
-            async move { in_time(store.accept(&batch, unknown, due_at(&batch))).await }
+            let due_at = newest(&batch) + due_after;
+            async move { in_time(store.accept(&batch, unknown, due_at)).await }
         })
     }
 
@@ -84,12 +89,12 @@ impl Acceptor {
     }
 }
 
-fn due_at(batch: &[Notification]) -> DateTime<Utc> {
+fn newest(batch: &[Notification]) -> DateTime<Utc> {
     let newest = batch
         .iter()
         .map(|notification| notification.created_at)
         .max();
-    newest.unwrap_or_default() + DUE_AFTER
+    newest.unwrap_or_default()
 }
 
 async fn write_batches<W, F>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, write: W)

@@ -84,7 +84,12 @@ pub async fn start(
     let state = AppState::new(Parts {
         access: settings.access.clone(),
         unknown_customer: settings.unknown_customer,
-        acceptor: Acceptor::start(database.clone(), settings.unknown_customer, &tasks),
+        acceptor: Acceptor::start(
+            database.clone(),
+            settings.unknown_customer,
+            settings.reconcile_after,
+            &tasks,
+        ),
         publisher: Publisher::start(broker.clone(), database.clone(), now, &tasks),
         outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
         database,

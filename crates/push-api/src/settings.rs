@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use push_core::ladder::RetryDelay;
 use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
 use push_store::{StoreSettings, UnknownCustomer};
-use secrecy::SecretString;
 
 use crate::caller::Access;
 use crate::keys::ApiKeys;
@@ -65,6 +65,11 @@ const MIGRATE_ON_START: Setting = Setting {
     default: "true",
     meaning: "bring the schema up to date at start",
 };
+const RECONCILE_AFTER: Setting = Setting {
+    name: "RECONCILE_AFTER",
+    default: "2m",
+    meaning: "how long a notification may be without news before a worker looks for its job; as there",
+};
 const SHUTDOWN_GRACE: Setting = Setting {
     name: "SHUTDOWN_GRACE",
     default: "25s",
@@ -97,6 +102,8 @@ pub struct ApiSettings {
     pub unknown_customer: UnknownCustomer,
     /// Whether to bring the schema up to date at start.
     pub migrate_on_start: bool,
+    /// When a worker looks for the job of a notification that had no news.
+    pub reconcile_after: Duration,
     /// How long a stop may take.
     pub shutdown_grace: Duration,
 }
@@ -105,10 +112,7 @@ impl Settings {
     /// Reads all settings; `None` when a problem was noted.
     pub fn read(env: &mut Env) -> Option<Self> {
         let store = store(env);
-        let broker = env.required(AMQP_URL, |url| {
-            let broker = broker(url);
-            broker.check().map(|()| broker)
-        });
+        let broker = env.required(AMQP_URL, push_queue::parse_url).map(broker);
         let http = http_address(env);
         let metrics = env.optional(METRICS_ADDR, parse::address);
         let access = access(env);
@@ -118,6 +122,7 @@ impl Settings {
             _ => Err(format!("is {text:?}; write reject or create")),
         });
         let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
+        let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse);
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
         let log = LogSettings::read(env, push_queue::LOG_DIRECTIVES);
         Some(Self {
@@ -130,6 +135,7 @@ impl Settings {
                 access: access?,
                 unknown_customer: unknown_customer?,
                 migrate_on_start: migrate_on_start?,
+                reconcile_after: reconcile_after?.as_duration(),
                 shutdown_grace: shutdown_grace?,
             },
         })
@@ -143,17 +149,7 @@ pub fn http_address(env: &mut Env) -> Option<SocketAddr> {
 
 /// The database, for `push-api migrate`.
 pub fn store(env: &mut Env) -> Option<StoreSettings> {
-    let url = env.required(DATABASE_URL, |url| {
-        let rest = url
-            .strip_prefix("mysql://")
-            .or_else(|| url.strip_prefix("mariadb://"));
-        let database = rest.and_then(|rest| rest.rsplit_once('/'));
-        match database {
-            Some((_, name)) if !name.is_empty() => Ok(SecretString::from(url)),
-            // The value holds a password: it is not repeated.
-            _ => Err("must be of the form mysql://user:password@host:port/database"),
-        }
-    });
+    let url = env.required(DATABASE_URL, push_store::parse_url);
     let connections = env.or_default(DATABASE_CONNECTIONS, parse::number(CONNECTIONS_MAX));
     Some(StoreSettings {
         url: url?,
@@ -164,9 +160,9 @@ pub fn store(env: &mut Env) -> Option<StoreSettings> {
 
 /// The API publishes first jobs only: it declares what those need, and leaves the rungs to the worker,
 /// whose settings they are.
-fn broker(url: &str) -> BrokerSettings {
+fn broker(url: String) -> BrokerSettings {
     BrokerSettings {
-        url: url.to_owned(),
+        url,
         topology: Topology {
             retry_delays: Vec::new(),
             receipt_delays: Vec::new(),

@@ -27,7 +27,7 @@ pub use consumer::Deliveries;
 pub use delivery::{Death, Delivery, ack_all};
 pub use error::{BrokerUrlError, ChannelLost, ConnectError, DepthError, PublishError};
 pub use message::Message;
-pub use settings::BrokerSettings;
+pub use settings::{BrokerSettings, parse_url};
 pub use topology::{ConsumeFrom, Queue, Route, Topology};
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.

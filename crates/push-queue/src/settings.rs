@@ -32,14 +32,12 @@ impl fmt::Debug for BrokerSettings {
     }
 }
 
-impl BrokerSettings {
-    /// Reads the URL.
-    ///
-    /// # Errors
-    /// [`BrokerUrlError`], for the message at start.
-    pub fn check(&self) -> Result<(), BrokerUrlError> {
-        address_of(&self.url).map(|_| ())
-    }
+/// Reads `AMQP_URL`, as far as that can be done without a broker.
+///
+/// # Errors
+/// [`BrokerUrlError`], which does not repeat the URL: it holds a password.
+pub fn parse_url(url: &str) -> Result<String, BrokerUrlError> {
+    address_of(url).map(|_| url.to_owned())
 }
 
 /// Where to connect to. No `Debug`: it holds the password.

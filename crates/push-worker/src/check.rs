@@ -3,7 +3,7 @@
 use push_queue::Broker;
 use push_store::Store;
 
-use crate::run::{broker_settings, providers, store_settings};
+use crate::run::providers;
 use crate::settings::Settings;
 
 /// A line for each thing that was tried. `Err` when any of them failed.
@@ -40,18 +40,13 @@ pub async fn check(settings: Settings) -> Result<String, String> {
 }
 
 async fn database(settings: &Settings) -> Result<(), String> {
-    let connections = settings.database_connections.get();
-    let store = Store::connect(&store_settings(&settings.database_url, connections)).await;
-    store
-        .map_err(|error| error.to_string())?
-        .ping()
-        .await
-        .map_err(|error| error.to_string())
+    let store = Store::connect(&settings.store).await;
+    let store = store.map_err(|error| error.to_string())?;
+    store.ping().await.map_err(|error| error.to_string())
 }
 
 async fn broker(settings: &Settings) -> Result<(), String> {
-    let wanted = broker_settings(&settings.amqp_url, &settings.ladder, settings.receipt_delay);
-    Broker::check(&wanted)
+    Broker::check(&settings.broker)
         .await
         .map_err(|error| error.to_string())
 }

@@ -7,11 +7,11 @@ use anyhow::Context;
 use push_core::ladder::Ladder;
 use push_core::plan::Reach;
 use push_providers::{Expo, Fcm, Providers};
-use push_queue::{Broker, BrokerSettings, Topology};
+use push_queue::Broker;
 use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
-use push_store::{Store, StoreSettings};
+use push_store::Store;
 
 use crate::in_flight::InFlight;
 use crate::settings::Settings;
@@ -46,15 +46,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let ended = tokio_util::sync::CancellationToken::new();
 
     let worker = Arc::new(Worker {
-        store: Store::connect(&store_settings(
-            &settings.database_url,
-            settings.database_connections.get(),
-        ))
-        .await?,
-        broker: Broker::start(
-            broker_settings(&settings.amqp_url, &settings.ladder, settings.receipt_delay),
-            ended.clone(),
-        )?,
+        store: Store::connect(&settings.store).await?,
+        broker: Broker::start(settings.broker, ended.clone())?,
         reach: Reach {
             policy: settings.policy,
             providers: providers_of(&settings.fcm, &settings.expo),
@@ -126,32 +119,6 @@ async fn schema_is_there(worker: &Worker) -> bool {
             () = worker.shutdown.soft.cancelled() => return false,
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
         }
-    }
-}
-
-/// How the worker reaches the database.
-pub fn store_settings(url: &secrecy::SecretString, connections_max: u32) -> StoreSettings {
-    StoreSettings {
-        url: url.clone(),
-        connections_max,
-        acquire_timeout: Duration::from_secs(2),
-    }
-}
-
-/// How the worker reaches the broker, and what it declares there.
-pub fn broker_settings(
-    url: &str,
-    ladder: &Ladder,
-    receipt_delay: push_core::ladder::RetryDelay,
-) -> BrokerSettings {
-    let topology = Topology {
-        retry_delays: ladder.rungs().to_vec(),
-        receipt_delays: vec![receipt_delay],
-    };
-    BrokerSettings {
-        url: url.to_owned(),
-        topology,
-        connection_name: "push-worker".to_owned(),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use push_core::ladder::{Ladder, RetryDelay};
 use push_core::provider::{DeliveryPolicy, Provider};
 use push_providers::{ExpoSettings, FcmSettings, Look};
+use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
+use push_store::StoreSettings;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -48,19 +49,20 @@ settings! {
     SHUTDOWN_GRACE = "25s", "how long work in flight may take to finish after SIGTERM, 1s to 600s";
 }
 
+/// Long enough for the pool to open a new connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// All that the worker needs to know.
 #[derive(Debug)]
 pub struct Settings {
     pub log: LogSettings,
-    pub database_url: SecretString,
-    pub database_connections: NonZeroU32,
-    pub amqp_url: String,
+    pub store: StoreSettings,
+    pub broker: BrokerSettings,
     pub probes: SocketAddr,
     pub fcm: Option<FcmSettings>,
     pub expo: Option<ExpoSettings>,
     pub policy: DeliveryPolicy,
     pub ladder: Ladder,
-    pub receipt_delay: RetryDelay,
     pub reconcile_after: Duration,
     pub prefetch: u16,
     pub shutdown_grace: Duration,
@@ -71,11 +73,9 @@ impl Settings {
     pub fn read(env: &mut Env) -> Option<Self> {
         let always = [push_queue::LOG_DIRECTIVES, push_providers::LOG_DIRECTIVES].join(",");
         let log = LogSettings::read(env, &always);
-        let database_url = env.required(DATABASE_URL, |text| {
-            parse_url(text, &["mysql", "mariadb"]).map(SecretString::from)
-        });
+        let database_url = env.required(DATABASE_URL, push_store::parse_url);
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
-        let amqp_url = env.required(AMQP_URL, |text| parse_url(text, &["amqp", "amqps"]));
+        let amqp_url = env.required(AMQP_URL, push_queue::parse_url);
         let probes = read_probes(env);
         let providers = read_providers(env);
         let policy = env.or_default(DELIVERY_POLICY, |text| {
@@ -90,17 +90,27 @@ impl Settings {
         let prefetch = env.or_default(PREFETCH, parse::number(10_000));
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(600));
         let (fcm, expo) = providers?;
+        let ladder = ladder.unwrap_or_default();
         Some(Self {
             log: log?,
-            database_url: database_url?,
-            database_connections: database_connections?,
-            amqp_url: amqp_url?,
+            store: StoreSettings {
+                url: database_url?,
+                connections_max: database_connections?.get(),
+                acquire_timeout: ACQUIRE_TIMEOUT,
+            },
+            broker: BrokerSettings {
+                url: amqp_url?,
+                topology: Topology {
+                    retry_delays: ladder.rungs().to_vec(),
+                    receipt_delays: vec![receipt_delay?],
+                },
+                connection_name: "push-worker".to_owned(),
+            },
             probes: probes?,
             fcm,
             expo,
             policy: policy?,
-            ladder: ladder.unwrap_or_default(),
-            receipt_delay: receipt_delay?,
+            ladder,
             reconcile_after: reconcile_after?,
             prefetch: u16::try_from(prefetch?.get()).unwrap_or(u16::MAX),
             shutdown_grace: shutdown_grace?,
@@ -111,16 +121,6 @@ impl Settings {
 /// Where the worker on this machine can be asked how it is: all that its health check needs.
 pub fn read_probes(env: &mut Env) -> Option<SocketAddr> {
     env.or_default(METRICS_ADDR, parse::address)
-}
-
-fn parse_url(text: &str, schemes: &[&str]) -> Result<String, String> {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    if scheme.is_some_and(|scheme| schemes.contains(&scheme)) {
-        Ok(text.to_owned())
-    } else {
-        // Never the text: it may hold a password.
-        Err(format!("must begin with {}://", schemes.join(":// or ")))
-    }
 }
 
 fn parse_ladder(text: &str) -> Result<Ladder, String> {
