@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS notification_history (
     sent_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'when it became sent',
     completed_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'when it was no longer pending',
     opened_at TIMESTAMP(3) NULL DEFAULT NULL,
+    claimed_by BINARY(16) NULL COMMENT 'the worker process that has the next round in hand',
+    claimed_until TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'from then on another one may take it',
     due_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'if still pending then, no queue knows it any more: publish again',
     unpublished BOOLEAN NOT NULL DEFAULT FALSE COMMENT 'the broker surely did not take the job that comes next',
     next_at TIMESTAMP(3) NULL DEFAULT NULL COMMENT 'next_job is not to be tried before',

@@ -12,6 +12,15 @@ pub struct Recorded {
     pub round: u32,
 }
 
+/// What the database knows of a notification, after a worker tried to claim it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Where it stands.
+    pub recorded: Recorded,
+    /// Whether the claim is ours; if not, another worker has it in hand, or nothing is left to do.
+    pub ours: bool,
+}
+
 /// What to do with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -22,26 +31,22 @@ pub enum Admission {
     /// This round has been recorded, so the job is a copy that came back because its
     /// acknowledgement was lost. Should its successor be lost as well, the reconciler makes a new one.
     Stale,
+    /// Another worker has the notification in hand: look again when its claim must be over.
+    Elsewhere,
     /// The database has no such notification: not ours to send.
     Unknown,
 }
 
 /// Compares a job with what is recorded (P2: a redelivered or duplicated job sends nothing twice).
 #[must_use]
-pub fn admit(job: &Job, recorded: Option<Recorded>) -> Admission {
-    match recorded {
-        None => Admission::Unknown,
-        Some(Recorded {
-            status: Status::Sent | Status::Failed | Status::Suppressed,
-            ..
-        }) => Admission::AlreadySettled,
-        Some(Recorded {
-            status: Status::Pending,
-            round,
-        }) if round >= job.round => Admission::Stale,
-        Some(Recorded {
-            status: Status::Pending,
-            ..
-        }) => Admission::Deliver,
+pub fn admit(job: &Job, claimed: Option<Claimed>) -> Admission {
+    let Some(Claimed { recorded, ours }) = claimed else {
+        return Admission::Unknown;
+    };
+    match recorded.status {
+        Status::Sent | Status::Failed | Status::Suppressed => Admission::AlreadySettled,
+        Status::Pending if recorded.round >= job.round => Admission::Stale,
+        Status::Pending if !ours => Admission::Elsewhere,
+        Status::Pending => Admission::Deliver,
     }
 }

@@ -23,19 +23,16 @@ mod migrate;
 mod retry;
 mod store;
 
-pub use dead_letters::DeadLetterRecord;
+pub use dead_letters::{DeadLetterRecord, Kept};
 pub use devices::{Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
 pub use history::{
-    Acceptance, Books, DeliveryView, Due, DueJob, NotificationView, Recording, State,
+    Acceptance, Books, Claim, DeliveryView, Due, DueJob, NotificationView, Recording, State,
     StoredContent, UnknownCustomer,
 };
 pub use lease::Lease;
 pub use migrate::Migrated;
 pub use store::{Store, StoreSettings, parse_url};
-
-/// What the database knows of a notification, as far as admission needs it.
-pub use push_core::admit::Recorded;
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,15 @@
-//! Which of the jobs that came out of the queue are worked on, and for which devices.
+//! Which of the jobs that came out of the queue are worked on here and now, and for which devices.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use push_core::admit::{Admission, Recorded, admit};
+use chrono::Utc;
+use push_core::admit::{Admission, Claimed, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::Job;
 use push_core::plan::{Device, PlannedTarget};
-use push_queue::Delivery;
+use push_queue::{Delivery, Message, Route};
+use push_store::Claim;
 
 use crate::database::{NoResult, until_available};
 use crate::in_flight::InHand;
@@ -78,27 +80,35 @@ async fn take(worker: &Worker, batch: Vec<Delivery>) -> Vec<Taken> {
 
 /// What the database knows about a batch of jobs.
 struct Known {
-    recorded: HashMap<NotificationId, Recorded>,
+    claimed: HashMap<NotificationId, Claimed>,
     devices: HashMap<CustomerId, Vec<Device>>,
 }
 
+/// Claims what is to be worked on, and finds the customers' devices.
 async fn look_up(worker: &Worker, jobs: &[Taken]) -> Result<Known, NoResult> {
-    let notifications: Vec<_> = jobs.iter().map(|taken| taken.job.notification.id).collect();
+    let claim = |taken: &Taken| Claim {
+        notification: taken.job.notification.id,
+        round: taken.job.round,
+    };
+    let claims: Vec<_> = jobs.iter().map(claim).collect();
     let mut customers: Vec<_> = jobs
         .iter()
         .map(|taken| taken.job.notification.customer)
         .collect();
     customers.sort_unstable();
     customers.dedup();
-    let (notifications, customers) = (notifications.as_slice(), customers.as_slice());
+    let (claims, customers) = (claims.as_slice(), customers.as_slice());
     let asked = until_available(&worker.shutdown.soft, move || async move {
+        let now = Utc::now();
         tokio::try_join!(
-            worker.store.recorded(notifications),
+            worker
+                .store
+                .claim(worker.id, claims, now, now + worker.claim_for),
             worker.store.active_devices(customers)
         )
     });
-    let (recorded, devices) = asked.await?;
-    Ok(Known { recorded, devices })
+    let (claimed, devices) = asked.await?;
+    Ok(Known { claimed, devices })
 }
 
 /// So that one row that cannot be read holds up no other job.
@@ -124,13 +134,14 @@ async fn one_by_one(worker: &Worker, jobs: Vec<Taken>) -> Vec<Admitted> {
 async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Admitted> {
     let mut admitted = Vec::with_capacity(jobs.len());
     let mut done = Vec::new();
+    let mut elsewhere = Vec::new();
     for Taken {
         delivery,
         job,
         in_hand,
     } in jobs
     {
-        match admit(&job, known.recorded.get(&job.notification.id).copied()) {
+        match admit(&job, known.claimed.get(&job.notification.id).copied()) {
             Admission::Deliver => {
                 metrics::job("delivered");
                 let devices = known
@@ -153,6 +164,10 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
                 metrics::job("stale");
                 done.push(delivery);
             }
+            Admission::Elsewhere => {
+                metrics::job("elsewhere");
+                elsewhere.push((delivery, job));
+            }
             Admission::Unknown => {
                 tracing::error!(notification.id = %job.notification.id, "the database has no such notification: dead-lettered");
                 metrics::job("unknown");
@@ -161,7 +176,32 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
         }
     }
     acknowledge(done).await;
+    postpone(worker, elsewhere).await;
     admitted
+}
+
+/// Looks at jobs again when the claim of the worker that has them in hand must be over. That spends
+/// no attempt; mostly they are settled by then.
+async fn postpone(worker: &Worker, jobs: Vec<(Delivery, Job)>) {
+    if jobs.is_empty() {
+        return;
+    }
+    let route = Route::Retry(worker.ladder.rung_for(worker.claim_for));
+    let message = |(delivery, job): &(Delivery, Job)| {
+        (route, Message::job(job, delivery.trace_parent.clone()))
+    };
+    let results = worker
+        .broker
+        .publish_all(jobs.iter().map(message).collect())
+        .await;
+    let mut done = Vec::new();
+    for ((delivery, _), result) in jobs.into_iter().zip(results) {
+        match result {
+            Ok(()) => done.push(delivery),
+            Err(_) => requeue(delivery).await,
+        }
+    }
+    acknowledge(done).await;
 }
 
 async fn give_back(jobs: Vec<Taken>) {

@@ -7,8 +7,7 @@ use push_core::job::GiveUpReason;
 use push_core::outcome::{Outcome, Sent};
 use push_core::provider::Provider;
 use push_core::settle::{Next, Settlement};
-use push_core::status::{ProviderResult, Status};
-use push_store::DeadLetterRecord;
+use push_store::{DeadLetterRecord, Kept};
 
 /// Notifications that have ended, by status. The same name as in the contract.
 const SETTLED: &str = "push_notifications_settled_total";
@@ -58,8 +57,13 @@ pub fn settled(settlement: &Settlement) {
     }
 }
 
-/// Dead letters were recorded, and their notification ended.
-pub fn dead_lettered(record: &DeadLetterRecord) {
+/// A dead letter was recorded; a copy of one that was recorded before does not count again.
+pub fn dead_lettered(record: &DeadLetterRecord, kept: Kept) {
+    match kept {
+        Kept::Not => return,
+        Kept::Only => {}
+        Kept::AndEnded(status) => counter!(SETTLED, "status" => status.as_str()).increment(1),
+    }
     let count =
         |reason: GiveUpReason| counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
     match record {
@@ -72,10 +76,6 @@ pub fn dead_lettered(record: &DeadLetterRecord) {
             if !job.is_given_up() {
                 count(*reason);
             }
-            let results = job.progress.results;
-            let sent = [results.fcm, results.expo].contains(&ProviderResult::Success);
-            let status = if sent { Status::Sent } else { Status::Failed };
-            counter!(SETTLED, "status" => status.as_str()).increment(1);
         }
     }
 }

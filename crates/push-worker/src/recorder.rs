@@ -4,7 +4,7 @@
 use chrono::Utc;
 use push_core::job::{GiveUpReason, Job};
 use push_queue::{ConsumeFrom, Delivery};
-use push_store::{DeadLetterRecord, Recording};
+use push_store::{DeadLetterRecord, Kept};
 
 use crate::admit::acknowledge;
 use crate::database::{NoResult, until_available};
@@ -35,8 +35,11 @@ pub async fn run(worker: &Worker) {
 async fn record_batch(worker: &Worker, batch: Vec<Delivery>) {
     let records: Vec<_> = batch.iter().map(read).collect();
     match record(worker, &records).await {
-        Ok(recordings) => {
-            count(records.iter().zip(recordings));
+        Ok(kept) => {
+            records
+                .iter()
+                .zip(kept)
+                .for_each(|(record, kept)| metrics::dead_lettered(record, kept));
             acknowledge(batch).await;
         }
         Err(NoResult::Stopped) => {}
@@ -63,8 +66,9 @@ async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecor
         other => other,
     };
     match recorded {
-        Ok(recordings) => {
-            count(std::iter::once(&letter).zip(recordings));
+        Ok(kept) => {
+            kept.into_iter()
+                .for_each(|kept| metrics::dead_lettered(&letter, kept));
             acknowledge(vec![delivery]).await;
         }
         Err(NoResult::Stopped) => {}
@@ -76,15 +80,9 @@ async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecor
     }
 }
 
-async fn record(worker: &Worker, records: &[DeadLetterRecord]) -> Result<Vec<Recording>, NoResult> {
+async fn record(worker: &Worker, records: &[DeadLetterRecord]) -> Result<Vec<Kept>, NoResult> {
     let record = move || worker.store.record_dead_letters(records, Utc::now());
     until_available(&worker.shutdown.hard, record).await
-}
-
-/// A copy of a dead letter that was recorded before does not count again.
-fn count<'a>(recorded: impl Iterator<Item = (&'a DeadLetterRecord, Recording)>) {
-    let fresh = recorded.filter(|(_, recording)| *recording == Recording::Recorded);
-    fresh.for_each(|(record, _)| metrics::dead_lettered(record));
 }
 
 /// What a message on `push.dead` is: a job given up by a worker, one given up by the broker or

@@ -13,18 +13,25 @@ use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
 use push_store::Store;
 
+use uuid::Uuid;
+
 use crate::in_flight::InFlight;
 use crate::settings::Settings;
 use crate::{consume, readiness, reconciler, recorder};
 
 /// All that the stages share.
 pub struct Worker {
+    /// This process, among all workers.
+    pub id: Uuid,
     pub store: Store,
     pub broker: Broker,
     pub providers: Providers,
     pub reach: Reach,
     pub ladder: Ladder,
     pub reconcile_after: Duration,
+    /// How long this worker has a notification for itself: longer than it takes to ask the providers
+    /// and to record the answer, and no longer, because a killed worker's jobs wait for so long.
+    pub claim_for: Duration,
     pub prefetch: u16,
     pub in_flight: InFlight,
     pub shutdown: Shutdown,
@@ -46,6 +53,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let ended = tokio_util::sync::CancellationToken::new();
 
     let worker = Arc::new(Worker {
+        id: Uuid::new_v4(),
         store: Store::connect(&settings.store).await?,
         broker: Broker::start(settings.broker, ended.clone())?,
         reach: Reach {
@@ -55,6 +63,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         providers: providers(settings.fcm, settings.expo)?,
         ladder: settings.ladder,
         reconcile_after: settings.reconcile_after,
+        claim_for: settings.provider_timeout * 2,
         prefetch: settings.prefetch,
         in_flight: InFlight::default(),
         shutdown,

@@ -63,6 +63,8 @@ pub struct Settings {
     pub expo: Option<ExpoSettings>,
     pub policy: DeliveryPolicy,
     pub ladder: Ladder,
+    /// How long a provider may take to answer.
+    pub provider_timeout: Duration,
     pub reconcile_after: Duration,
     pub prefetch: u16,
     pub shutdown_grace: Duration,
@@ -77,7 +79,8 @@ impl Settings {
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
         let amqp_url = env.required(AMQP_URL, push_queue::parse_url);
         let probes = read_probes(env);
-        let providers = read_providers(env);
+        let provider_timeout = env.or_default(PROVIDER_TIMEOUT, parse_provider_timeout);
+        let providers = provider_timeout.and_then(|timeout| read_providers(env, timeout));
         let policy = env.or_default(DELIVERY_POLICY, |text| {
             DeliveryPolicy::from_spelling(text)
                 .ok_or_else(|| format!("is {text:?}; write failover or both"))
@@ -111,6 +114,7 @@ impl Settings {
             expo,
             policy: policy?,
             ladder,
+            provider_timeout: provider_timeout?,
             reconcile_after: reconcile_after?,
             prefetch: u16::try_from(prefetch?.get()).unwrap_or(u16::MAX),
             shutdown_grace: shutdown_grace?,
@@ -121,6 +125,16 @@ impl Settings {
 /// Where the worker on this machine can be asked how it is: all that its health check needs.
 pub fn read_probes(env: &mut Env) -> Option<SocketAddr> {
     env.or_default(METRICS_ADDR, parse::address)
+}
+
+/// Google asks for at least 10 seconds ("best practices when sending FCM messages at scale").
+fn parse_provider_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse::seconds(60)(text)?;
+    if timeout < Duration::from_secs(10) {
+        Err("must be at least 10s".to_owned())
+    } else {
+        Ok(timeout)
+    }
 }
 
 fn parse_ladder(text: &str) -> Result<Ladder, String> {
@@ -146,17 +160,8 @@ struct ServiceAccount {
 
 type ProviderSettings = (Option<FcmSettings>, Option<ExpoSettings>);
 
-fn read_providers(env: &mut Env) -> Option<ProviderSettings> {
+fn read_providers(env: &mut Env, timeout: Duration) -> Option<ProviderSettings> {
     let look = read_look(env);
-    let timeout = env.or_default(PROVIDER_TIMEOUT, |text| {
-        let timeout = parse::seconds(60)(text)?;
-        // Google: "best practices when sending FCM messages at scale" asks for at least 10 seconds.
-        if timeout < Duration::from_secs(10) {
-            Err("must be at least 10s".to_owned())
-        } else {
-            Ok(timeout)
-        }
-    });
     let account = read_service_account(env);
     let token_uri = env.optional(FIREBASE_TOKEN_URI, parse::base_url);
     let fcm_base_url = env.or_default(FCM_BASE_URL, parse::base_url);
@@ -184,7 +189,7 @@ fn read_providers(env: &mut Env) -> Option<ProviderSettings> {
     if !uses_fcm && !uses_expo {
         env.problem("PROVIDERS", "leaves no provider: configure FIREBASE_PROJECT_ID, FIREBASE_CLIENT_EMAIL and FIREBASE_PRIVATE_KEY for FCM, or set EXPO_ACCESS_TOKEN or PROVIDERS=expo for Expo");
     }
-    let (look, timeout) = (look?, timeout?);
+    let look = look?;
     let expo = ExpoSettings {
         base_url: expo_given.unwrap_or_else(|| EXPO_BASE_URL.default.to_owned()),
         access_token,

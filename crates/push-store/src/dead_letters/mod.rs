@@ -4,6 +4,7 @@ pub(crate) mod letter;
 pub(crate) mod record;
 
 use push_core::job::{GiveUpReason, Job};
+use push_core::status::Status;
 
 /// What arrived on `push.dead`.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +24,17 @@ pub enum DeadLetterRecord {
         /// What is wrong with them, without repeating them.
         why: String,
     },
+}
+
+/// What became of a dead letter in [`Store::record_dead_letters`](crate::Store::record_dead_letters).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is kept, and its notification has ended.
+    AndEnded(Status),
+    /// It is kept; it belongs to no notification of ours.
+    Only,
+    /// It is a copy of a job whose round has been recorded, or whose notification has ended: nothing was changed.
+    Not,
 }
 
 impl DeadLetterRecord {

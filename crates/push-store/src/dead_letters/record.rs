@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::history::lock::{Locked, lock};
 use crate::history::timeline::lines;
 use crate::retry::Tries;
-use crate::{Recording, Store};
+use crate::{Kept, Store};
 
 /// The index is forced: by `status_due` it would lock the other pending ones as well.
 const END: &str = "\
@@ -42,8 +42,7 @@ const ROWS_MAX: usize = 100;
 
 impl Store {
     /// Commits dead letters, all or none, and in the same transaction ends the notifications that they are
-    /// about. [`Recording::Stale`]: the job is a copy of one whose round has been recorded, or whose
-    /// notification has ended; nothing was changed. To record the same again is harmless.
+    /// about. To record the same again is harmless.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was recorded, unless the connection broke during the commit.
@@ -51,7 +50,7 @@ impl Store {
         &self,
         records: &[DeadLetterRecord],
         now: DateTime<Utc>,
-    ) -> Result<Vec<Recording>, StoreError> {
+    ) -> Result<Vec<Kept>, StoreError> {
         let mut tries = Tries::new();
         loop {
             match self.record_dead_letters_once(records, now).await {
@@ -65,22 +64,22 @@ impl Store {
         &self,
         records: &[DeadLetterRecord],
         now: DateTime<Utc>,
-    ) -> Result<Vec<Recording>, StoreError> {
+    ) -> Result<Vec<Kept>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let mut locked = lock(&mut transaction, records.iter().filter_map(about)).await?;
-        let mut recordings = Vec::with_capacity(records.len());
+        let mut kept_each = Vec::with_capacity(records.len());
         let mut rows: Vec<Letter> = Vec::new();
         for record in records {
-            let recording = match record {
-                DeadLetterRecord::Poison { .. } => Recording::Recorded,
+            let kept = match record {
+                DeadLetterRecord::Poison { .. } => Kept::Only,
                 DeadLetterRecord::Job { job, reason } => {
                     end(&mut transaction, &mut locked, job, *reason, now).await?
                 }
             };
-            if recording == Recording::Recorded {
+            if kept != Kept::Not {
                 rows.extend(letters(record));
             }
-            recordings.push(recording);
+            kept_each.push(kept);
         }
         for some in rows.chunks(ROWS_MAX) {
             let some: Vec<LetterRow> = some.iter().map(LetterRow::of).collect();
@@ -91,7 +90,7 @@ impl Store {
                 .await?;
         }
         transaction.commit().await?;
-        Ok(recordings)
+        Ok(kept_each)
     }
 }
 
@@ -110,14 +109,14 @@ async fn end(
     job: &Job,
     reason: GiveUpReason,
     now: DateTime<Utc>,
-) -> Result<Recording, StoreError> {
+) -> Result<Kept, StoreError> {
     let id = job.notification.id;
     let Some(row) = locked.get_mut(&id) else {
         // Not ours, or deleted: nothing to end, but something to look at.
-        return Ok(Recording::Recorded);
+        return Ok(Kept::Only);
     };
     if !row.awaits(job.round) {
-        return Ok(Recording::Stale);
+        return Ok(Kept::Not);
     }
     let ending = ending(job);
     row.recorded = Recorded {
@@ -133,7 +132,7 @@ async fn end(
             .await?;
     }
     write_end(connection, job, ending, reason, now).await?;
-    Ok(Recording::Recorded)
+    Ok(Kept::AndEnded(ending.status()))
 }
 
 async fn write_end(

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod books;
+pub(crate) mod claim;
 pub(crate) mod deliveries;
 pub(crate) mod due;
 pub(crate) mod lock;
@@ -11,6 +12,8 @@ pub(crate) mod timeline;
 pub(crate) mod view;
 
 use std::fmt;
+
+pub use claim::Claim;
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};

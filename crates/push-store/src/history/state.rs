@@ -1,8 +1,7 @@
-//! Where notifications stand: for admission and for `Prefer: wait`.
+//! Where notifications stand: for `Prefer: wait`.
 
 use std::collections::HashMap;
 
-use push_core::admit::Recorded;
 use push_core::id::NotificationId;
 use push_core::status::{ProviderResult, Reason, Status};
 use sqlx::FromRow;
@@ -14,12 +13,6 @@ use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
 
-const RECORDED: &str = "\
-    SELECT history.notification_id, history.status, history.round \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
-    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
-        ON history.notification_id = UNHEX(wanted.id)";
-
 const STATES: &str = "\
     SELECT history.notification_id, history.status, history.fcm_result, history.expo_result, history.reason, \
         history.attempts \
@@ -28,30 +21,9 @@ const STATES: &str = "\
         ON history.notification_id = UNHEX(wanted.id)";
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("RECORDED", RECORDED), ("STATES", STATES)];
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("STATES", STATES)];
 
 impl Store {
-    /// What is recorded of each, as far as admission needs it. Those that do not exist are left out.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be asked.
-    pub async fn recorded(
-        &self,
-        ids: &[NotificationId],
-    ) -> Result<HashMap<NotificationId, Recorded>, StoreError> {
-        let mut recorded = HashMap::with_capacity(ids.len());
-        for some in ids.chunks(KEYS_MAX) {
-            let rows: Vec<RecordedRow> = sqlx::query_as(RECORDED)
-                .bind(bulk::ids(some)?)
-                .fetch_all(&self.pool)
-                .await?;
-            for row in rows {
-                recorded.insert(row.notification_id.into(), row.try_into()?);
-            }
-        }
-        Ok(recorded)
-    }
-
     /// Where each stands. Those that do not exist are left out.
     ///
     /// # Errors
@@ -71,28 +43,6 @@ impl Store {
             }
         }
         Ok(states)
-    }
-}
-
-#[derive(FromRow)]
-struct RecordedRow {
-    notification_id: Uuid,
-    status: String,
-    round: u32,
-}
-
-impl TryFrom<RecordedRow> for Recorded {
-    type Error = StoreError;
-
-    fn try_from(row: RecordedRow) -> Result<Self, StoreError> {
-        let at = Row {
-            table: TABLE,
-            key: row.notification_id,
-        };
-        Ok(Self {
-            status: at.read("status", Status::from_spelling(&row.status))?,
-            round: row.round,
-        })
     }
 }
 

@@ -11,7 +11,7 @@ use super::Db;
 use super::seed::{
     follow_up, given_up, gives_up, later, notification, results, sent, target, waits,
 };
-use crate::{DeadLetterRecord, Due, Recording};
+use crate::{DeadLetterRecord, Due, Kept};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -54,14 +54,14 @@ async fn a_dead_letter_ends_its_notification_once() {
         .record_dead_letters(&batch, later(500))
         .await
         .unwrap();
-    assert_eq!(answers, [Recording::Recorded, Recording::Stale]);
+    assert_eq!(answers, [Kept::AndEnded(Status::Failed), Kept::Not]);
     let view = db.store.notification(n.id).await.unwrap().unwrap();
     assert_eq!(
         db.store
             .record_dead_letters(&batch, later(900))
             .await
             .unwrap(),
-        [Recording::Stale; 2]
+        [Kept::Not; 2]
     );
     assert_eq!(db.store.notification(n.id).await.unwrap().unwrap(), view);
     assert_eq!(
@@ -141,7 +141,7 @@ async fn a_copy_of_a_recorded_round_does_not_cut_off_its_successor() {
         .record_dead_letters(&copies, later(500))
         .await
         .unwrap();
-    assert_eq!(answers, [Recording::Stale; 2]);
+    assert_eq!(answers, [Kept::Not; 2]);
     assert_eq!(db.one("SELECT COUNT(*) FROM dead_letters").await, 0);
     assert_eq!(
         db.store.states(&[n[0].id]).await.unwrap()[&n[0].id].status,
@@ -212,7 +212,7 @@ async fn poison_and_jobs_of_strangers_are_kept_once() {
             .record_dead_letters(&batch, later(0))
             .await
             .unwrap();
-        assert_eq!(answers, [Recording::Recorded; 5]);
+        assert_eq!(answers, [Kept::Only; 5]);
     }
     assert_eq!(db.one("SELECT COUNT(*) FROM dead_letters").await, 4);
     let (raw, bytes): (String, u32) =
@@ -268,7 +268,7 @@ async fn a_replay_that_fails_again_is_a_new_dead_letter() {
         .store
         .record_dead_letters(&[letter(&second, GiveUpReason::Unprocessable)], later(0))
         .await;
-    assert_eq!(answers.unwrap(), [Recording::Recorded]);
+    assert_eq!(answers.unwrap(), [Kept::AndEnded(Status::Failed)]);
     assert_eq!(db.one("SELECT COUNT(*) FROM dead_letters").await, 2);
     db.done().await;
 }

@@ -2,6 +2,7 @@
 //! test has a database of its own.
 
 mod accepting;
+mod claiming;
 mod connecting;
 mod dead_letters;
 mod devices;

@@ -20,6 +20,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         devices::off::STATEMENTS,
         history::accept::STATEMENTS,
         history::books::STATEMENTS,
+        history::claim::STATEMENTS,
         history::deliveries::STATEMENTS,
         history::due::STATEMENTS,
         history::lock::STATEMENTS,

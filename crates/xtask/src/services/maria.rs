@@ -86,6 +86,8 @@ impl Maria {
                 "--no-defaults".to_owned(),
                 format!("--user={}", user()?),
                 format!("--datadir={}", self.data().display()),
+                // A server that starts deletes what it takes for its own leftovers in the common folder.
+                format!("--tmpdir={}", self.data().display()),
                 // Relative to the data: the full path of a socket may have 107 characters at most.
                 "--socket=my.sock".to_owned(),
                 "--pid-file=my.pid".to_owned(),
