@@ -67,11 +67,21 @@ async fn a_claim_tells_what_is_recorded_and_leaves_strangers_out() {
         notification,
         round: 1,
     });
-    let claimed = db.store.claim(A, &claims, later(0), later(1)).await.unwrap();
+    let claimed = db
+        .store
+        .claim(A, &claims, later(0), later(1))
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 1);
     let recorded = claimed[&n.id].recorded;
     assert_eq!((recorded.status, recorded.round), (Status::Pending, 0));
-    assert!(db.store.claim(A, &[], later(0), later(1)).await.unwrap().is_empty());
+    assert!(
+        db.store
+            .claim(A, &[], later(0), later(1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     db.done().await;
 }
 
@@ -79,11 +89,22 @@ async fn a_claim_tells_what_is_recorded_and_leaves_strangers_out() {
 async fn of_many_workers_asking_at_once_one_gets_each() {
     let db = Db::new().await;
     let n = db.accepted(50).await;
-    let claims: Vec<_> = n.iter().map(|n| Claim { notification: n.id, round: 1 }).collect();
-    let asking = (1..=4).map(|worker| db.store.claim(Uuid::from_u128(worker), &claims, later(0), later(30_000)));
+    let claims: Vec<_> = n
+        .iter()
+        .map(|n| Claim {
+            notification: n.id,
+            round: 1,
+        })
+        .collect();
+    let asking = (1..=4).map(|worker| {
+        db.store
+            .claim(Uuid::from_u128(worker), &claims, later(0), later(30_000))
+    });
     let answers = futures::future::join_all(asking).await;
     for notification in &n {
-        let owners = answers.iter().filter(|claimed| claimed.as_ref().unwrap()[&notification.id].ours);
+        let owners = answers
+            .iter()
+            .filter(|claimed| claimed.as_ref().unwrap()[&notification.id].ours);
         assert_eq!(owners.count(), 1);
     }
     db.done().await;

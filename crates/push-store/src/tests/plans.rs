@@ -155,7 +155,9 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
     let id = db.an_id().await;
     let ids = &id.replace("UNHEX('", "'[\"").replace("')", "\"]'");
     let (hashes, t) = ("'[\"00\"]'", TIME);
-    let claims = &ids.replace("[\"", "[{\"id\":\"").replace("\"]", "\",\"round\":9}]");
+    let claims = &ids
+        .replace("[\"", "[{\"id\":\"")
+        .replace("\"]", "\",\"round\":9}]");
     let cases: [(&str, &[&str], &str, &str); 13] = [
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
@@ -164,7 +166,12 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("EXPO_OWNERS", &[hashes, t], "device", "expo_token_once"),
         ("EXPO_DEAD", &[hashes, t, t], "device", "expo_token_once"),
         ("LOCK_HISTORY", &[ids], "history", "notification"),
-        ("CLAIM", &[claims, "'w'", t, "'w'", t], "history", "notification"),
+        (
+            "CLAIM",
+            &[claims, "'w'", t, "'w'", t],
+            "history",
+            "notification",
+        ),
         ("CLAIMED", &["'w'", claims], "history", "notification"),
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
