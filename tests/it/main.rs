@@ -24,6 +24,7 @@ mod p7_no_secrets_in_logs;
 mod payloads;
 mod policy_both;
 mod queue;
+mod readme;
 mod register;
 mod restarts;
 mod retries;
