@@ -2,7 +2,7 @@
 //!
 //! A broker that is away delays a notification and refuses nothing: what it surely did not take is
 //! marked in the database, so that the worker's reconciler publishes it soon. Even where that mark
-//! is lost, the notification becomes due by itself a minute after it was accepted.
+//! is lost, the notification becomes due by itself `RECONCILE_AFTER` it was accepted.
 
 use chrono::{DateTime, Utc};
 use push_core::id::NotificationId;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use push_core::admit::{Admission, Claimed, admit};
@@ -10,6 +11,8 @@ use push_core::job::Job;
 use push_core::plan::{Device, PlannedTarget};
 use push_queue::{Delivery, Message, Route};
 use push_store::Claim;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::database::{NoResult, until_available};
 use crate::in_flight::InHand;
@@ -56,7 +59,7 @@ async fn take(worker: &Worker, batch: Vec<Delivery>) -> Vec<Taken> {
     let mut copies = Vec::new();
     for delivery in batch {
         match Job::decode(&delivery.body) {
-            Ok(job) => match worker.in_flight.take(job.notification.id) {
+            Ok(job) => match worker.in_flight.take(job.notification.id, job.round) {
                 Some(in_hand) => jobs.push(Taken {
                     delivery,
                     job,
@@ -198,10 +201,24 @@ async fn postpone(worker: &Worker, jobs: Vec<(Delivery, Job)>) {
     for ((delivery, _), result) in jobs.into_iter().zip(results) {
         match result {
             Ok(()) => done.push(delivery),
-            Err(_) => requeue(delivery).await,
+            Err(_) => drop(tokio::spawn(requeue_later(
+                delivery,
+                worker.claim_for,
+                worker.shutdown.soft.clone(),
+            ))),
         }
     }
     acknowledge(done).await;
+}
+
+/// Keeps a job that no rung takes (the broker is blocked) until the other worker's claim is over.
+/// Returned at once it would come at once, until the broker's delivery limit ended it untried.
+async fn requeue_later(delivery: Delivery, wait: Duration, stop: CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = stop.cancelled() => {}
+    }
+    requeue(delivery).await;
 }
 
 async fn give_back(jobs: Vec<Taken>) {

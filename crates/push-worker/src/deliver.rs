@@ -39,6 +39,9 @@ async fn fate(
     notification: &Arc<Notification>,
     planned: &PlannedTarget,
 ) -> Fate {
+    if notification.is_expired(Utc::now()) {
+        return Fate::Expired;
+    }
     let wait = planned
         .target
         .not_before

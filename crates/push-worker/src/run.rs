@@ -29,8 +29,8 @@ pub struct Worker {
     pub reach: Reach,
     pub ladder: Ladder,
     pub reconcile_after: Duration,
-    /// How long this worker has a notification for itself: longer than it takes to ask the providers
-    /// and to record the answer, and no longer, because a killed worker's jobs wait for so long.
+    /// How long this worker has a notification for itself: two answers' time. A killed worker's jobs
+    /// wait for so long; a worker that takes longer may find another one at the same job.
     pub claim_for: Duration,
     pub prefetch: u16,
     pub in_flight: InFlight,

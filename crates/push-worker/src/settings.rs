@@ -39,7 +39,7 @@ settings! {
     PROVIDER_TIMEOUT = "15s", "how long a provider may take to answer, 10s to 60s";
     DELIVERY_POLICY = "failover", "failover: one provider a device, FCM first; both: every provider it has a token for";
     RETRY_DELAYS = "10s,30s,2m,5m,15m", "the rungs of the retry ladder, 1 to 10, from shortest to longest";
-    RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is fetched first";
+    RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is to be fetched first (names the queues; receipts are not fetched yet)";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
     PREFETCH = "200", "jobs in the worker at one time, 1 to 10000";
     PUSH_SOUND = "notificationtone.wav", "the sound's file name in the app";

@@ -222,9 +222,10 @@ async fn take_tokens(
             .await?;
         taken = true;
     }
-    // The very device, by its token and its id, is in another customer's hands now. What else the former owner had
-    // there would show up on the wrong person's screen (P4).
-    if taken && wanted.has_device_id(row) {
+    // A row is one device, and that is in another customer's hands now. What else the former owner had there would
+    // show up on the wrong person's screen (P4). Should it have been two devices after all, the other one is back
+    // with its next registration.
+    if taken && row.customer_id != wanted.given.customer.get() {
         sqlx::query(CHANGED_HANDS)
             .bind(wanted.now)
             .bind(wanted.now)
