@@ -80,7 +80,7 @@ impl Settings {
         let amqp_url = env.required(AMQP_URL, push_queue::parse_url);
         let probes = read_probes(env);
         let provider_timeout = env.or_default(PROVIDER_TIMEOUT, parse_provider_timeout);
-        let providers = provider_timeout.and_then(|timeout| read_providers(env, timeout));
+        let providers = read_providers(env, provider_timeout);
         let policy = env.or_default(DELIVERY_POLICY, |text| {
             DeliveryPolicy::from_spelling(text)
                 .ok_or_else(|| format!("is {text:?}; write failover or both"))
@@ -160,7 +160,7 @@ struct ServiceAccount {
 
 type ProviderSettings = (Option<FcmSettings>, Option<ExpoSettings>);
 
-fn read_providers(env: &mut Env, timeout: Duration) -> Option<ProviderSettings> {
+fn read_providers(env: &mut Env, timeout: Option<Duration>) -> Option<ProviderSettings> {
     let look = read_look(env);
     let account = read_service_account(env);
     let token_uri = env.optional(FIREBASE_TOKEN_URI, parse::base_url);
@@ -189,7 +189,7 @@ fn read_providers(env: &mut Env, timeout: Duration) -> Option<ProviderSettings> 
     if !uses_fcm && !uses_expo {
         env.problem("PROVIDERS", "leaves no provider: configure FIREBASE_PROJECT_ID, FIREBASE_CLIENT_EMAIL and FIREBASE_PRIVATE_KEY for FCM, or set EXPO_ACCESS_TOKEN or PROVIDERS=expo for Expo");
     }
-    let look = look?;
+    let (look, timeout) = (look?, timeout?);
     let expo = ExpoSettings {
         base_url: expo_given.unwrap_or_else(|| EXPO_BASE_URL.default.to_owned()),
         access_token,
