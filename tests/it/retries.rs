@@ -15,6 +15,8 @@ fn pauses(requests: &[Value]) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_provider_that_is_down_for_a_moment_delays_and_loses_nothing() {
     let stack = Stack::start().await;
+    // The timelines are compared: none may begin with a broker that is not there yet.
+    stack.all_ready().await;
     let cases = [
         (Provider::Fcm, "unavailable", 503),
         (Provider::Fcm, "internal", 500),
