@@ -19,6 +19,13 @@ pub struct Claimed {
     pub recorded: Recorded,
     /// Whether the claim is ours; if not, another worker has it in hand, or nothing is left to do.
     pub ours: bool,
+    /// How many workers had this round in hand before, and were interrupted before its record.
+    pub interruptions: u32,
+}
+
+impl Claimed {
+    /// Workers may be killed by chance, but not again and again by the same notification.
+    pub const INTERRUPTIONS_MAX: u32 = 5;
 }
 
 /// What to do with a job.
@@ -26,6 +33,10 @@ pub struct Claimed {
 pub enum Admission {
     /// It is due.
     Deliver,
+    /// It is due; and a worker that had it in hand was interrupted, so that it may have been sent already.
+    DeliverInterrupted,
+    /// It has interrupted one worker after the other: not tried again.
+    Interrupts,
     /// The notification has ended: a duplicate. Acknowledge it, do nothing.
     AlreadySettled,
     /// This round has been recorded, so the job is a copy that came back because its
@@ -40,13 +51,20 @@ pub enum Admission {
 /// Compares a job with what is recorded (P2: a redelivered or duplicated job sends nothing twice).
 #[must_use]
 pub fn admit(job: &Job, claimed: Option<Claimed>) -> Admission {
-    let Some(Claimed { recorded, ours }) = claimed else {
+    let Some(Claimed {
+        recorded,
+        ours,
+        interruptions,
+    }) = claimed
+    else {
         return Admission::Unknown;
     };
     match recorded.status {
         Status::Sent | Status::Failed | Status::Suppressed => Admission::AlreadySettled,
         Status::Pending if recorded.round >= job.round => Admission::Stale,
         Status::Pending if !ours => Admission::Elsewhere,
+        Status::Pending if interruptions > Claimed::INTERRUPTIONS_MAX => Admission::Interrupts,
+        Status::Pending if interruptions > 0 => Admission::DeliverInterrupted,
         Status::Pending => Admission::Deliver,
     }
 }

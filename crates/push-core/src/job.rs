@@ -26,6 +26,7 @@ pub struct Job {
     pub notification: Notification,
     /// The round: 1 for the job that the API publishes, one more for each that follows. A job whose
     /// round has been recorded is a stale copy.
+    #[serde(deserialize_with = "a_round")]
     pub round: u32,
     /// Those still to be reached; `None` in the first round: every active device of the customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,10 @@ pub struct Job {
     /// What earlier rounds came to.
     #[serde(default)]
     pub progress: Progress,
+    /// Whether a worker had this very round in hand and was interrupted before its record, so that any target may have
+    /// been reached. No part of the message: known only when the job is admitted.
+    #[serde(skip)]
+    pub interrupted: bool,
 }
 
 /// A device that is still to be reached, and through which provider next.
@@ -50,6 +55,14 @@ pub struct JobTarget {
     /// Not to be tried before this, because the provider asked so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<DateTime<Utc>>,
+}
+
+impl JobTarget {
+    /// Whether nobody can have sent it anything yet.
+    #[must_use]
+    pub const fn never_tried(&self) -> bool {
+        self.tries == 0 && matches!(self.sent, Sent::SurelyNot)
+    }
 }
 
 /// What earlier rounds came to.
@@ -160,6 +173,19 @@ pub enum NotAJob {
     },
 }
 
+/// Far beyond any ladder, and far from where counting on would overflow.
+const ROUND_MAX: u32 = 1_000_000_000;
+
+/// Whoever wrote the message: a round is counted from 1.
+fn a_round<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let round = u32::deserialize(deserializer)?;
+    if (1..=ROUND_MAX).contains(&round) {
+        Ok(round)
+    } else {
+        Err(serde::de::Error::custom("a round is counted from 1"))
+    }
+}
+
 #[derive(Serialize)]
 struct Versioned<'a> {
     v: u64,
@@ -182,6 +208,7 @@ impl Job {
             round: 1,
             targets: None,
             progress: Progress::default(),
+            interrupted: false,
         }
     }
 
@@ -268,6 +295,12 @@ mod tests {
                 ),
                 "{field}"
             );
+        }
+        for round in [0, u64::from(ROUND_MAX) + 1, u64::from(u32::MAX), u64::MAX] {
+            let mut odd = job.clone();
+            odd["round"] = round.into();
+            let told = Job::decode(odd.to_string().as_bytes());
+            assert!(matches!(told, Err(NotAJob::BadField { .. })), "{round}");
         }
     }
 }

@@ -14,22 +14,59 @@ pub enum Outcome {
     TokenDead(Cause),
     /// Not now.
     Retry(Retry),
-    /// Credentials, project or sender are wrong: an operator must mend that; the token is not at fault.
-    OperatorMustAct(Cause),
+    /// Credentials, project or sender are wrong, or the provider's answers make no sense: an operator must
+    /// mend that; the token is not at fault.
+    OperatorMustAct {
+        /// What to mend.
+        cause: Cause,
+        /// Whether the message may be on its way nevertheless.
+        sent: Sent,
+    },
     /// This message will never be taken, whoever it is for.
     Refused(Cause),
 }
 
 impl Outcome {
+    /// The provider refused, and an operator must mend the cause.
+    #[must_use]
+    pub const fn operator_must_act(cause: Cause) -> Self {
+        Self::OperatorMustAct {
+            cause,
+            sent: Sent::SurelyNot,
+        }
+    }
+
+    /// Whether the message may be on its way, although nobody said so.
+    #[must_use]
+    pub const fn sent(&self) -> Sent {
+        match self {
+            Self::Retry(Retry { sent, .. }) | Self::OperatorMustAct { sent, .. } => *sent,
+            Self::Accepted(_) | Self::TokenDead(_) | Self::Refused(_) => Sent::SurelyNot,
+        }
+    }
+
     /// Whether another provider may be asked for the same device: only where this one surely did
     /// not and will not deliver (P2).
     #[must_use]
     pub const fn permits_next_route(&self) -> bool {
         match self {
             Self::Accepted(_) | Self::Retry(_) => false,
-            Self::TokenDead(_) | Self::OperatorMustAct(_) | Self::Refused(_) => true,
+            Self::OperatorMustAct { sent, .. } => matches!(sent, Sent::SurelyNot),
+            Self::TokenDead(_) | Self::Refused(_) => true,
         }
     }
+}
+
+/// Why a push was not handed to its provider at all. No outcome, because nothing was tried: it costs no
+/// attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// Its time was over before its turn came (P3).
+    Expired,
+    /// The token was found to be dead meanwhile, by another push (P5).
+    TokenDead,
+    /// This worker can no longer be sure that no other one sends it (P2).
+    ClaimOver,
 }
 
 /// The provider's name for an accepted message: FCM's `projects/…/messages/…`, Expo's ticket id.
@@ -111,6 +148,17 @@ pub enum Sent {
     SurelyNot,
     /// No answer came, or one that says nothing.
     Maybe,
+}
+
+impl Sent {
+    /// Of two attempts: whether any may have reached the device.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::SurelyNot, Self::SurelyNot) => Self::SurelyNot,
+            (Self::Maybe, _) | (_, Self::Maybe) => Self::Maybe,
+        }
+    }
 }
 
 fn cut(text: &str, bytes_max: usize) -> String {

@@ -55,24 +55,30 @@ impl Reach {
     /// The targets of this round. In the first, none means that the customer cannot be reached.
     #[must_use]
     pub fn plan(&self, job: &Job, devices: &[Device]) -> Vec<PlannedTarget> {
+        let sent = if job.interrupted {
+            Sent::Maybe
+        } else {
+            Sent::SurelyNot
+        };
         match &job.targets {
             None => devices
                 .iter()
-                .flat_map(|device| self.first_round(device))
+                .flat_map(|device| self.first_round(device, sent))
                 .collect(),
             Some(targets) => targets
                 .iter()
-                .map(|target| self.later_round(target, devices))
+                .map(|target| self.later_round(target, sent, devices))
                 .collect(),
         }
     }
 
-    fn first_round(&self, device: &Device) -> Vec<PlannedTarget> {
+    fn first_round(&self, device: &Device, sent: Sent) -> Vec<PlannedTarget> {
         let tokens = self.tokens(device, Provider::Fcm, Sent::SurelyNot);
-        let one_by_one = match self.policy {
-            DeliveryPolicy::Failover if tokens.is_empty() => vec![],
-            DeliveryPolicy::Failover => vec![tokens],
-            DeliveryPolicy::Both => tokens.into_iter().map(|token| vec![token]).collect(),
+        let one_by_one = match (self.policy, sent) {
+            (DeliveryPolicy::Failover, _) if tokens.is_empty() => vec![],
+            (DeliveryPolicy::Failover, Sent::SurelyNot) => vec![tokens],
+            (DeliveryPolicy::Failover, Sent::Maybe) => vec![tokens.into_iter().take(1).collect()],
+            (DeliveryPolicy::Both, _) => tokens.into_iter().map(|token| vec![token]).collect(),
         };
         let planned = |routes: Vec<Token>| {
             let provider = routes.first()?.provider();
@@ -81,7 +87,7 @@ impl Reach {
                 registration,
                 provider,
                 tries: 0,
-                sent: Sent::SurelyNot,
+                sent,
                 not_before: None,
             };
             Some(PlannedTarget {
@@ -93,7 +99,11 @@ impl Reach {
         one_by_one.into_iter().filter_map(planned).collect()
     }
 
-    fn later_round(&self, target: &JobTarget, devices: &[Device]) -> PlannedTarget {
+    fn later_round(&self, target: &JobTarget, sent: Sent, devices: &[Device]) -> PlannedTarget {
+        let target = JobTarget {
+            sent: target.sent.or(sent),
+            ..target.clone()
+        };
         let device = devices
             .iter()
             .find(|device| device.registration == target.registration);
@@ -107,7 +117,7 @@ impl Reach {
             }
         };
         PlannedTarget {
-            target: target.clone(),
+            target,
             platform: device.map(|device| device.platform),
             routes,
         }

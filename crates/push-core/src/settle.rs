@@ -12,8 +12,10 @@ use crate::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
 use crate::plan::PlannedTarget;
 use crate::provider::{PerProvider, Platform, Provider, spelled};
 use crate::status::{Ending, ProviderResult, Reason};
-use crate::timeline::{Step, TimelineEntry};
-use crate::token::Token;
+use crate::timeline::TimelineEntry;
+use crate::token::{MaskedToken, Token};
+
+mod story;
 
 /// What became of one target in this round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,13 +135,42 @@ pub enum Next {
 #[must_use]
 pub fn settle(job: &Job, reports: &[Report], ladder: &Ladder, now: DateTime<Utc>) -> Settlement {
     let mut round = Round::new(job, ladder, now);
+    if job.interrupted {
+        round.timeline.push(story::interrupted(reports, now));
+    }
     if job.round == 1 {
-        round.tell_devices(reports);
+        round.timeline.push(story::devices(reports, now));
     }
     for report in reports {
         round.settle_target(report);
     }
     round.finish()
+}
+
+/// Who was asked for a target that is given up, and with which token.
+struct Asked {
+    provider: Provider,
+    token: Option<MaskedToken>,
+}
+
+impl Asked {
+    fn with(token: &Token) -> Self {
+        Self {
+            provider: token.provider(),
+            token: Some(token.masked()),
+        }
+    }
+
+    /// Who would have been next; without a token where the device is gone.
+    fn next_of(planned: &PlannedTarget) -> Self {
+        planned.routes.first().map_or(
+            Self {
+                provider: planned.target.provider,
+                token: None,
+            },
+            Self::with,
+        )
+    }
 }
 
 /// Collects what the targets of a round come to.
@@ -179,18 +210,26 @@ impl<'a> Round<'a> {
                 .waiting
                 .push((self.ladder.rung_for(*wait), target.clone())),
             // Never tried: nothing to give up, nothing to replay.
-            Fate::Expired if target.tries == 0 => self.lapsed = true,
+            Fate::Expired if target.never_tried() => self.lapsed = true,
             Fate::Expired => {
                 let cause = Cause::new("expired", "its time was over before the next attempt");
-                self.give_up(&report.planned, target.tries, GiveUpReason::Expired, cause);
+                let asked = Asked::next_of(&report.planned);
+                self.failed_at(asked.provider);
+                self.give_up(
+                    &report.planned,
+                    asked,
+                    target.tries,
+                    GiveUpReason::Expired,
+                    cause,
+                );
             }
-            Fate::Gone if target.tries > 0 => self.failed_at(target.provider),
-            Fate::Gone => {}
+            Fate::Gone if target.never_tried() => {}
+            Fate::Gone => self.failed_at(target.provider),
         }
     }
 
     fn tried(&mut self, planned: &PlannedTarget, tries: &[Try]) {
-        let spent = planned.target.tries + 1;
+        let spent = planned.target.tries.saturating_add(1);
         self.attempts = self.attempts.max(spent);
         let mut operator_must_act = None;
         for (index, attempt) in tries.iter().enumerate() {
@@ -202,51 +241,52 @@ impl<'a> Round<'a> {
                     return;
                 }
                 Outcome::Retry(retry) if index + 1 == tries.len() => {
-                    return self.retry(planned, provider, spent, retry);
+                    return self.retry(planned, &attempt.token, spent, retry);
                 }
                 Outcome::Retry(_) | Outcome::TokenDead(_) => self.failed_at(provider),
                 Outcome::Refused(_) => {
                     self.failed_at(provider);
                     self.progress.refused = true;
                 }
-                Outcome::OperatorMustAct(cause) => {
+                Outcome::OperatorMustAct { cause, .. } => {
                     self.failed_at(provider);
-                    operator_must_act = Some(cause.clone());
+                    operator_must_act = Some((Asked::with(&attempt.token), cause.clone()));
                 }
             }
         }
         // No route is left. What an operator can mend is kept; the rest is final.
-        if let Some(cause) = operator_must_act {
-            self.give_up(planned, spent, GiveUpReason::OperatorMustAct, cause);
+        if let Some((asked, cause)) = operator_must_act {
+            self.give_up(planned, asked, spent, GiveUpReason::OperatorMustAct, cause);
         }
     }
 
-    fn retry(&mut self, planned: &PlannedTarget, provider: Provider, spent: u32, retry: &Retry) {
-        let Some(rung) = self.ladder.rung_after(spent, retry.pause) else {
-            self.failed_at(provider);
-            return self.give_up(
-                planned,
-                spent,
-                GiveUpReason::RetriesExhausted,
-                retry.cause.clone(),
-            );
+    fn retry(&mut self, planned: &PlannedTarget, token: &Token, spent: u32, retry: &Retry) {
+        let (provider, cause) = (token.provider(), retry.cause.clone());
+        let rung = match self.ladder.rung_after(spent, retry.pause) {
+            None => Err(GiveUpReason::RetriesExhausted),
+            Some(rung) if self.now + rung.as_duration() >= self.job.notification.expires_at => {
+                Err(GiveUpReason::Expired)
+            }
+            Some(rung) => Ok(rung),
         };
-        if self.now + rung.as_duration() >= self.job.notification.expires_at {
-            self.failed_at(provider);
-            return self.give_up(planned, spent, GiveUpReason::Expired, retry.cause.clone());
-        }
+        let rung = match rung {
+            Ok(rung) => rung,
+            Err(reason) => {
+                self.failed_at(provider);
+                return self.give_up(planned, Asked::with(token), spent, reason, cause);
+            }
+        };
         let not_before = match retry.pause {
             Pause::Asked(asked) if asked > rung.as_duration() => TimeDelta::from_std(asked)
                 .ok()
                 .map(|asked| self.now + asked),
             Pause::Asked(_) | Pause::AtLeast(_) => None,
         };
-        let sent = worst(planned.target.sent, retry.sent);
         let target = JobTarget {
             registration: planned.target.registration,
             provider,
             tries: spent,
-            sent,
+            sent: planned.target.sent.or(retry.sent),
             not_before,
         };
         self.waiting.push((rung, target));
@@ -259,14 +299,19 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn give_up(&mut self, planned: &PlannedTarget, tries: u32, reason: GiveUpReason, cause: Cause) {
-        let target = &planned.target;
-        let token = planned.routes.last();
+    fn give_up(
+        &mut self,
+        planned: &PlannedTarget,
+        asked: Asked,
+        tries: u32,
+        reason: GiveUpReason,
+        cause: Cause,
+    ) {
         self.progress.given_up.push(GivenUp {
-            registration: target.registration,
-            provider: token.map_or(target.provider, Token::provider),
+            registration: planned.target.registration,
+            provider: asked.provider,
             platform: planned.platform,
-            token: token.map(Token::masked),
+            token: asked.token,
             reason,
             cause,
             tries,
@@ -274,31 +319,16 @@ impl<'a> Round<'a> {
     }
 
     fn record_try(&mut self, planned: &PlannedTarget, attempt: &Try, tries: u32) {
-        let (outcome, provider_id, cause, sent) = match &attempt.outcome {
-            Outcome::Accepted(id) => (
-                DeliveryOutcome::Accepted,
-                Some(id.clone()),
-                None,
-                Sent::SurelyNot,
-            ),
-            Outcome::TokenDead(cause) => (
-                DeliveryOutcome::TokenDead,
-                None,
-                Some(cause),
-                Sent::SurelyNot,
-            ),
-            Outcome::Retry(retry) => (DeliveryOutcome::Retry, None, Some(&retry.cause), retry.sent),
-            Outcome::OperatorMustAct(cause) => (
-                DeliveryOutcome::OperatorMustAct,
-                None,
-                Some(cause),
-                Sent::SurelyNot,
-            ),
-            Outcome::Refused(cause) => {
-                (DeliveryOutcome::Refused, None, Some(cause), Sent::SurelyNot)
+        let (outcome, provider_id, cause) = match &attempt.outcome {
+            Outcome::Accepted(id) => (DeliveryOutcome::Accepted, Some(id.clone()), None),
+            Outcome::TokenDead(cause) => (DeliveryOutcome::TokenDead, None, Some(cause)),
+            Outcome::Retry(retry) => (DeliveryOutcome::Retry, None, Some(&retry.cause)),
+            Outcome::OperatorMustAct { cause, .. } => {
+                (DeliveryOutcome::OperatorMustAct, None, Some(cause))
             }
+            Outcome::Refused(cause) => (DeliveryOutcome::Refused, None, Some(cause)),
         };
-        self.tell_try(attempt, cause);
+        self.timeline.push(story::attempt(attempt, cause));
         if let Some(cause) = cause {
             self.progress.remember(TrailEntry {
                 at: attempt.at,
@@ -314,7 +344,7 @@ impl<'a> Round<'a> {
             outcome,
             provider_id,
             tries,
-            sent: worst(planned.target.sent, sent),
+            sent: planned.target.sent.or(attempt.outcome.sent()),
             cause: cause.cloned(),
             at: attempt.at,
         });
@@ -322,7 +352,7 @@ impl<'a> Round<'a> {
 
     fn finish(mut self) -> Settlement {
         let next = self.next();
-        self.tell_next(&next);
+        self.timeline.push(story::next(&next, self.now));
         // Targets are tried side by side; people read in the order of time.
         self.timeline.sort_by_key(|entry| entry.at);
         if let Next::Done(_) = next {
@@ -352,6 +382,7 @@ impl<'a> Round<'a> {
                 round,
                 targets: Some(waiting),
                 progress,
+                interrupted: false,
             })
         };
         // The shortest wait: a target that must wait longer is held when the job comes back, so that
@@ -378,93 +409,8 @@ impl<'a> Round<'a> {
     fn hold_back(&self, rung: RetryDelay, wait: RetryDelay, target: JobTarget) -> JobTarget {
         let own = (wait > rung).then(|| self.now + wait.as_duration());
         JobTarget {
-            not_before: target.not_before.max(own),
+            not_before: target.not_before.or(own),
             ..target
-        }
-    }
-
-    fn tell(&mut self, at: DateTime<Utc>, step: Step, text: impl Into<String>) {
-        self.timeline.push(TimelineEntry::new(at, step, text));
-    }
-
-    fn tell_devices(&mut self, reports: &[Report]) {
-        let text = if reports.is_empty() {
-            "no active device that a configured provider reaches".to_owned()
-        } else {
-            let routes = reports.iter().flat_map(|report| {
-                report
-                    .planned
-                    .routes
-                    .iter()
-                    .map(|token| format!("{} {}", token.provider(), token.masked().as_str()))
-            });
-            format!("to be tried: {}", routes.collect::<Vec<_>>().join(", "))
-        };
-        // Chosen before any of them was tried.
-        let tries = reports.iter().flat_map(|report| match &report.fate {
-            Fate::Tried(tries) => tries.as_slice(),
-            Fate::Held(_) | Fate::Expired | Fate::Gone => &[],
-        });
-        let at = tries.map(|attempt| attempt.at).min().unwrap_or(self.now);
-        self.tell(at, Step::Devices, text);
-    }
-
-    fn tell_try(&mut self, attempt: &Try, cause: Option<&Cause>) {
-        let (provider, token) = (attempt.token.provider(), attempt.token.masked());
-        let what = match &attempt.outcome {
-            Outcome::Accepted(id) => format!("accepted as {}", id.as_str()),
-            Outcome::TokenDead(_) => "token is dead and switched off".to_owned(),
-            Outcome::Retry(Retry {
-                sent: Sent::Maybe, ..
-            }) => "no clear answer, maybe delivered".to_owned(),
-            Outcome::Retry(_) => "not now".to_owned(),
-            Outcome::OperatorMustAct(_) => "refused, an operator must act".to_owned(),
-            Outcome::Refused(_) => "message refused for good".to_owned(),
-        };
-        let why = cause
-            .map(|cause| format!(": {} ({})", cause.code, cause.text))
-            .unwrap_or_default();
-        self.tell(
-            attempt.at,
-            Step::Attempt,
-            format!("{provider} {}: {what}{why}", token.as_str()),
-        );
-    }
-
-    fn tell_next(&mut self, next: &Next) {
-        match next {
-            Next::Done(ending) => {
-                let reason = ending
-                    .reason()
-                    .map(|reason| format!(": {reason}"))
-                    .unwrap_or_default();
-                self.tell(
-                    self.now,
-                    Step::Settled,
-                    format!("{}{reason}", ending.status()),
-                );
-            }
-            Next::Wait(rung, job) => {
-                let targets = job.targets.as_ref().map_or(0, Vec::len);
-                self.tell(
-                    self.now,
-                    Step::Retry,
-                    format!("{targets} target(s) again in {rung}"),
-                );
-            }
-            Next::DeadLetter(job) => {
-                let reasons: Vec<_> = job
-                    .progress
-                    .given_up
-                    .iter()
-                    .map(|target| target.reason.as_str())
-                    .collect();
-                self.tell(
-                    self.now,
-                    Step::DeadLettered,
-                    format!("given up: {}", reasons.join(", ")),
-                );
-            }
         }
     }
 }
@@ -482,12 +428,5 @@ fn ending(results: PerProvider<ProviderResult>, refused: bool, lapsed: bool) -> 
         Ending::Suppressed(Reason::Expired)
     } else {
         Ending::Suppressed(Reason::NoActiveDevice)
-    }
-}
-
-const fn worst(a: Sent, b: Sent) -> Sent {
-    match (a, b) {
-        (Sent::SurelyNot, Sent::SurelyNot) => Sent::SurelyNot,
-        (Sent::Maybe, _) | (_, Sent::Maybe) => Sent::Maybe,
     }
 }

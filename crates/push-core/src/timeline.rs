@@ -17,6 +17,8 @@ spelled! {
         Attempt = "attempt",
         /// A token was switched off.
         TokenOff = "token_off",
+        /// A worker that had it in hand was killed or cut off before it could record what it did.
+        Interrupted = "interrupted",
         /// It waits for its next attempt.
         Retry = "retry",
         /// It was put back without an attempt.

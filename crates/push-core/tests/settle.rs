@@ -17,7 +17,8 @@ use push_core::plan::{Device, PlannedTarget, Reach};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
 use push_core::settle::{DeliveryOutcome, Fate, Next, Report, Settlement, Try, settle};
 use push_core::status::{Ending, ProviderResult, Reason};
-use push_core::token::{ExpoToken, FcmToken};
+use push_core::timeline::Step;
+use push_core::token::{ExpoToken, FcmToken, Token};
 
 fn now() -> DateTime<Utc> {
     "2026-01-02T03:04:05.678Z".parse().unwrap()
@@ -74,7 +75,7 @@ fn refused() -> Outcome {
 }
 
 fn operator() -> Outcome {
-    Outcome::OperatorMustAct(Cause::new("SENDER_ID_MISMATCH", "x"))
+    Outcome::operator_must_act(Cause::new("SENDER_ID_MISMATCH", "x"))
 }
 
 fn retry(pause: Pause, sent: Sent) -> Outcome {
@@ -313,6 +314,118 @@ fn what_an_operator_can_mend_becomes_a_dead_letter_when_no_route_is_left() {
 }
 
 #[test]
+fn a_dead_letter_names_who_was_asked() {
+    let devices = [device(1, true, true)];
+    let mut job = job(86_400);
+    for _ in 1..Ladder::default().tries_max() {
+        let settled = play(&job, &devices, Failover, &[(Fcm, later())]);
+        job = waiting(&settled).1.clone();
+    }
+    let exhausted = play(&job, &devices, Failover, &[(Fcm, later())]);
+    let answers = [(Fcm, operator()), (Expo, dead())];
+    let operator_first = play(&self::job(3600), &devices, Failover, &answers);
+    let too_late = play(&self::job(5), &devices, Failover, &[(Fcm, later())]);
+    for settled in [exhausted, operator_first, too_late] {
+        let letter = dead_letter(&settled);
+        let given_up = &letter.progress.given_up[0];
+        assert_eq!(given_up.provider, Fcm, "{:?}", given_up.reason);
+        let token = Token::Fcm(devices[0].fcm.clone().unwrap()).masked();
+        assert_eq!(given_up.token.as_ref(), Some(&token));
+        assert_eq!(settled.results.fcm, ProviderResult::Failed);
+    }
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_maybe_delivered_and_asks_nobody_else() {
+    let odd = Outcome::OperatorMustAct {
+        cause: Cause::new("ticket_count_mismatch", "x"),
+        sent: Sent::Maybe,
+    };
+    let devices = [device(1, true, true)];
+    let settled = play(&job(3600), &devices, Failover, &[(Fcm, odd)]);
+    assert_eq!(settled.deliveries.len(), 1);
+    assert_eq!(settled.deliveries[0].sent, Sent::Maybe);
+    assert_eq!(dead_letter(&settled).progress.given_up[0].provider, Fcm);
+}
+
+#[test]
+fn expired_after_a_try_has_failed_and_is_kept() {
+    let devices = [device(1, true, false)];
+    let first = play(&job(3600), &devices, Failover, &[(Fcm, later())]);
+    let (_, second) = waiting(&first);
+    let planned = reach(Failover).plan(second, &devices).remove(0);
+    let fate = Fate::Expired;
+    let reports = [Report { planned, fate }];
+    let settled = settle(second, &reports, &Ladder::default(), now());
+    let given_up = &dead_letter(&settled).progress.given_up[0];
+    assert_eq!(given_up.reason, GiveUpReason::Expired);
+    assert_eq!(settled.results.fcm, ProviderResult::Failed);
+}
+
+#[test]
+fn what_an_interrupted_worker_may_have_sent_asks_no_other_provider() {
+    let interrupted = Job {
+        interrupted: true,
+        ..job(3600)
+    };
+    let devices = [device(1, true, true)];
+    let settled = play(&interrupted, &devices, Failover, &[(Fcm, dead())]);
+    assert_eq!(done(&settled), Ending::Failed(Reason::InvalidTokens));
+    assert_eq!(settled.deliveries[0].sent, Sent::Maybe);
+    assert_eq!(settled.timeline[0].step, Step::Interrupted);
+
+    // In a later round, too; and the round after that was interrupted by nobody, but remembers.
+    let first = play(&job(3600), &devices, Failover, &[(Fcm, later())]);
+    let second = Job {
+        interrupted: true,
+        ..waiting(&first).1.clone()
+    };
+    let settled = play(&second, &devices, Failover, &[(Fcm, later())]);
+    let (_, third) = waiting(&settled);
+    assert!(!third.interrupted);
+    assert_eq!(third.targets.as_ref().unwrap()[0].sent, Sent::Maybe);
+
+    // Too late for another attempt: it cannot be called suppressed.
+    let planned = reach(Failover).plan(&interrupted, &devices).remove(0);
+    let fate = Fate::Expired;
+    let reports = [Report { planned, fate }];
+    let settled = settle(&interrupted, &reports, &Ladder::default(), now());
+    dead_letter(&settled);
+}
+
+#[test]
+fn who_is_held_is_not_pushed_back_by_the_retries_of_others() {
+    let devices = [device(1, true, false), device(2, false, true)];
+    let asked = retry(Pause::Asked(Duration::from_secs(200)), Sent::SurelyNot);
+    let answers = [(Fcm, asked), (Expo, later())];
+    let first = play(&job(3600), &devices, Failover, &answers);
+    let (_, second) = waiting(&first);
+    let until = second.targets.as_ref().unwrap()[0].not_before.unwrap();
+    let mut planned = reach(Failover).plan(second, &devices).into_iter();
+    let (held, tried) = (planned.next().unwrap(), planned.next().unwrap());
+    let again = Try {
+        token: tried.routes[0].clone(),
+        outcome: later(),
+        at: now(),
+    };
+    let reports = [
+        Report {
+            planned: held,
+            fate: Fate::Held(Duration::from_secs(190)),
+        },
+        Report {
+            planned: tried,
+            fate: Fate::Tried(vec![again]),
+        },
+    ];
+    let at = now() + TimeDelta::seconds(10);
+    let settled = settle(second, &reports, &Ladder::default(), at);
+    let (_, third) = waiting(&settled);
+    let held = &third.targets.as_ref().unwrap()[0];
+    assert_eq!(held.not_before, Some(until), "{held:?}");
+}
+
+#[test]
 fn what_is_given_up_waits_for_the_rest_and_is_kept() {
     let devices = [device(1, true, false), device(2, false, true)];
     let first = play(
@@ -462,7 +575,7 @@ proptest! {
         let devices: Vec<_> =
             tokens.iter().enumerate().map(|(n, (fcm, expo))| device(n as u64 + 1, *fcm, *expo)).collect();
         let mut job = job(ttl);
-        let mut accepted_by = Vec::new();
+        let (mut accepted_by, mut asked) = (Vec::new(), Vec::new());
         let mut maybe_by: Vec<(RegistrationId, Provider)> = Vec::new();
         for (round, (fcm, expo)) in answers.into_iter().enumerate() {
             let settled = play(&job, &devices, policy, &[(Fcm, fcm), (Expo, expo)]);
@@ -470,6 +583,7 @@ proptest! {
             for delivery in &settled.deliveries {
                 let target = (delivery.registration, delivery.token.provider());
                 prop_assert!(!accepted_by.contains(&target), "asked again after it accepted");
+                asked.push(target);
                 if policy == Failover {
                     let other = maybe_by.iter().any(|(registration, provider)| *registration == target.0 && *provider != target.1);
                     prop_assert!(!other, "another provider after a maybe");
@@ -489,6 +603,10 @@ proptest! {
                 }
                 Next::DeadLetter(letter) => {
                     prop_assert!(!letter.progress.given_up.is_empty());
+                    for given_up in &letter.progress.given_up {
+                        let target = (given_up.registration, given_up.provider);
+                        prop_assert!(asked.contains(&target), "given up for who was never asked");
+                    }
                     return Ok(());
                 }
                 Next::Done(ending) => {

@@ -27,7 +27,7 @@ pub use error::{CheckError, SetupError};
 pub use expo::{Expo, ExpoSettings, Receipt};
 pub use fcm::{Fcm, FcmSettings};
 pub use providers::Providers;
-pub use push::{Look, Push, PushProvider};
+pub use push::{Look, Push, PushProvider, StillWanted};
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.
 ///

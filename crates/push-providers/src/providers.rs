@@ -1,6 +1,6 @@
 //! The providers that are configured.
 
-use push_core::outcome::{Cause, Outcome};
+use push_core::outcome::{Cause, Outcome, Withheld};
 use push_core::provider::Provider;
 
 use crate::{Expo, Fcm, Push, PushProvider};
@@ -16,15 +16,18 @@ pub struct Providers {
 
 impl Providers {
     /// Sends through the provider that the token belongs to.
-    pub async fn send(&self, push: Push) -> Outcome {
+    ///
+    /// # Errors
+    /// [`Withheld`] when the push was not handed over.
+    pub async fn send(&self, push: Push) -> Result<Outcome, Withheld> {
         match push.token.provider() {
             Provider::Fcm => match &self.fcm {
                 Some(fcm) => fcm.send(push).await,
-                None => not_configured(),
+                None => Ok(not_configured()),
             },
             Provider::Expo => match &self.expo {
                 Some(expo) => expo.send(push).await,
-                None => not_configured(),
+                None => Ok(not_configured()),
             },
         }
     }
@@ -39,7 +42,7 @@ impl Providers {
 }
 
 fn not_configured() -> Outcome {
-    Outcome::OperatorMustAct(Cause::new(
+    Outcome::operator_must_act(Cause::new(
         "not_configured",
         "The device has a token of a provider that this worker has no credentials for.",
     ))

@@ -1,15 +1,14 @@
 //! One push to one token, how it looks, and who can carry it.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use push_core::notification::{Notification, Ttl};
-use push_core::outcome::Outcome;
+use push_core::outcome::{Outcome, Withheld};
 use push_core::provider::{Platform, Provider};
 use push_core::token::Token;
-
-use crate::transport::Failure;
 
 /// One push to one token.
 #[derive(Clone, Debug)]
@@ -20,6 +19,32 @@ pub struct Push {
     pub token: Token,
     /// What runs there.
     pub platform: Platform,
+    /// What whoever sends it learns while it waits.
+    pub still_wanted: Arc<dyn StillWanted>,
+}
+
+/// Pushes wait here: for a slot, an access token, the rate. Meanwhile they may become unwanted.
+pub trait StillWanted: fmt::Debug + Send + Sync {
+    /// Why the push is no longer to be sent. Asked after each wait, right before its request.
+    fn withheld(&self) -> Option<Withheld>;
+}
+
+/// Nothing is learnt meanwhile.
+impl StillWanted for () {
+    fn withheld(&self) -> Option<Withheld> {
+        None
+    }
+}
+
+impl Push {
+    /// Why it is not sent any more: what has expired is told as that, whatever else there is.
+    pub(crate) fn withheld(&self, now: DateTime<Utc>) -> Option<Withheld> {
+        if self.notification.is_expired(now) {
+            Some(Withheld::Expired)
+        } else {
+            self.still_wanted.withheld()
+        }
+    }
 }
 
 /// A provider that carries pushes to devices.
@@ -27,9 +52,9 @@ pub trait PushProvider: Send + Sync {
     /// Which one it is.
     const PROVIDER: Provider;
 
-    /// Sends one push and says what became of it. Dropping the future gives the push up; whether
-    /// it was sent is then unknown.
-    fn send(&self, push: Push) -> impl Future<Output = Outcome> + Send;
+    /// Sends one push and says what became of it, or why it was not handed over. Dropping the future
+    /// gives the push up; whether it was sent is then unknown.
+    fn send(&self, push: Push) -> impl Future<Output = Result<Outcome, Withheld>> + Send;
 }
 
 /// How a push looks and sounds where the notification does not say.
@@ -63,15 +88,4 @@ pub(crate) fn seconds_left(notification: &Notification, now: DateTime<Utc>) -> u
         .time_left(now)
         .as_secs()
         .min(Ttl::SECONDS_MAX.unsigned_abs())
-}
-
-/// Whether it expired while it waited here for its turn. One that never had time to live is meant
-/// for now or never, and goes.
-pub(crate) fn expired_waiting(notification: &Notification, now: DateTime<Utc>) -> bool {
-    notification.is_expired(now) && notification.expires_at > notification.created_at
-}
-
-/// What becomes of such a one: it was not sent, and whoever settles it sees that it has expired.
-pub(crate) fn expired() -> Outcome {
-    Failure::not_sent("expired", "It expired while it waited for its turn.").into()
 }

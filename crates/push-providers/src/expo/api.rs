@@ -75,13 +75,17 @@ impl ExpoApi {
         })
     }
 
-    /// Sends a batch of at most [`Self::batch_max`] when the rate allows it.
-    pub(crate) async fn send(&self, pushes: &[&Push]) -> Verdict {
-        let count = u32::try_from(pushes.len()).unwrap_or(BATCH_MAX);
+    /// Waits until the rate allows so many messages, at most [`Self::batch_max`].
+    pub(crate) async fn turn_of(&self, messages: usize) {
+        let count = u32::try_from(messages).unwrap_or(BATCH_MAX);
         if let Some(count) = NonZeroU32::new(count.min(self.batch_max.get())) {
             // Fails only for more than the burst, which `min` has excluded.
             self.rate.until_n_ready(count).await.ok();
         }
+    }
+
+    /// Sends a batch whose turn it is.
+    pub(crate) async fn send(&self, pushes: &[&Push]) -> Verdict {
         let now = Utc::now();
         let messages: Vec<_> = pushes
             .iter()

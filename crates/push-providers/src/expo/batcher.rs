@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use chrono::Utc;
-use push_core::outcome::{Cause, Outcome, Retry, Sent};
+use chrono::{DateTime, Utc};
+use push_core::outcome::{Cause, Outcome, Retry, Sent, Withheld};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::expo::api::{BATCH_MAX, ExpoApi};
 use crate::expo::classify::Verdict;
-use crate::push::{Push, expired, expired_waiting};
+use crate::push::Push;
 use crate::transport::Failure;
 
 /// One more set of requests than can be under way; beyond that, senders wait.
@@ -24,7 +24,7 @@ const QUEUE_MAX: usize = 6 * BATCH_MAX as usize;
 #[derive(Debug)]
 struct Waiting {
     push: Push,
-    reply: oneshot::Sender<Outcome>,
+    reply: oneshot::Sender<Result<Outcome, Withheld>>,
 }
 
 /// The senders' side. The batcher ends when it is dropped.
@@ -41,17 +41,18 @@ impl Batcher {
     }
 
     /// Queues a push and waits for what becomes of it.
-    pub(crate) async fn send(&self, push: Push) -> Outcome {
+    pub(crate) async fn send(&self, push: Push) -> Result<Outcome, Withheld> {
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Waiting { push, reply }).await.is_err() {
-            return Failure::not_sent("stopping", "The push service is stopping.").into();
+            let stopping = Failure::not_sent("stopping", "The push service is stopping.");
+            return Ok(stopping.into());
         }
         let lost = || {
-            Failure::maybe_sent(
+            let stopped = Failure::maybe_sent(
                 "stopped",
                 "The push service was stopped before Expo's answer came.",
-            )
-            .into()
+            );
+            Ok(stopped.into())
         };
         outcome.await.unwrap_or_else(|_| lost())
     }
@@ -90,6 +91,7 @@ enum Parts {
 async fn deliver(api: &ExpoApi, batch: Vec<Waiting>) {
     let mut todo = vec![(Parts::Whole, batch)];
     while let Some((parts, batch)) = todo.pop() {
+        api.turn_of(batch.len()).await;
         let batch = still_wanted(batch);
         if batch.is_empty() {
             continue;
@@ -134,7 +136,20 @@ async fn deliver(api: &ExpoApi, batch: Vec<Waiting>) {
 impl Waiting {
     /// Whoever has stopped waiting needs no answer.
     fn answer(self, outcome: Outcome) {
-        self.reply.send(outcome).ok();
+        self.reply.send(Ok(outcome)).ok();
+    }
+
+    /// The push, unless it is to be withheld: then its sender learns why. Nobody waits any more where the
+    /// outcome would be recorded nowhere.
+    fn if_wanted(self, now: DateTime<Utc>) -> Option<Self> {
+        if self.reply.is_closed() {
+            return None;
+        }
+        let Some(withheld) = self.push.withheld(now) else {
+            return Some(self);
+        };
+        self.reply.send(Err(withheld)).ok();
+        None
     }
 }
 
@@ -144,17 +159,13 @@ fn answer_all(batch: impl IntoIterator<Item = Waiting>, outcome: &Outcome) {
         .for_each(|waiting| waiting.answer(outcome.clone()));
 }
 
-/// Without those that nobody waits for any more (their outcome would be recorded nowhere), and
-/// those that have expired meanwhile.
+/// Without those that became unwanted while they waited for their turn.
 fn still_wanted(batch: Vec<Waiting>) -> Vec<Waiting> {
     let now = Utc::now();
-    let wanted = batch
+    batch
         .into_iter()
-        .filter(|waiting| !waiting.reply.is_closed());
-    let (late, in_time): (Vec<_>, Vec<_>) =
-        wanted.partition(|waiting| expired_waiting(&waiting.push.notification, now));
-    answer_all(late, &expired());
-    in_time
+        .filter_map(|waiting| waiting.if_wanted(now))
+        .collect()
 }
 
 /// Those whose turn never came, since the parts before them met trouble: they do not wait behind it.

@@ -63,10 +63,13 @@ pub(crate) fn sent(answer: &Answer, messages: usize, now: DateTime<Utc>) -> Verd
 /// Which message a ticket belongs to is unknown, so that some were taken and nobody can say which.
 /// Sending again would surely send some twice, so a person decides.
 fn ticket_count_mismatch() -> Outcome {
-    operator(
-        "ticket_count_mismatch",
-        "Expo returned a wrong number of tickets; some of the messages may have been delivered.",
-    )
+    Outcome::OperatorMustAct {
+        cause: Cause::new(
+            "ticket_count_mismatch",
+            "Expo returned a wrong number of tickets; some of the messages may have been delivered.",
+        ),
+        sent: Sent::Maybe,
+    }
 }
 
 /// An entry of `errors`.
@@ -159,7 +162,7 @@ fn unclear(code: &str, text: &str) -> Outcome {
 }
 
 fn operator(code: &str, text: &str) -> Outcome {
-    Outcome::OperatorMustAct(Cause::new(code, text))
+    Outcome::operator_must_act(Cause::new(code, text))
 }
 
 fn ticket(ticket: &Value) -> Outcome {

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use push_core::outcome::{Outcome, ProviderMessageId, Retry};
+use push_core::outcome::{Outcome, ProviderMessageId, Retry, Withheld};
 use push_core::provider::Provider;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
@@ -89,7 +89,7 @@ impl Expo {
 impl PushProvider for Expo {
     const PROVIDER: Provider = Provider::Expo;
 
-    async fn send(&self, push: Push) -> Outcome {
+    async fn send(&self, push: Push) -> Result<Outcome, Withheld> {
         self.batcher.send(push).await
     }
 }

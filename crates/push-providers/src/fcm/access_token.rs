@@ -49,7 +49,7 @@ impl From<Trouble> for Outcome {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Unreachable(failure) => failure.into(),
-            Trouble::Refused(cause) => Self::OperatorMustAct(cause),
+            Trouble::Refused(cause) => Self::operator_must_act(cause),
         }
     }
 }

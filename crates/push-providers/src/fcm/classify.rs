@@ -110,7 +110,7 @@ fn dead(code: &str, text: &str) -> Outcome {
 }
 
 fn operator(code: &str, text: &str) -> Outcome {
-    Outcome::OperatorMustAct(Cause::new(code, text))
+    Outcome::operator_must_act(Cause::new(code, text))
 }
 
 fn refused(code: &str, text: &str) -> Outcome {

@@ -1,8 +1,8 @@
 //! One message to FCM: access token, request, answer.
 
 use bytes::Bytes;
-use chrono::Utc;
-use push_core::outcome::{Cause, Outcome};
+use chrono::{DateTime, Utc};
+use push_core::outcome::{Cause, Outcome, Withheld};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url};
 
@@ -12,7 +12,7 @@ use crate::fcm::access_token::AccessTokens;
 use crate::fcm::classify::{self, Verdict, access_token_refused};
 use crate::fcm::connections::Connections;
 use crate::fcm::message;
-use crate::push::{Look, Push, expired, expired_waiting};
+use crate::push::{Look, Push};
 use crate::transport::Failure;
 use crate::{at_once, http};
 
@@ -57,42 +57,40 @@ impl FcmClient {
 
     /// Waits for its turn, then sends. Tries again at once only what was not processed: a few times
     /// a connection or stream that was refused, one time an access token that was.
-    pub(crate) async fn send(&self, push: &Push) -> Outcome {
+    pub(crate) async fn send(&self, push: &Push) -> Result<Outcome, Withheld> {
         let slot = self.connections.slot().await;
-        let body = match self.body(push) {
-            Ok(body) => body,
-            Err(outcome) => return outcome,
-        };
         let mut pauses = at_once::pauses();
         let mut renewed = false;
         loop {
             let access_token = match self.access_tokens.get().await {
                 Ok(access_token) => access_token,
-                Err(trouble) => return trouble.into(),
+                Err(trouble) => return Ok(trouble.into()),
             };
-            match self
-                .post(slot.client(), access_token.reveal(), body.clone())
-                .await
-            {
-                Ok(Verdict::Final(outcome)) => return outcome,
-                Ok(Verdict::AccessTokenRefused) if renewed => return access_token_refused(),
+            // After all waits: what is sent now says how long it is worth keeping from now on.
+            let now = Utc::now();
+            if let Some(withheld) = push.withheld(now) {
+                return Err(withheld);
+            }
+            let body = match self.body(push, now) {
+                Ok(body) => body,
+                Err(outcome) => return Ok(outcome),
+            };
+            match self.post(slot.client(), access_token.reveal(), body).await {
+                Ok(Verdict::Final(outcome)) => return Ok(outcome),
+                Ok(Verdict::AccessTokenRefused) if renewed => return Ok(access_token_refused()),
                 Ok(Verdict::AccessTokenRefused) => {
                     renewed = true;
                     self.access_tokens.refused(&access_token);
                 }
                 Err(failure) => match pauses.next().filter(|_| failure.at_once) {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => return failure.into(),
+                    None => return Ok(failure.into()),
                 },
             }
         }
     }
 
-    fn body(&self, push: &Push) -> Result<Bytes, Outcome> {
-        let now = Utc::now();
-        if expired_waiting(&push.notification, now) {
-            return Err(expired());
-        }
+    fn body(&self, push: &Push, now: DateTime<Utc>) -> Result<Bytes, Outcome> {
         let ids = message::Ids::of(&push.notification);
         let body = serde_json::to_vec(&message::request(push, &ids, &self.look, now));
         let unwritable = |_| {

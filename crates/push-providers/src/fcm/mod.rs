@@ -9,7 +9,7 @@ mod service_account;
 
 use std::time::Duration;
 
-use push_core::outcome::Outcome;
+use push_core::outcome::{Outcome, Withheld};
 use push_core::provider::Provider;
 use secrecy::SecretString;
 
@@ -76,7 +76,7 @@ impl Fcm {
 impl PushProvider for Fcm {
     const PROVIDER: Provider = Provider::Fcm;
 
-    async fn send(&self, push: Push) -> Outcome {
+    async fn send(&self, push: Push) -> Result<Outcome, Withheld> {
         self.client.send(&push).await
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn push(input: &Value) -> Push {
         notification: Arc::new(notification),
         token,
         platform,
+        still_wanted: Arc::new(()),
     }
 }
 

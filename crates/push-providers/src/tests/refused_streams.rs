@@ -82,7 +82,7 @@ fn told(outcome: &Outcome) -> (String, Sent) {
     match outcome {
         Outcome::Accepted(_) => (ACCEPTED.to_owned(), Sent::SurelyNot),
         Outcome::Retry(retry) => (retry.cause.code.clone(), retry.sent),
-        Outcome::TokenDead(_) | Outcome::OperatorMustAct(_) | Outcome::Refused(_) => {
+        Outcome::TokenDead(_) | Outcome::OperatorMustAct { .. } | Outcome::Refused(_) => {
             panic!("{outcome:?}")
         }
     }
@@ -106,7 +106,7 @@ async fn fcm() {
             look: Look::default(),
         };
         let fcm = FcmClient::with(settings, Connections::with(vec![client()], 1)).unwrap();
-        let outcome = fcm.send(&golden::push_now("fcm")).await;
+        let outcome = fcm.send(&golden::push_now("fcm")).await.unwrap();
         assert_eq!(
             (told(&outcome), requests.load(SeqCst)),
             (((*code).to_owned(), *sent), *count),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use futures::future::join_all;
 use futures::{FutureExt, poll};
-use push_core::outcome::Outcome;
+use push_core::outcome::{Outcome, Withheld};
 use push_providers::{Expo, PushProvider};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 
 use crate::support::server::{Reply, Request, Server};
-use crate::support::{expo_settings, expo_token, install_crypto, push, words};
+use crate::support::{Unwanted, expo_settings, expo_token, install_crypto, push, words};
 
 fn tickets(recipients: &[String]) -> Reply {
     let tickets: Vec<Value> = recipients
@@ -26,7 +26,10 @@ fn tickets(recipients: &[String]) -> Reply {
 }
 
 /// Queues all at its first poll: tokio would interrupt a task after 128 operations.
-async fn send(expo: &Expo, names: impl IntoIterator<Item = String>) -> Vec<Outcome> {
+async fn send(
+    expo: &Expo,
+    names: impl IntoIterator<Item = String>,
+) -> Vec<Result<Outcome, Withheld>> {
     let pushes = names
         .into_iter()
         .map(|name| expo.send(push(expo_token(&name))));
@@ -91,6 +94,10 @@ async fn six_requests_at_once_and_what_waits_meanwhile_goes_together() {
     Arc::make_mut(&mut late.notification).expires_at -= TimeDelta::hours(2);
     let mut late = unconstrained(expo.send(late)).boxed();
     assert!(poll!(&mut late).is_pending());
+    let mut unwanted = push(expo_token("unwanted"));
+    unwanted.still_wanted = Arc::new(Unwanted);
+    let mut unwanted = unconstrained(expo.send(unwanted)).boxed();
+    assert!(poll!(&mut unwanted).is_pending());
     assert_eq!(server.seen().len(), 6, "the seventh request waits");
 
     gate.add_permits(100);
@@ -100,10 +107,8 @@ async fn six_requests_at_once_and_what_waits_meanwhile_goes_together() {
             .chain(&join_all(first).await)
             .all(|outcome| words(outcome).starts_with("accepted"))
     );
-    assert_eq!(
-        words(&late.await),
-        "retry: expired, at least 10 s, surely not sent"
-    );
+    assert_eq!(words(&late.await), "withheld: Expired");
+    assert_eq!(words(&unwanted.await), "withheld: ClaimOver");
     let mut later = sizes(&server).split_off(6);
     later.sort_unstable();
     assert_eq!(later, [50, 100, 100]);
@@ -111,7 +116,7 @@ async fn six_requests_at_once_and_what_waits_meanwhile_goes_together() {
     assert!(
         !sent
             .iter()
-            .any(|to| to.contains("given-up") || to.contains("late"))
+            .any(|to| to.contains("given-up") || to.contains("late") || to.contains("unwanted"))
     );
 }
 

@@ -22,7 +22,8 @@ async fn the_request_is_the_documented_one() {
     install_crypto();
     let server = Server::start(tickets).await;
     let expo = Expo::new(expo_settings(&server.url)).unwrap();
-    expo.send(push(expo_token("one"))).await;
+    let sent = expo.send(push(expo_token("one"))).await;
+    assert!(sent.is_ok(), "{sent:?}");
     let request = &server.seen()[0];
     assert_eq!(request.path, "/--/api/v2/push/send");
     assert_eq!(request.headers["accept"], "application/json");

@@ -7,7 +7,7 @@ use crate::support::{
     IMPATIENT, PATIENT, TITLE, fcm_settings, fcm_token, fixture_cases, install_crypto, push,
     recorded, token_endpoint, words,
 };
-use push_core::outcome::Outcome;
+use push_core::outcome::{Outcome, Withheld};
 use push_providers::{Fcm, PushProvider};
 use serde_json::{Value, json};
 
@@ -293,7 +293,7 @@ fn constructed() -> Vec<(&'static str, Reply, &'static str)> {
 }
 
 /// Sends one push to a server that always gives this answer.
-async fn outcome_of(reply: Reply) -> Outcome {
+async fn outcome_of(reply: Reply) -> Result<Outcome, Withheld> {
     let waits_for_nothing = matches!(reply, Reply::Silence | Reply::Drip { .. });
     let (server, tokens) = (
         Server::start(move |_| reply.clone()).await,
@@ -336,14 +336,14 @@ async fn every_recorded_answer_has_its_row() {
 }
 
 /// The fixture has an opinion as well, in two words.
-fn agrees(outcome: &Outcome, recommended: &Value, id: &str) {
-    let dead = matches!(outcome, Outcome::TokenDead(_));
+fn agrees(outcome: &Result<Outcome, Withheld>, recommended: &Value, id: &str) {
+    let dead = matches!(outcome, Ok(Outcome::TokenDead(_)));
     assert_eq!(recommended["deactivate_token"], dead, "{id}");
     // The access token's retry has happened within the call.
     if id != "bad_access_token" {
         assert_eq!(
             recommended["retry"],
-            matches!(outcome, Outcome::Retry(_)),
+            matches!(outcome, Ok(Outcome::Retry(_))),
             "{id}"
         );
     }

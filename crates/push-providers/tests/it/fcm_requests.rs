@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::server::{Reply, Server};
 use crate::support::{
-    TITLE, expo_settings, expo_token, fcm_settings, fcm_token, install_crypto, push,
+    TITLE, Unwanted, expo_settings, expo_token, fcm_settings, fcm_token, install_crypto, push,
     token_endpoint, words,
 };
 
@@ -113,16 +113,11 @@ async fn what_expired_while_waiting_is_not_sent() {
     let mut late = push(fcm_token("device"));
     Arc::make_mut(&mut late.notification).created_at -= TimeDelta::hours(2);
     Arc::make_mut(&mut late.notification).expires_at -= TimeDelta::hours(2);
-    assert_eq!(
-        words(&fcm.send(late).await),
-        "retry: expired, at least 10 s, surely not sent"
-    );
+    assert_eq!(words(&fcm.send(late).await), "withheld: Expired");
+    let mut unwanted = push(fcm_token("device"));
+    unwanted.still_wanted = Arc::new(Unwanted);
+    assert_eq!(words(&fcm.send(unwanted).await), "withheld: ClaimOver");
     assert!(server.seen().is_empty());
-
-    let mut now_or_never = push(fcm_token("device"));
-    Arc::make_mut(&mut now_or_never.notification).expires_at = now_or_never.notification.created_at;
-    assert!(words(&fcm.send(now_or_never).await).starts_with("accepted"));
-    assert_eq!(server.seen()[0].json()["message"]["android"]["ttl"], "0s");
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::{Body, Content, Notification, NotificationType, Priority, Title};
-use push_core::outcome::{Outcome, Pause, Retry, Sent};
+use push_core::outcome::{Outcome, Pause, Retry, Sent, Withheld};
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken, Token};
-use push_providers::{ExpoSettings, FcmSettings, Look, Push};
+use push_providers::{ExpoSettings, FcmSettings, Look, Push, StillWanted};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -60,6 +60,17 @@ pub fn push(token: Token) -> Push {
         notification: Arc::new(notification),
         token,
         platform: Platform::Android,
+        still_wanted: Arc::new(()),
+    }
+}
+
+/// Its sender has learnt that it is no longer to be sent.
+#[derive(Debug)]
+pub struct Unwanted;
+
+impl StillWanted for Unwanted {
+    fn withheld(&self) -> Option<Withheld> {
+        Some(Withheld::ClaimOver)
     }
 }
 
@@ -98,13 +109,24 @@ pub fn expo_settings(base_url: &str) -> ExpoSettings {
     }
 }
 
-/// An outcome as a test's table has it.
-pub fn words(outcome: &Outcome) -> String {
+/// What became of a push, as a test's table has it.
+pub fn words(sent: &Result<Outcome, Withheld>) -> String {
+    match sent {
+        Ok(outcome) => outcome_words(outcome),
+        Err(withheld) => format!("withheld: {withheld:?}"),
+    }
+}
+
+pub fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Accepted(id) => format!("accepted {}", id.as_str()),
         Outcome::TokenDead(cause) => format!("dead: {}", cause.code),
         Outcome::Retry(retry) => retry_words(retry),
-        Outcome::OperatorMustAct(cause) => format!("operator: {}", cause.code),
+        Outcome::OperatorMustAct {
+            cause,
+            sent: Sent::Maybe,
+        } => format!("operator: {}, maybe sent", cause.code),
+        Outcome::OperatorMustAct { cause, .. } => format!("operator: {}", cause.code),
         Outcome::Refused(cause) => format!("refused: {}", cause.code),
     }
 }
