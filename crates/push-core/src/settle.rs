@@ -111,12 +111,12 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// The tokens to switch off, at once and everywhere (P5).
-    pub fn dead_tokens(&self) -> impl Iterator<Item = &Token> {
+    /// The tokens to switch off, at once and everywhere (P5), and when their provider said so.
+    pub fn dead_tokens(&self) -> impl Iterator<Item = (&Token, DateTime<Utc>)> {
         self.deliveries
             .iter()
             .filter(|row| row.outcome == DeliveryOutcome::TokenDead)
-            .map(|row| &row.token)
+            .map(|row| (&row.token, row.at))
     }
 }
 

@@ -24,11 +24,11 @@ mod retry;
 mod store;
 
 pub use dead_letters::{DeadLetterRecord, Kept};
-pub use devices::{Identification, Registered, Registration};
+pub use devices::{DeadToken, Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
 pub use history::{
-    Acceptance, Books, Claim, DeliveryView, Due, DueJob, NotificationView, Recording, State,
-    StoredContent, UnknownCustomer,
+    Acceptance, Books, Claim, ClaimId, ClaimedRound, DeliveryView, Due, DueJob, Held,
+    NotificationView, Recording, State, StoredContent, UnknownCustomer,
 };
 pub use lease::Lease;
 pub use migrate::Migrated;

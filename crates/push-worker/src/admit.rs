@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use push_core::admit::{Admission, Claimed, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::Job;
 use push_core::plan::{Device, PlannedTarget};
 use push_queue::{Delivery, Message, Route};
-use push_store::Claim;
-
+use push_store::{Claim, ClaimId};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{NoResult, until_available};
-use crate::in_flight::InHand;
+use crate::hand::InHand;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -37,8 +35,9 @@ struct Taken {
 /// Admits a batch with one look at the database. Every delivery of the batch is either in the
 /// result or has been acknowledged, dead-lettered or returned to the queue.
 pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted> {
-    let jobs = take(worker, batch).await;
-    match look_up(worker, &jobs).await {
+    let claim = ClaimId::generate();
+    let jobs = take(worker, batch, claim).await;
+    match look_up(worker, &jobs, claim).await {
         Ok(known) => admit_known(worker, jobs, &known).await,
         Err(NoResult::Stopped) => {
             give_back(jobs).await;
@@ -46,7 +45,7 @@ pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted>
         }
         Err(NoResult::Failed(error)) => {
             tracing::warn!(%error, jobs = jobs.len(), "a batch could not be looked up; its jobs are taken one by one");
-            one_by_one(worker, jobs).await
+            one_by_one(worker, jobs, claim).await
         }
     }
 }
@@ -54,12 +53,12 @@ pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted>
 /// Takes the jobs out of the deliveries. What is no job goes to the dead letters, alone; what is in
 /// hand already is dropped. Taken before the look at the database: a copy that is taken after the
 /// first was recorded is seen to be stale.
-async fn take(worker: &Worker, batch: Vec<Delivery>) -> Vec<Taken> {
+async fn take(worker: &Worker, batch: Vec<Delivery>, claim: ClaimId) -> Vec<Taken> {
     let mut jobs = Vec::with_capacity(batch.len());
     let mut copies = Vec::new();
     for delivery in batch {
         match Job::decode(&delivery.body) {
-            Ok(job) => match worker.in_flight.take(job.notification.id, job.round) {
+            Ok(job) => match take_in_hand(worker, &job, claim).await {
                 Some(in_hand) => jobs.push(Taken {
                     delivery,
                     job,
@@ -81,6 +80,15 @@ async fn take(worker: &Worker, batch: Vec<Delivery>) -> Vec<Taken> {
     jobs
 }
 
+/// Waits until the worker has room: after a reconnect the rounds of the lost connection are still at work.
+async fn take_in_hand(worker: &Worker, job: &Job, claim: ClaimId) -> Option<InHand> {
+    // Never closed.
+    let room = Arc::clone(&worker.room).acquire_owned().await.ok()?;
+    worker
+        .hand
+        .take((job.notification.id, job.round), claim, room)
+}
+
 /// What the database knows about a batch of jobs.
 struct Known {
     claimed: HashMap<NotificationId, Claimed>,
@@ -88,7 +96,7 @@ struct Known {
 }
 
 /// Claims what is to be worked on, and finds the customers' devices.
-async fn look_up(worker: &Worker, jobs: &[Taken]) -> Result<Known, NoResult> {
+async fn look_up(worker: &Worker, jobs: &[Taken], by: ClaimId) -> Result<Known, NoResult> {
     let claim = |taken: &Taken| Claim {
         notification: taken.job.notification.id,
         round: taken.job.round,
@@ -102,24 +110,30 @@ async fn look_up(worker: &Worker, jobs: &[Taken]) -> Result<Known, NoResult> {
     customers.dedup();
     let (claims, customers) = (claims.as_slice(), customers.as_slice());
     let asked = until_available(&worker.shutdown.soft, move || async move {
-        let now = Utc::now();
-        tokio::try_join!(
-            worker
-                .store
-                .claim(worker.id, claims, now, now + worker.claim_for),
+        // Before the database is asked, so that by its clock the claims last a little longer.
+        let until = Instant::now() + worker.claim_for;
+        let (claimed, devices) = tokio::try_join!(
+            worker.store.claim(by, claims, worker.claim_for),
             worker.store.active_devices(customers)
-        )
+        )?;
+        Ok((claimed, devices, until))
     });
-    let (claimed, devices) = asked.await?;
+    let (claimed, devices, until) = asked.await?;
+    for taken in jobs {
+        let id = taken.job.notification.id;
+        if claimed.get(&id).is_some_and(|claimed| claimed.ours) {
+            taken.in_hand.claimed(until);
+        }
+    }
     Ok(Known { claimed, devices })
 }
 
 /// So that one row that cannot be read holds up no other job.
-async fn one_by_one(worker: &Worker, jobs: Vec<Taken>) -> Vec<Admitted> {
+async fn one_by_one(worker: &Worker, jobs: Vec<Taken>, claim: ClaimId) -> Vec<Admitted> {
     let mut admitted = Vec::new();
     for taken in jobs {
         let single = vec![taken];
-        match look_up(worker, &single).await {
+        match look_up(worker, &single, claim).await {
             Ok(known) => admitted.extend(admit_known(worker, single, &known).await),
             Err(NoResult::Stopped) => give_back(single).await,
             Err(NoResult::Failed(error)) => {
@@ -140,24 +154,35 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
     let mut elsewhere = Vec::new();
     for Taken {
         delivery,
-        job,
+        mut job,
         in_hand,
     } in jobs
     {
-        match admit(&job, known.claimed.get(&job.notification.id).copied()) {
-            Admission::Deliver => {
-                metrics::job("delivered");
+        let claimed = known.claimed.get(&job.notification.id).copied();
+        let admission = admit(&job, claimed);
+        match admission {
+            Admission::Deliver | Admission::DeliverInterrupted => {
+                job.interrupted = admission == Admission::DeliverInterrupted;
                 let devices = known
                     .devices
                     .get(&job.notification.customer)
                     .map_or(&[][..], Vec::as_slice);
                 let targets = worker.reach.plan(&job, devices);
+                count(&job, &targets);
+                if job.round == 1 {
+                    worker.watermark.taken(job.notification.created_at);
+                }
                 admitted.push(Admitted {
                     delivery,
                     job: Arc::new(job),
                     targets,
                     in_hand,
                 });
+            }
+            Admission::Interrupts => {
+                tracing::error!(notification.id = %job.notification.id, "one worker after the other was interrupted while it had this in hand: dead-lettered");
+                metrics::job("interrupts");
+                dead_letter(delivery).await;
             }
             Admission::AlreadySettled => {
                 metrics::job("already_settled");
@@ -181,6 +206,18 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
     acknowledge(done).await;
     postpone(worker, elsewhere).await;
     admitted
+}
+
+/// What an interrupted worker may have sent is maybe delivered, whatever comes of it now.
+fn count(job: &Job, targets: &[PlannedTarget]) {
+    if !job.interrupted {
+        return metrics::job("delivered");
+    }
+    tracing::warn!(notification.id = %job.notification.id, "a worker was interrupted while it had this in hand: maybe sent already");
+    metrics::job("interrupted");
+    targets
+        .iter()
+        .for_each(|planned| metrics::maybe_delivered(planned.target.provider));
 }
 
 /// Looks at jobs again when the claim of the worker that has them in hand must be over. That spends

@@ -1,24 +1,31 @@
 //! The way of a job through the worker: admitted in batches, delivered side by side, settled in
 //! batches. At most `PREFETCH` jobs are in the worker at one time: the broker keeps the rest.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chrono::Utc;
+use futures::FutureExt;
 use push_core::settle::settle;
 use push_queue::ConsumeFrom;
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
-use crate::admit::{Admitted, admit_batch, requeue};
+use crate::admit::{Admitted, admit_batch, dead_letter, requeue};
 use crate::deliver::deliver;
+use crate::metrics;
 use crate::run::Worker;
 use crate::settle::{self, Worked};
 
-/// Jobs looked up with one query at most.
+/// Jobs looked up with one query at most. Never more than there is room for.
 const ADMIT_BATCH_MAX: usize = 100;
 
 /// Consumes until the worker is asked to stop, then finishes what is in flight.
-pub async fn consume(worker: Arc<Worker>) {
+///
+/// # Errors
+/// When settling ended early: what was sent since then is not recorded, and comes again.
+pub async fn consume(worker: Arc<Worker>) -> Result<(), JoinError> {
     let mut deliveries = worker.broker.consume(
         ConsumeFrom::Jobs,
         worker.prefetch,
@@ -27,11 +34,16 @@ pub async fn consume(worker: Arc<Worker>) {
     let (worked, to_settle) = mpsc::channel(usize::from(worker.prefetch));
     let settler = tokio::spawn({
         let worker = Arc::clone(&worker);
-        async move { settle::run(&worker, to_settle).await }
+        async move {
+            // Should it panic: nothing more may be sent that nobody would record.
+            let _guard = worker.shutdown.soft.clone().drop_guard();
+            settle::run(&worker, to_settle).await;
+        }
     });
     let in_flight = TaskTracker::new();
+    let batch_max = ADMIT_BATCH_MAX.min(usize::from(worker.prefetch));
     loop {
-        let batch = deliveries.recv_batch(ADMIT_BATCH_MAX).await;
+        let batch = deliveries.recv_batch(batch_max).await;
         if batch.is_empty() {
             break;
         }
@@ -48,9 +60,7 @@ pub async fn consume(worker: Arc<Worker>) {
     drop(worked);
     in_flight.close();
     in_flight.wait().await;
-    if let Err(error) = settler.await {
-        tracing::error!(%error, "settling ended early; unacknowledged jobs come again");
-    }
+    settler.await
 }
 
 async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Worked>) {
@@ -60,12 +70,21 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
         targets,
         in_hand,
     } = admitted;
-    let reports = tokio::select! {
-        reports = deliver(&worker.providers, &job, targets) => reports,
+    let round = AssertUnwindSafe(async {
+        let reports = deliver(&worker, &job, &in_hand, targets).await;
+        settle(&job, &reports, &worker.ladder, Utc::now())
+    });
+    let settlement = tokio::select! {
+        settlement = round.catch_unwind() => settlement,
         // Unacknowledged: the broker gives the job to another worker.
         () = worker.shutdown.hard.cancelled() => return,
     };
-    let settlement = settle(&job, &reports, &worker.ladder, Utc::now());
+    let Ok(settlement) = settlement else {
+        // It would happen again, here and on every other worker.
+        tracing::error!(notification.id = %job.notification.id, round = job.round, "the job makes the worker panic: dead-lettered");
+        metrics::job("panic");
+        return dead_letter(delivery).await;
+    };
     // The settler ends only after the last sender is gone.
     drop(
         worked

@@ -1,92 +1,117 @@
 //! Asks the providers, target by target.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use futures::future::join_all;
 use push_core::job::Job;
 use push_core::notification::Notification;
-use push_core::outcome::Outcome;
+use push_core::outcome::{Outcome, Withheld};
 use push_core::plan::PlannedTarget;
+use push_core::provider::Platform;
 use push_core::settle::{Fate, Report, Try};
 use push_core::token::Token;
-use push_providers::{Providers, Push};
+use push_providers::Push;
 
+use crate::hand::InHand;
 use crate::metrics;
+use crate::run::Worker;
 
 /// One round: all targets at once, each through its providers in turn.
-pub async fn deliver(providers: &Providers, job: &Job, targets: Vec<PlannedTarget>) -> Vec<Report> {
-    let notification = Arc::new(job.notification.clone());
-    join_all(
-        targets
-            .into_iter()
-            .map(|planned| deliver_target(providers, &notification, planned)),
-    )
-    .await
-}
-
-async fn deliver_target(
-    providers: &Providers,
-    notification: &Arc<Notification>,
-    planned: PlannedTarget,
-) -> Report {
-    let fate = fate(providers, notification, &planned).await;
-    Report { planned, fate }
-}
-
-async fn fate(
-    providers: &Providers,
-    notification: &Arc<Notification>,
-    planned: &PlannedTarget,
-) -> Fate {
-    if notification.is_expired(Utc::now()) {
-        return Fate::Expired;
-    }
-    let wait = planned
-        .target
-        .not_before
-        .and_then(|at| (at - Utc::now()).to_std().ok());
-    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
-        return Fate::Held(wait);
-    }
-    let Some(platform) = planned.platform.filter(|_| !planned.routes.is_empty()) else {
-        return Fate::Gone;
+pub async fn deliver(
+    worker: &Worker,
+    job: &Job,
+    in_hand: &InHand,
+    targets: Vec<PlannedTarget>,
+) -> Vec<Report> {
+    let round = Round {
+        worker,
+        notification: Arc::new(job.notification.clone()),
+        in_hand,
     };
-    let mut tries = Vec::new();
-    for token in &planned.routes {
-        if notification.is_expired(Utc::now()) {
-            break;
+    join_all(targets.into_iter().map(|planned| round.deliver(planned))).await
+}
+
+/// What all targets of a round share.
+struct Round<'a> {
+    worker: &'a Worker,
+    notification: Arc<Notification>,
+    in_hand: &'a InHand,
+}
+
+impl Round<'_> {
+    async fn deliver(&self, planned: PlannedTarget) -> Report {
+        let fate = self.fate(&planned).await;
+        Report { planned, fate }
+    }
+
+    async fn fate(&self, planned: &PlannedTarget) -> Fate {
+        if self.notification.is_expired(Utc::now()) {
+            return Fate::Expired;
         }
+        let wait = planned
+            .target
+            .not_before
+            .and_then(|at| (at - Utc::now()).to_std().ok());
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            return Fate::Held(wait);
+        }
+        match planned.platform.filter(|_| !planned.routes.is_empty()) {
+            Some(platform) => self.try_routes(planned, platform).await,
+            None => Fate::Gone,
+        }
+    }
+
+    async fn try_routes(&self, planned: &PlannedTarget, platform: Platform) -> Fate {
+        let mut tries = Vec::new();
+        for token in &planned.routes {
+            let outcome = match self.send(token, platform).await {
+                Ok(outcome) => outcome,
+                Err(Withheld::Expired) if tries.is_empty() => return Fate::Expired,
+                Err(Withheld::Expired) => break,
+                Err(Withheld::TokenDead) => continue,
+                // Nothing is lost: the next round begins again with the first route.
+                Err(Withheld::ClaimOver) => return Fate::Held(Duration::ZERO),
+            };
+            let next_route = outcome.permits_next_route();
+            tries.push(Try {
+                token: token.clone(),
+                outcome,
+                at: Utc::now(),
+            });
+            if !next_route {
+                break;
+            }
+        }
+        if tries.is_empty() {
+            // All were found dead meanwhile; whether the app has registered new ones shows at the next look.
+            Fate::Held(Duration::ZERO)
+        } else {
+            Fate::Tried(tries)
+        }
+    }
+
+    async fn send(&self, token: &Token, platform: Platform) -> Result<Outcome, Withheld> {
+        let worker = self.worker;
+        let leave =
+            self.in_hand
+                .leave(token.clone(), worker.dead_tokens.clone(), worker.answer_max);
         let push = Push {
-            notification: Arc::clone(notification),
+            notification: Arc::clone(&self.notification),
             token: token.clone(),
             platform,
+            still_wanted: Arc::new(leave),
         };
-        let outcome = send(providers, push).await;
-        let next_route = outcome.permits_next_route();
-        tries.push(Try {
-            token: token.clone(),
-            outcome,
-            at: Utc::now(),
-        });
-        if !next_route {
-            break;
+        let started = std::time::Instant::now();
+        let outcome = worker.providers.send(push).await?;
+        metrics::provider_answered(token.provider(), &outcome, started.elapsed());
+        log(self.notification.id, token, &outcome);
+        if let Outcome::TokenDead(_) = outcome {
+            worker.dead_tokens.report(token, Utc::now());
         }
+        Ok(outcome)
     }
-    if tries.is_empty() {
-        Fate::Expired
-    } else {
-        Fate::Tried(tries)
-    }
-}
-
-async fn send(providers: &Providers, push: Push) -> Outcome {
-    let (provider, started) = (push.token.provider(), std::time::Instant::now());
-    let (id, token) = (push.notification.id, push.token.clone());
-    let outcome = providers.send(push).await;
-    metrics::provider_answered(provider, &outcome, started.elapsed());
-    log(id, &token, &outcome);
-    outcome
 }
 
 /// An error where someone must act, a warning where something is odd, else for debugging only.
@@ -102,7 +127,7 @@ fn log(notification: push_core::id::NotificationId, token: &Token, outcome: &Out
         Outcome::Retry(retry) => {
             tracing::info!(notification.id = %notification, provider, %token, code = retry.cause.code, sent = ?retry.sent, "not now");
         }
-        Outcome::OperatorMustAct(cause) => {
+        Outcome::OperatorMustAct { cause, .. } => {
             tracing::error!(notification.id = %notification, provider, %token, code = cause.code, "an operator must act: {}", cause.text);
         }
         Outcome::Refused(cause) => {

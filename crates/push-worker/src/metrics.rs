@@ -37,14 +37,19 @@ pub fn provider_answered(provider: Provider, outcome: &Outcome, took: Duration) 
         Outcome::Accepted(_) => "accepted",
         Outcome::TokenDead(_) => "token_dead",
         Outcome::Retry(_) => "retry",
-        Outcome::OperatorMustAct(_) => "operator_must_act",
+        Outcome::OperatorMustAct { .. } => "operator_must_act",
         Outcome::Refused(_) => "refused",
     };
     counter!(PROVIDER_REQUESTS, "provider" => provider.as_str(), "outcome" => label).increment(1);
     histogram!(PROVIDER_SECONDS, "provider" => provider.as_str()).record(took.as_secs_f64());
-    if matches!(outcome, Outcome::Retry(retry) if retry.sent == Sent::Maybe) {
-        counter!(MAYBE_DELIVERED, "provider" => provider.as_str()).increment(1);
+    if outcome.sent() == Sent::Maybe {
+        maybe_delivered(provider);
     }
+}
+
+/// Nobody will know whether an attempt got through.
+pub fn maybe_delivered(provider: Provider) {
+    counter!(MAYBE_DELIVERED, "provider" => provider.as_str()).increment(1);
 }
 
 /// A round was recorded.

@@ -2,6 +2,7 @@
 //! publish, the broker was away or lost its disk) and publishes them again. Any worker may do it;
 //! one at a time does.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -51,22 +52,28 @@ async fn look(worker: &Worker, lease: &mut Option<Lease>) -> Result<(), StoreErr
     if worker.broker.state() != BrokerState::Connected || !hold(worker, lease).await? {
         return Ok(());
     }
-    publish_all_again(worker, Due::Unpublished).await?;
-    // What waits in a long work queue is overdue, and not lost: only an empty queue proves that it is
-    // nowhere.
-    if queue_is_empty(worker).await {
-        publish_all_again(worker, Due::Overdue).await?;
-    }
-    Ok(())
+    let now = Utc::now();
+    publish_all_again(worker, Due::Unpublished, now).await?;
+    // What waits in a long work queue is overdue, and not lost. An empty queue proves that it is nowhere; a
+    // longer one has handed out all that came before what it hands out now.
+    let passed = if queue_is_empty(worker).await {
+        now
+    } else {
+        worker.watermark.read().min(now)
+    };
+    publish_all_again(worker, Due::Overdue, passed).await
 }
 
-async fn publish_all_again(worker: &Worker, which: Due) -> Result<(), StoreError> {
+async fn publish_all_again(
+    worker: &Worker,
+    which: Due,
+    before: DateTime<Utc>,
+) -> Result<(), StoreError> {
     while !worker.shutdown.soft.is_cancelled() {
-        let now = Utc::now();
-        let due = worker.store.due(which, now, BATCH_MAX).await?;
-        let full = due.len() >= BATCH_MAX as usize;
-        let published = publish_again(worker, due, now).await?;
-        if !full || published == 0 {
+        let due = worker.store.due(which, before, BATCH_MAX).await?;
+        let found = due.len();
+        let published = publish_again(worker, due).await?;
+        if found < BATCH_MAX as usize || published < found {
             break;
         }
     }
@@ -90,12 +97,9 @@ async fn queue_is_empty(worker: &Worker) -> bool {
     }
 }
 
-/// Publishes jobs again and looks for them later once more. Returns how many the broker took.
-async fn publish_again(
-    worker: &Worker,
-    due: Vec<DueJob>,
-    now: DateTime<Utc>,
-) -> Result<usize, StoreError> {
+/// Publishes jobs again and looks for them later once more: also for those of which nobody knows whether the
+/// broker took them. What it surely did not take stays due.
+async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, StoreError> {
     if due.is_empty() {
         return Ok(0);
     }
@@ -108,13 +112,17 @@ async fn publish_again(
         (route, Message::job(&due.job, None))
     });
     let results = worker.broker.publish_all(messages.collect()).await;
-    let taken = due
+    let published = due
         .iter()
         .zip(results)
-        .filter(|(_, result)| result.is_ok())
+        .filter(|(_, result)| match result {
+            Ok(()) => true,
+            Err(error) => error.may_be_published(),
+        })
         .map(|(due, _)| due.job.notification.id);
-    let taken: Vec<_> = taken.collect();
-    if !taken.is_empty() {
+    let published: Vec<_> = published.collect();
+    if !published.is_empty() {
+        let now = Utc::now();
         let again =
             now + TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
         let entry = TimelineEntry::new(
@@ -122,12 +130,36 @@ async fn publish_again(
             Step::Republished,
             "published again: no queue knew it any more",
         );
-        worker.store.push_back_due(&taken, again, &entry).await?;
+        worker
+            .store
+            .push_back_due(&published, again, &entry)
+            .await?;
         tracing::warn!(
-            jobs = taken.len(),
+            jobs = published.len(),
             "published again what no queue knew any more"
         );
-        metrics::republished(taken.len());
+        metrics::republished(published.len());
     }
-    Ok(taken.len())
+    Ok(published.len())
+}
+
+/// How far the work queue has come: the newest acceptance among the first jobs that it handed out to this
+/// worker. A queue hands out what it got first, so what was due before that, which is [`RECONCILE_AFTER`] after it
+/// was published, is no longer in it.
+///
+/// [`RECONCILE_AFTER`]: Worker::reconcile_after
+#[derive(Debug, Default)]
+pub struct Watermark(AtomicI64);
+
+impl Watermark {
+    /// A first job was handed out that was accepted at `accepted`.
+    pub fn taken(&self, accepted: DateTime<Utc>) {
+        self.0
+            .fetch_max(accepted.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    /// How far it has come.
+    fn read(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0.load(Ordering::Relaxed)).unwrap_or_default()
+    }
 }

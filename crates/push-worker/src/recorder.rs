@@ -75,7 +75,10 @@ async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecor
         Err(NoResult::Failed(error)) => {
             tracing::error!(%error, "a dead letter cannot be recorded at all; it stays in its queue");
             // Dropped, it comes again at once: not more often than this.
-            tokio::time::sleep(UNRECORDABLE_PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(UNRECORDABLE_PAUSE) => {}
+                () = worker.shutdown.soft.cancelled() => {}
+            }
         }
     }
 }

@@ -12,29 +12,37 @@ use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
 use push_store::Store;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use uuid::Uuid;
-
-use crate::in_flight::InFlight;
+use crate::dead_tokens::DeadTokens;
+use crate::hand::Hand;
+use crate::reconciler::Watermark;
 use crate::settings::Settings;
 use crate::{consume, readiness, reconciler, recorder};
 
 /// All that the stages share.
 pub struct Worker {
-    /// This process, among all workers.
-    pub id: Uuid,
     pub store: Store,
     pub broker: Broker,
     pub providers: Providers,
     pub reach: Reach,
     pub ladder: Ladder,
     pub reconcile_after: Duration,
-    /// How long this worker has a notification for itself: two answers' time. A killed worker's jobs
-    /// wait for so long; a worker that takes longer may find another one at the same job.
+    /// How long a provider may take to answer.
+    pub answer_max: Duration,
+    /// How long a claim lasts unless it is renewed: two answers' time. A killed worker's jobs wait for so long.
     pub claim_for: Duration,
     pub prefetch: u16,
-    pub in_flight: InFlight,
+    /// `prefetch` permits: rounds that may be in hand at one time.
+    pub room: Arc<Semaphore>,
+    pub hand: Hand,
+    pub dead_tokens: DeadTokens,
+    pub watermark: Watermark,
     pub shutdown: Shutdown,
+    /// What was in flight at the stop is finished.
+    pub drained: CancellationToken,
 }
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -50,10 +58,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals(shutdown_grace).context("listening for signals")?;
     // Its own token: the broker and the probes outlive the soft stop, so that what is in flight can
     // still be recorded, acknowledged and watched.
-    let ended = tokio_util::sync::CancellationToken::new();
+    let ended = CancellationToken::new();
 
     let worker = Arc::new(Worker {
-        id: Uuid::new_v4(),
         store: Store::connect(&settings.store).await?,
         broker: Broker::start(settings.broker, ended.clone())?,
         reach: Reach {
@@ -63,10 +70,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         providers: providers(settings.fcm, settings.expo)?,
         ladder: settings.ladder,
         reconcile_after: settings.reconcile_after,
+        answer_max: settings.provider_timeout,
         claim_for: settings.provider_timeout * 2,
         prefetch: settings.prefetch,
-        in_flight: InFlight::default(),
+        room: Arc::new(Semaphore::new(usize::from(settings.prefetch))),
+        hand: Hand::default(),
+        dead_tokens: DeadTokens::default(),
+        watermark: Watermark::default(),
         shutdown,
+        drained: CancellationToken::new(),
     });
     let watched = Arc::clone(&worker);
     let ready = move || {
@@ -85,31 +97,60 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         .join(",");
     tracing::info!(%address, providers, policy = worker.reach.policy.as_str(), prefetch = worker.prefetch, "listening");
 
-    if schema_is_there(&worker).await {
-        work(&worker).await;
-    }
+    let worked = if schema_is_there(&worker).await {
+        work(&worker).await
+    } else {
+        Ok(())
+    };
     ended.cancel();
     worker.broker.clone().close().await;
     tracing::info!("stopped");
+    worked
+}
+
+/// Works until the soft stop, and until what was in flight then is finished or the grace is over. A task that
+/// ends before that takes the others with it: half a worker would go unnoticed.
+async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
+    let recorder = beside(worker, |worker| async move { recorder::run(&worker).await });
+    let reconciler = beside(worker, |worker| async move {
+        reconciler::run(&worker).await;
+    });
+    let keeper = beside(worker, |worker| async move {
+        tokio::join!(
+            worker
+                .hand
+                .keep(&worker.store, worker.claim_for, &worker.drained),
+            worker
+                .dead_tokens
+                .switch_off(&worker.store, &worker.drained),
+        );
+    });
+    let consumed = consume::consume(Arc::clone(worker)).await;
+    worker.drained.cancel();
+    let ended = [
+        ("settling", consumed),
+        ("the claims' keeper", keeper.await),
+        ("the recorder", recorder.await),
+        ("the reconciler", reconciler.await),
+    ];
+    worker.hand.let_go_of_dropped(&worker.store).await;
+    for (name, result) in ended {
+        result.with_context(|| format!("{name} ended early"))?;
+    }
     Ok(())
 }
 
-/// Works until the soft stop, and until what was in flight then is finished or the grace is over.
-async fn work(worker: &Arc<Worker>) {
-    let recorder = tokio::spawn({
-        let worker = Arc::clone(worker);
-        async move { recorder::run(&worker).await }
-    });
-    let reconciler = tokio::spawn({
-        let worker = Arc::clone(worker);
-        async move { reconciler::run(&worker).await }
-    });
-    consume::consume(Arc::clone(worker)).await;
-    for (name, task) in [("recorder", recorder), ("reconciler", reconciler)] {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "the {name} ended early");
-        }
-    }
+/// A task that works until the worker is asked to stop, and asks it to stop when it ends by itself.
+fn beside<F>(worker: &Arc<Worker>, task: impl FnOnce(Arc<Worker>) -> F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = worker.shutdown.soft.clone().drop_guard();
+    let task = task(Arc::clone(worker));
+    tokio::spawn(async move {
+        let _stop = stop;
+        task.await;
+    })
 }
 
 /// Waits for the database and its migration; false when the worker is asked to stop first.

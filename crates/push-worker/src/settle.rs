@@ -8,12 +8,12 @@ use chrono::Utc;
 use push_core::id::NotificationId;
 use push_core::settle::{Next, Settlement};
 use push_queue::{Delivery, Message, Route};
-use push_store::Recording;
+use push_store::{ClaimedRound, Recording};
 use tokio::sync::mpsc;
 
 use crate::admit::{acknowledge, dead_letter};
 use crate::database::{NoResult, until_available};
-use crate::in_flight::InHand;
+use crate::hand::InHand;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -36,37 +36,44 @@ pub async fn run(worker: &Worker, mut worked: mpsc::Receiver<Worked>) {
 }
 
 async fn settle_batch(worker: &Worker, batch: Vec<Worked>) {
-    let (mut rounds, mut settlements, mut in_hand) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut deliveries, mut rounds, mut in_hand) = (Vec::new(), Vec::new(), Vec::new());
     for worked in batch {
-        rounds.push(worked.delivery);
-        settlements.push(worked.settlement);
+        deliveries.push(worked.delivery);
+        rounds.push(ClaimedRound {
+            claim: worked.in_hand.claim(),
+            settlement: worked.settlement,
+        });
         in_hand.push(worked.in_hand);
     }
-    match record(worker, &settlements).await {
+    match record(worker, &rounds).await {
         Ok(recordings) => {
             // Recorded, a copy is recognised by the record; and the next round may come any moment.
-            drop(in_hand);
-            follow_up(worker, rounds, &settlements, &recordings).await;
+            in_hand.into_iter().for_each(InHand::recorded);
+            follow_up(worker, deliveries, &rounds, &recordings).await;
         }
         // Unacknowledged, the jobs go back to the queue when the connection closes.
         Err(NoResult::Stopped) => {}
         Err(NoResult::Failed(error)) => {
-            tracing::warn!(%error, settlements = settlements.len(), "a batch could not be recorded; its rounds are taken one by one");
-            for (delivery, settlement) in rounds.into_iter().zip(settlements) {
-                settle_one(worker, delivery, settlement).await;
+            tracing::warn!(%error, rounds = rounds.len(), "a batch could not be recorded; its rounds are taken one by one");
+            for ((delivery, round), in_hand) in deliveries.into_iter().zip(rounds).zip(in_hand) {
+                settle_one(worker, delivery, round, in_hand).await;
             }
         }
     }
 }
 
 /// So that one round that cannot be recorded holds up no other.
-async fn settle_one(worker: &Worker, delivery: Delivery, settlement: Settlement) {
-    let settlement = [settlement];
-    match record(worker, &settlement).await {
-        Ok(recordings) => follow_up(worker, vec![delivery], &settlement, &recordings).await,
+async fn settle_one(worker: &Worker, delivery: Delivery, round: ClaimedRound, in_hand: InHand) {
+    let round = [round];
+    match record(worker, &round).await {
+        Ok(recordings) => {
+            in_hand.recorded();
+            follow_up(worker, vec![delivery], &round, &recordings).await;
+        }
         Err(NoResult::Stopped) => {}
         Err(NoResult::Failed(error)) => {
-            let [Settlement { notification, .. }] = settlement;
+            let [round] = round;
+            let notification = round.settlement.notification;
             tracing::error!(%error, notification.id = %notification, "the round cannot be recorded: dead-lettered");
             metrics::job("unprocessable");
             dead_letter(delivery).await;
@@ -74,11 +81,11 @@ async fn settle_one(worker: &Worker, delivery: Delivery, settlement: Settlement)
     }
 }
 
-async fn record(worker: &Worker, settlements: &[Settlement]) -> Result<Vec<Recording>, NoResult> {
+async fn record(worker: &Worker, rounds: &[ClaimedRound]) -> Result<Vec<Recording>, NoResult> {
     let record = move || {
         worker
             .store
-            .record(settlements, Utc::now(), worker.reconcile_after)
+            .record(rounds, Utc::now(), worker.reconcile_after)
     };
     until_available(&worker.shutdown.hard, record).await
 }
@@ -87,12 +94,13 @@ async fn record(worker: &Worker, settlements: &[Settlement]) -> Result<Vec<Recor
 async fn follow_up(
     worker: &Worker,
     deliveries: Vec<Delivery>,
-    settlements: &[Settlement],
+    rounds: &[ClaimedRound],
     recordings: &[Recording],
 ) {
     let mut next = Vec::new();
-    for ((delivery, settlement), recording) in deliveries.iter().zip(settlements).zip(recordings) {
+    for ((delivery, round), recording) in deliveries.iter().zip(rounds).zip(recordings) {
         if *recording == Recording::Recorded {
+            let settlement = &round.settlement;
             next.extend(next_message(settlement, delivery.trace_parent.clone()));
             metrics::settled(settlement);
             log(settlement);

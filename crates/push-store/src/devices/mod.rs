@@ -8,6 +8,7 @@ use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
 
+pub use off::DeadToken;
 pub(crate) use off::switch_off_in;
 
 /// The table of the rows that are read here.

@@ -1,9 +1,12 @@
 //! Switching devices and tokens off.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
 use push_core::provider::Provider;
 use push_core::token::Token;
+use serde::Serialize;
 use sqlx::MySqlConnection;
 
 use super::Identification;
@@ -35,35 +38,37 @@ const OFF_EXPO: &str = "\
 
 const FCM_OWNERS: &str = "\
     SELECT device.customer_id \
-    FROM (SELECT UNHEX(hash) AS hash FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS listed) AS dead \
+    FROM (SELECT UNHEX(hash) AS hash, CAST(died AS DATETIME(3)) AS died FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+            hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS listed) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
         ON device.fcm_token_hash = dead.hash \
-    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= ? \
+    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= dead.died \
     FOR UPDATE";
 
 const FCM_DEAD: &str = "\
-    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
         ON device.fcm_token_hash = UNHEX(dead.hash) \
-    SET device.fcm_dead_at = ?, \
+    SET device.fcm_dead_at = CAST(dead.died AS DATETIME(3)), \
         device.is_active = (device.is_active AND device.expo_push_token IS NOT NULL AND device.expo_dead_at IS NULL) \
-    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= ?";
+    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= CAST(dead.died AS DATETIME(3))";
 
 const EXPO_OWNERS: &str = "\
     SELECT device.customer_id \
-    FROM (SELECT UNHEX(hash) AS hash FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS listed) AS dead \
+    FROM (SELECT UNHEX(hash) AS hash, CAST(died AS DATETIME(3)) AS died FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+            hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS listed) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
         ON device.expo_token_hash = dead.hash \
-    WHERE device.expo_dead_at IS NULL AND device.registered_at <= ? \
+    WHERE device.expo_dead_at IS NULL AND device.registered_at <= dead.died \
     FOR UPDATE";
 
 const EXPO_DEAD: &str = "\
-    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
         ON device.expo_token_hash = UNHEX(dead.hash) \
-    SET device.expo_dead_at = ?, \
+    SET device.expo_dead_at = CAST(dead.died AS DATETIME(3)), \
         device.is_active = (device.is_active AND device.fcm_token IS NOT NULL AND device.fcm_dead_at IS NULL) \
-    WHERE device.expo_dead_at IS NULL AND device.registered_at <= ?";
+    WHERE device.expo_dead_at IS NULL AND device.registered_at <= CAST(dead.died AS DATETIME(3))";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -137,42 +142,64 @@ impl Store {
         Ok(off > 0)
     }
 
-    /// Switches dead tokens off (P5); `now` is when the provider said so: what an app registered
-    /// after that stands. Returns the customers whose devices changed.
+    /// Switches dead tokens off (P5). Returns the customers whose devices changed.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
-    pub async fn switch_off(
-        &self,
-        tokens: &[Token],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<CustomerId>, StoreError> {
+    pub async fn switch_off(&self, dead: &[DeadToken]) -> Result<Vec<CustomerId>, StoreError> {
         let mut tries = Tries::new();
         loop {
-            match self.switch_off_once(tokens, now).await {
+            match self.switch_off_once(dead).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
         }
     }
 
-    async fn switch_off_once(
-        &self,
-        tokens: &[Token],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<CustomerId>, StoreError> {
+    async fn switch_off_once(&self, dead: &[DeadToken]) -> Result<Vec<CustomerId>, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let customers = switch_off_in(&mut transaction, tokens, now).await?;
+        let customers = switch_off_in(&mut transaction, dead).await?;
         transaction.commit().await?;
         Ok(customers)
     }
 }
 
+/// A token that its provider has reported as dead.
+#[derive(Debug, Clone)]
+pub struct DeadToken {
+    /// The token.
+    pub token: Token,
+    /// When the provider said so: what an app registered after that stands.
+    pub at: DateTime<Utc>,
+}
+
+/// An element of the statements' array.
+#[derive(Serialize)]
+struct DeadRow {
+    hash: String,
+    died: String,
+}
+
+/// The tokens of a provider in the order of the key, each with the last report of its death.
+fn rows_of(provider: Provider, dead: &[DeadToken]) -> Vec<DeadRow> {
+    let mut last: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+    for dead in dead.iter().filter(|dead| dead.token.provider() == provider) {
+        let hash = bulk::hex(&hash::of_token(dead.token.reveal()));
+        let at = last.entry(hash).or_insert(dead.at);
+        *at = dead.at.max(*at);
+    }
+    last.into_iter()
+        .map(|(hash, at)| DeadRow {
+            hash,
+            died: bulk::time(at),
+        })
+        .collect()
+}
+
 /// [`Store::switch_off`] within a transaction.
 pub(crate) async fn switch_off_in(
     connection: &mut MySqlConnection,
-    tokens: &[Token],
-    at: DateTime<Utc>,
+    dead: &[DeadToken],
 ) -> Result<Vec<CustomerId>, StoreError> {
     let mut customers = Vec::new();
     for provider in Provider::ALL {
@@ -180,18 +207,10 @@ pub(crate) async fn switch_off_in(
             Provider::Fcm => (FCM_OWNERS, FCM_DEAD),
             Provider::Expo => (EXPO_OWNERS, EXPO_DEAD),
         };
-        let mut hashes: Vec<String> = tokens
-            .iter()
-            .filter(|token| token.provider() == *provider)
-            .map(|token| bulk::hex(&hash::of_token(token.reveal())))
-            .collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        for some in hashes.chunks(KEYS_MAX) {
+        for some in rows_of(*provider, dead).chunks(KEYS_MAX) {
             let some = bulk::array(some)?;
             let owners: Vec<i64> = sqlx::query_scalar(owners)
                 .bind(&some)
-                .bind(millis(at))
                 .fetch_all(&mut *connection)
                 .await?;
             if owners.is_empty() {
@@ -199,8 +218,6 @@ pub(crate) async fn switch_off_in(
             }
             sqlx::query(switch_off)
                 .bind(&some)
-                .bind(millis(at))
-                .bind(millis(at))
                 .execute(&mut *connection)
                 .await?;
             customers.extend(

@@ -1,12 +1,16 @@
 //! Claiming: one worker at a time has a notification in hand (P2).
 //!
 //! A job may be in the hands of two workers: the broker delivers again what a worker that lost its
-//! connection is still sending, and anybody may publish a copy. The claim decides which of them sends.
-//! It ends with the record of the round, or by itself when its owner was killed.
+//! connection is still sending, and anybody may publish a copy. The claim decides which of them sends, and
+//! whose record counts. It is renewed while the work lasts and ends with the record of the round; when its
+//! owner was killed it ends by itself, and whoever claims next learns that somebody was interrupted.
+//!
+//! Time is the database's: workers' clocks need not agree. `claimed_until` is set for as long as a round is
+//! in hand; `claimed_by` stays, so that a record whose answer was lost is recognised as one's own.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use push_core::admit::{Claimed, Recorded};
 use push_core::id::NotificationId;
 use push_core::status::Status;
@@ -17,27 +21,71 @@ use uuid::Uuid;
 use super::TABLE;
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
-use crate::decode::{Row, millis};
+use crate::decode::Row;
 use crate::error::StoreError;
 use crate::retry::Tries;
 
-const CLAIM: &str = "\
-    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', round BIGINT PATH '$.round')) AS job \
-    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
-        ON history.notification_id = UNHEX(job.id) \
-    SET history.claimed_by = ?, history.claimed_until = ? \
-    WHERE history.status = 'pending' AND history.round < job.round \
-        AND (history.claimed_by IS NULL OR history.claimed_by = ? OR history.claimed_until <= ?)";
-
-const CLAIMED: &str = "\
-    SELECT history.notification_id, history.status, history.round, \
-        COALESCE(history.claimed_by = ?, FALSE) AS ours \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id')) AS job \
+const LOOK: &str = "\
+    SELECT history.notification_id, history.status, history.round, history.claimed_by, history.interruptions, \
+        history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(job.id)";
 
+/// Changes only what is still as it was when looked at.
+const CLAIM: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', round BIGINT PATH '$.round', \
+        was CHAR(32) PATH '$.was', interrupted BIGINT PATH '$.interrupted')) AS job \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(job.id) \
+    SET history.claimed_by = ?, history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND, \
+        history.interruptions = history.interruptions + job.interrupted \
+    WHERE history.status = 'pending' AND history.round < job.round AND history.claimed_by <=> UNHEX(job.was) \
+        AND (history.claimed_by = ? OR history.claimed_until IS NULL OR history.claimed_until <= NOW(3))";
+
+const RENEW: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', claim CHAR(32) PATH '$.claim')) AS held \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(held.id) \
+    SET history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
+    WHERE history.claimed_by = UNHEX(held.claim) AND history.claimed_until IS NOT NULL";
+
+/// Without a trace where nothing was sent; else at once free to be claimed, and known to be interrupted.
+const LET_GO: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', claim CHAR(32) PATH '$.claim', \
+        sent TINYINT PATH '$.sent')) AS held \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(held.id) \
+    SET history.claimed_until = IF(held.sent, NOW(3), NULL) \
+    WHERE history.claimed_by = UNHEX(held.claim) AND history.claimed_until IS NOT NULL";
+
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("CLAIM", CLAIM), ("CLAIMED", CLAIMED)];
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[
+    ("LOOK", LOOK),
+    ("CLAIM", CLAIM),
+    ("RENEW", RENEW),
+    ("LET_GO", LET_GO),
+];
+
+/// Whose claim it is: one a batch of jobs that a worker admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClaimId(Uuid);
+
+impl ClaimId {
+    /// A new one.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    pub(crate) fn hex(self) -> String {
+        self.0.simple().to_string()
+    }
+
+    pub(crate) fn is(self, claimed_by: Option<Uuid>) -> bool {
+        claimed_by == Some(self.0)
+    }
+}
 
 /// A round that a worker wants to work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,86 +96,221 @@ pub struct Claim {
     pub round: u32,
 }
 
-/// The row of an array.
-#[derive(Serialize)]
-struct ClaimRow {
-    id: String,
-    round: u32,
+/// A round that a worker has in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The notification.
+    pub notification: NotificationId,
+    /// Under which claim.
+    pub claim: ClaimId,
+    /// Whether any of it may have been sent.
+    pub sent: bool,
 }
 
 impl Store {
-    /// Takes each notification in hand for the process `worker` until `until`, where its round is news
-    /// and nobody else has it; and says what is recorded of each. Those that do not exist are left out.
+    /// Takes each notification in hand for `lasting`, under the claim `by`, where its round is news and nobody else
+    /// has it; and says what is recorded of each. Those that do not exist are left out.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be asked; some may be claimed all the same.
+    /// [`StoreError`] when the database cannot be asked; some may be claimed all the same, and can be claimed again
+    /// under the same id.
     pub async fn claim(
         &self,
-        worker: Uuid,
+        by: ClaimId,
         claims: &[Claim],
-        now: DateTime<Utc>,
-        until: DateTime<Utc>,
+        lasting: Duration,
     ) -> Result<HashMap<NotificationId, Claimed>, StoreError> {
         // Locked in the order of the key, as everywhere.
         let mut claims = claims.to_vec();
         claims.sort_unstable();
         let mut claimed = HashMap::with_capacity(claims.len());
         for some in claims.chunks(KEYS_MAX) {
-            let rows = some.iter().map(|claim| ClaimRow {
-                id: bulk::id(claim.notification),
-                round: claim.round,
-            });
-            let rows = bulk::array(&rows.collect::<Vec<_>>())?;
-            self.take(worker, &rows, now, until).await?;
-            let found: Vec<ClaimedRow> = sqlx::query_as(CLAIMED)
-                .bind(worker)
-                .bind(&rows)
-                .fetch_all(&self.pool)
-                .await?;
-            for row in found {
-                claimed.insert(row.notification_id.into(), row.try_into()?);
+            let mut seen = self.look(some).await?;
+            let free: Vec<_> = some
+                .iter()
+                .filter_map(|claim| seen.get(&claim.notification)?.to_take(by, *claim))
+                .collect();
+            let taken = self.take(by, &free, lasting).await?;
+            if taken == free.len() as u64 {
+                for row in &free {
+                    seen.entry(row.notification)
+                        .and_modify(|seen| seen.taken(by, row));
+                }
+            } else {
+                // Somebody else was faster with some of them.
+                seen = self.look(some).await?;
             }
+            claimed.extend(seen.into_iter().map(|(id, seen)| (id, seen.claimed(by))));
         }
         Ok(claimed)
     }
 
+    async fn look(&self, claims: &[Claim]) -> Result<HashMap<NotificationId, Seen>, StoreError> {
+        let ids: Vec<_> = claims.iter().map(|claim| claim.notification).collect();
+        let rows: Vec<SeenRow> = sqlx::query_as(LOOK)
+            .bind(bulk::ids(&ids)?)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.into_iter()
+            .map(|row| Ok((row.notification_id.into(), row.try_into()?)))
+            .collect()
+    }
+
     async fn take(
         &self,
-        worker: Uuid,
-        rows: &str,
-        now: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+        by: ClaimId,
+        free: &[ToTake],
+        lasting: Duration,
+    ) -> Result<u64, StoreError> {
+        if free.is_empty() {
+            return Ok(0);
+        }
+        let rows = bulk::array(free)?;
         let mut tries = Tries::new();
         loop {
             let taken = sqlx::query(CLAIM)
-                .bind(rows)
-                .bind(worker)
-                .bind(millis(until))
-                .bind(worker)
-                .bind(millis(now))
+                .bind(&rows)
+                .bind(by.0)
+                .bind(micros(lasting))
+                .bind(by.0)
                 .execute(&self.pool)
                 .await;
             match taken.map_err(StoreError::from) {
                 Err(error) if tries.again(&error).await => {}
-                result => return result.map(drop),
+                result => return result.map(|done| done.rows_affected()),
             }
+        }
+    }
+
+    /// The work goes on: the claims last for `lasting` from now. One that is over and was taken by somebody else, or
+    /// whose round is recorded, stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn renew_claims(&self, held: &[Held], lasting: Duration) -> Result<(), StoreError> {
+        for some in sorted(held).chunks(KEYS_MAX) {
+            let mut tries = Tries::new();
+            loop {
+                let renewed = sqlx::query(RENEW)
+                    .bind(bulk::array(some)?)
+                    .bind(micros(lasting))
+                    .execute(&self.pool)
+                    .await;
+                match renewed.map_err(StoreError::from) {
+                    Err(error) if tries.again(&error).await => {}
+                    result => break result.map(drop)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The work ends without a record: the rounds may be claimed by others at once.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked; then the claims end by themselves.
+    pub async fn let_go(&self, held: &[Held]) -> Result<(), StoreError> {
+        for some in sorted(held).chunks(KEYS_MAX) {
+            sqlx::query(LET_GO)
+                .bind(bulk::array(some)?)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// As an interval of the database.
+fn micros(lasting: Duration) -> u64 {
+    u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Rows in the order of the key: locks are taken in that order.
+fn sorted(held: &[Held]) -> Vec<HeldRow> {
+    let mut rows: Vec<_> = held
+        .iter()
+        .map(|held| HeldRow {
+            id: bulk::id(held.notification),
+            claim: held.claim.hex(),
+            sent: u8::from(held.sent),
+        })
+        .collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// An element of the arrays of [`RENEW`] and [`LET_GO`].
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+struct HeldRow {
+    id: String,
+    claim: String,
+    sent: u8,
+}
+
+/// An element of [`CLAIM`]'s array.
+#[derive(Serialize)]
+struct ToTake {
+    #[serde(skip)]
+    notification: NotificationId,
+    id: String,
+    round: u32,
+    was: Option<String>,
+    interrupted: u8,
+}
+
+/// How a notification stands before it is claimed.
+struct Seen {
+    recorded: Recorded,
+    claimed_by: Option<Uuid>,
+    /// A worker took it in hand, and has neither recorded the round nor let it go.
+    in_hand: bool,
+    claim_holds: bool,
+    interruptions: u32,
+}
+
+impl Seen {
+    fn to_take(&self, by: ClaimId, claim: Claim) -> Option<ToTake> {
+        let news = self.recorded.status == Status::Pending && self.recorded.round < claim.round;
+        let ours = by.is(self.claimed_by);
+        (news && (ours || !self.claim_holds)).then(|| ToTake {
+            notification: claim.notification,
+            id: bulk::id(claim.notification),
+            round: claim.round,
+            was: self.claimed_by.map(|id| id.simple().to_string()),
+            interrupted: u8::from(self.in_hand && !ours),
+        })
+    }
+
+    fn taken(&mut self, by: ClaimId, row: &ToTake) {
+        self.claimed_by = Some(by.0);
+        self.claim_holds = true;
+        self.interruptions += u32::from(row.interrupted);
+    }
+
+    fn claimed(&self, by: ClaimId) -> Claimed {
+        Claimed {
+            recorded: self.recorded,
+            ours: self.claim_holds && by.is(self.claimed_by),
+            interruptions: self.interruptions,
         }
     }
 }
 
 #[derive(FromRow)]
-struct ClaimedRow {
+struct SeenRow {
     notification_id: Uuid,
     status: String,
     round: u32,
-    ours: bool,
+    claimed_by: Option<Uuid>,
+    interruptions: u32,
+    in_hand: bool,
+    claim_holds: bool,
 }
 
-impl TryFrom<ClaimedRow> for Claimed {
+impl TryFrom<SeenRow> for Seen {
     type Error = StoreError;
 
-    fn try_from(row: ClaimedRow) -> Result<Self, StoreError> {
+    fn try_from(row: SeenRow) -> Result<Self, StoreError> {
         let at = Row {
             table: TABLE,
             key: row.notification_id,
@@ -138,7 +321,10 @@ impl TryFrom<ClaimedRow> for Claimed {
                 status,
                 round: row.round,
             },
-            ours: row.ours,
+            claimed_by: row.claimed_by,
+            in_hand: row.in_hand,
+            claim_holds: row.claim_holds,
+            interruptions: row.interruptions,
         })
     }
 }

@@ -6,6 +6,7 @@ use push_core::settle::{Delivery, Settlement};
 use serde::Serialize;
 use sqlx::MySqlConnection;
 
+use super::ClaimedRound;
 use super::lock::Locked;
 use crate::error::StoreError;
 use crate::{bulk, hash};
@@ -49,10 +50,11 @@ const ROWS_MAX: usize = 1_000;
 
 pub(super) async fn write_deliveries(
     connection: &mut MySqlConnection,
-    fresh: &[(&Settlement, Locked)],
+    fresh: &[(&ClaimedRound, Locked)],
 ) -> Result<(), StoreError> {
     let mut rows = Vec::with_capacity(fresh.len());
-    for (settlement, locked) in fresh {
+    for (round, locked) in fresh {
+        let settlement = &round.settlement;
         let row = |delivery| DeliveryRow::of(settlement, locked.customer, delivery);
         rows.extend(settlement.deliveries.iter().map(row));
     }

@@ -22,7 +22,9 @@ const DUE: &str = "\
     SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
         created_at, expires_at, round, due_at, next_job \
     FROM notification_history FORCE INDEX (status_due) \
-    WHERE status = 'pending' AND unpublished = ? AND due_at <= ? ORDER BY due_at LIMIT ?";
+    WHERE status = 'pending' AND unpublished = ? AND due_at <= ? \
+        AND (claimed_until IS NULL OR claimed_until <= NOW(3)) \
+    ORDER BY due_at LIMIT ?";
 
 const LATER: &str = "\
     UPDATE notification_history FORCE INDEX (notification) \
@@ -81,7 +83,7 @@ impl Store {
         Ok(())
     }
 
-    /// The pending notifications that are due, longest first, with the job that comes next for each. A row that
+    /// The pending notifications that are due and in nobody's hands, longest first, with the job that comes next for each. A row that
     /// cannot be read is logged and looked at again in an hour; it does not keep the others waiting.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::error::StoreError;
 /// Row by row in the order of the array, by the index: a scan would wait for the locks of strangers.
 /// The inner SELECT keeps the array out of `FOR UPDATE`, which MySQL refuses for it.
 const LOCK_HISTORY: &str = "\
-    SELECT history.notification_id, history.customer_id, history.status, history.round \
+    SELECT history.notification_id, history.customer_id, history.status, history.round, history.claimed_by \
     FROM (SELECT UNHEX(id) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed) AS wanted \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = wanted.id \
@@ -30,6 +30,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[("LOCK_HISTORY", LOCK_HISTORY)]
 pub(crate) struct Locked {
     pub(crate) customer: CustomerId,
     pub(crate) recorded: Recorded,
+    pub(crate) claimed_by: Option<Uuid>,
 }
 
 impl Locked {
@@ -45,6 +46,7 @@ struct LockedRow {
     customer_id: i64,
     status: String,
     round: u32,
+    claimed_by: Option<Uuid>,
 }
 
 impl TryFrom<LockedRow> for Locked {
@@ -61,6 +63,7 @@ impl TryFrom<LockedRow> for Locked {
                 status: at.read("status", Status::from_spelling(&row.status))?,
                 round: row.round,
             },
+            claimed_by: row.claimed_by,
         })
     }
 }

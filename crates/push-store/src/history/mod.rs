@@ -13,7 +13,7 @@ pub(crate) mod view;
 
 use std::fmt;
 
-pub use claim::Claim;
+pub use claim::{Claim, ClaimId, Held};
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};
@@ -21,7 +21,7 @@ use push_core::job::Job;
 use push_core::notification::{CollapseKey, Data, NotificationType, Priority};
 use push_core::outcome::Cause;
 use push_core::provider::{Platform, Provider};
-use push_core::settle::DeliveryOutcome;
+use push_core::settle::{DeliveryOutcome, Settlement};
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::TimelineEntry;
 use push_core::token::MaskedToken;
@@ -47,13 +47,22 @@ pub enum Acceptance {
     UnknownCustomer,
 }
 
+/// A round that was worked on under a claim, and what follows from it.
+#[derive(Debug, Clone)]
+pub struct ClaimedRound {
+    /// The claim. If somebody else has taken it meanwhile, the record does not count.
+    pub claim: ClaimId,
+    /// What is recorded.
+    pub settlement: Settlement,
+}
+
 /// What became of one settlement in [`Store::record`](crate::Store::record).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
     /// It is committed.
     Recorded,
-    /// The round had been recorded, the notification had ended, or there is none: nothing was changed,
-    /// and nothing may follow from the settlement. Acknowledge the job.
+    /// The round had been recorded by somebody else or is in another worker's hands, the notification had ended, or
+    /// there is none: nothing was changed, and nothing may follow from the settlement. Acknowledge the job.
     Stale,
 }
 

@@ -6,19 +6,18 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::admit::Recorded;
 use push_core::id::NotificationId;
-use push_core::settle::{DeliveryOutcome, Next, Settlement};
+use push_core::settle::Next;
 use push_core::status::Status;
-use push_core::token::Token;
 use serde::Serialize;
 use sqlx::MySqlConnection;
 
-use super::Recording;
 use super::deliveries::write_deliveries;
 use super::lock::{Locked, lock};
 use super::timeline::lines;
+use super::{ClaimedRound, Recording};
 use crate::Store;
 use crate::bulk;
-use crate::devices::switch_off_in;
+use crate::devices::{DeadToken, switch_off_in};
 use crate::error::StoreError;
 use crate::retry::Tries;
 
@@ -27,6 +26,7 @@ use crate::retry::Tries;
 const SETTLE: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
+            claim CHAR(32) PATH '$.claim', \
             round BIGINT PATH '$.round', \
             status MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.status', \
             reason MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.reason', \
@@ -51,13 +51,13 @@ const SETTLE: &str = "\
         history.sent_at = settled.sent_at, \
         history.completed_at = settled.completed_at, \
         history.due_at = settled.due_at, \
-        history.claimed_by = NULL, \
         history.claimed_until = NULL, \
+        history.interruptions = 0, \
         history.unpublished = FALSE, \
         history.next_at = settled.next_at, \
         history.next_job = settled.next_job, \
         history.timeline = CONCAT(COALESCE(history.timeline, ''), settled.timeline) \
-    WHERE history.status = 'pending' AND history.round < settled.round";
+    WHERE history.status = 'pending' AND history.round < settled.round AND history.claimed_by = UNHEX(settled.claim)";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE)];
@@ -66,24 +66,24 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE)];
 const ROWS_MAX: usize = 200;
 
 impl Store {
-    /// Commits settlements, all or none, and says for each, in order, whether it counts. Dead tokens
-    /// are switched off in the same transaction (P5).
+    /// Commits settlements, all or none, and says for each, in order, whether it counts: only under the claim that the
+    /// round was worked on. Dead tokens are switched off in the same transaction (P5).
     ///
     /// `grace` is what the broker is given, beyond a rung's delay, to bring the next job back before the
     /// reconciler publishes it again.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing was recorded, unless the connection broke during the commit. To record
-    /// the same again is harmless.
+    /// [`StoreError`]; then nothing was recorded, unless the connection broke during the commit. Record the same
+    /// again: what is committed already counts.
     pub async fn record(
         &self,
-        settlements: &[Settlement],
+        rounds: &[ClaimedRound],
         now: DateTime<Utc>,
         grace: Duration,
     ) -> Result<Vec<Recording>, StoreError> {
         let mut tries = Tries::new();
         loop {
-            match self.record_once(settlements, now, grace).await {
+            match self.record_once(rounds, now, grace).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -92,24 +92,26 @@ impl Store {
 
     async fn record_once(
         &self,
-        settlements: &[Settlement],
+        rounds: &[ClaimedRound],
         now: DateTime<Utc>,
         grace: Duration,
     ) -> Result<Vec<Recording>, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let ids = settlements.iter().map(|settlement| settlement.notification);
+        let ids = rounds.iter().map(|round| round.settlement.notification);
         let mut locked = lock(&mut transaction, ids).await?;
-        let mut recordings = vec![Recording::Stale; settlements.len()];
-        for wave in waves(settlements) {
+        let mut recordings: Vec<_> = rounds
+            .iter()
+            .map(|round| committed_before(locked.get(&round.settlement.notification), round))
+            .collect();
+        for wave in waves(rounds) {
             let mut fresh = Vec::with_capacity(wave.len());
             for index in wave {
-                let (Some(settlement), Some(recording)) =
-                    (settlements.get(index), recordings.get_mut(index))
+                let (Some(round), Some(recording)) = (rounds.get(index), recordings.get_mut(index))
                 else {
                     continue;
                 };
-                if let Some(row) = take(&mut locked, settlement) {
-                    fresh.push((settlement, row));
+                if let Some(row) = take(&mut locked, round) {
+                    fresh.push((round, row));
                     *recording = Recording::Recorded;
                 }
             }
@@ -122,11 +124,11 @@ impl Store {
 
 /// Splits a batch so that no part has a notification twice: one statement changes a row once. As good as always there
 /// is one part; a batch with a job and its copy has two, and the copy turns out to be stale.
-fn waves(settlements: &[Settlement]) -> Vec<Vec<usize>> {
-    let mut seen: HashMap<NotificationId, usize> = HashMap::with_capacity(settlements.len());
+fn waves(rounds: &[ClaimedRound]) -> Vec<Vec<usize>> {
+    let mut seen: HashMap<NotificationId, usize> = HashMap::with_capacity(rounds.len());
     let mut waves: Vec<Vec<usize>> = Vec::new();
-    for (index, settlement) in settlements.iter().enumerate() {
-        let times = seen.entry(settlement.notification).or_default();
+    for (index, round) in rounds.iter().enumerate() {
+        let times = seen.entry(round.settlement.notification).or_default();
         match waves.get_mut(*times) {
             Some(wave) => wave.push(index),
             None => waves.push(vec![index]),
@@ -136,11 +138,24 @@ fn waves(settlements: &[Settlement]) -> Vec<Vec<usize>> {
     waves
 }
 
+/// An earlier try of this record was committed, and only its answer was lost.
+fn committed_before(row: Option<&Locked>, round: &ClaimedRound) -> Recording {
+    let ours = |row: &Locked| {
+        round.claim.is(row.claimed_by) && row.recorded.round == round.settlement.round
+    };
+    if row.is_some_and(ours) {
+        Recording::Recorded
+    } else {
+        Recording::Stale
+    }
+}
+
 /// The row of a settlement that counts; from then on the same round is stale.
-fn take(locked: &mut HashMap<NotificationId, Locked>, settlement: &Settlement) -> Option<Locked> {
+fn take(locked: &mut HashMap<NotificationId, Locked>, round: &ClaimedRound) -> Option<Locked> {
+    let settlement = &round.settlement;
     let row = locked
         .get_mut(&settlement.notification)
-        .filter(|row| row.awaits(settlement.round))?;
+        .filter(|row| row.awaits(settlement.round) && round.claim.is(row.claimed_by))?;
     row.recorded = Recorded {
         status: status(&settlement.next),
         round: settlement.round,
@@ -150,7 +165,7 @@ fn take(locked: &mut HashMap<NotificationId, Locked>, settlement: &Settlement) -
 
 async fn write(
     connection: &mut MySqlConnection,
-    fresh: &[(&Settlement, Locked)],
+    fresh: &[(&ClaimedRound, Locked)],
     now: DateTime<Utc>,
     grace: Duration,
 ) -> Result<(), StoreError> {
@@ -158,7 +173,7 @@ async fn write(
     for some in fresh.chunks(ROWS_MAX) {
         let changes: Vec<Change> = some
             .iter()
-            .map(|(settlement, _)| Change::of(settlement, now, grace))
+            .map(|(round, _)| Change::of(round, now, grace))
             .collect();
         let changed = sqlx::query(SETTLE)
             .bind(bulk::array(&changes)?)
@@ -170,25 +185,18 @@ async fn write(
             return Err(StoreError::Unusable("a settlement did not change its row"));
         }
     }
-    let dead = |(settlement, _): &(&Settlement, Locked)| {
-        settlement.dead_tokens().cloned().collect::<Vec<Token>>()
-    };
-    let dead: Vec<Token> = fresh.iter().flat_map(dead).collect();
+    let dead: Vec<DeadToken> = fresh
+        .iter()
+        .flat_map(|(round, _)| round.settlement.dead_tokens())
+        .map(|(token, at)| DeadToken {
+            token: token.clone(),
+            at,
+        })
+        .collect();
     if !dead.is_empty() {
-        switch_off_in(connection, &dead, latest_death(fresh, now)).await?;
+        switch_off_in(connection, &dead).await?;
     }
     Ok(())
-}
-
-/// When the providers had said that tokens are dead: what was registered later stands.
-fn latest_death(fresh: &[(&Settlement, Locked)], now: DateTime<Utc>) -> DateTime<Utc> {
-    fresh
-        .iter()
-        .flat_map(|(settlement, _)| &settlement.deliveries)
-        .filter(|delivery| delivery.outcome == DeliveryOutcome::TokenDead)
-        .map(|delivery| delivery.at)
-        .max()
-        .unwrap_or(now)
 }
 
 const fn status(next: &Next) -> Status {
@@ -202,6 +210,7 @@ const fn status(next: &Next) -> Status {
 #[derive(Serialize)]
 struct Change {
     id: String,
+    claim: String,
     round: u32,
     status: &'static str,
     fcm_result: &'static str,
@@ -217,7 +226,8 @@ struct Change {
 }
 
 impl Change {
-    fn of(settlement: &Settlement, now: DateTime<Utc>, grace: Duration) -> Self {
+    fn of(round: &ClaimedRound, now: DateTime<Utc>, grace: Duration) -> Self {
+        let settlement = &round.settlement;
         let status = status(&settlement.next);
         let after = |wait| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
         let (reason, next_at, next_job) = match &settlement.next {
@@ -228,6 +238,7 @@ impl Change {
         let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
         Self {
             id: bulk::id(settlement.notification),
+            claim: round.claim.hex(),
             round: settlement.round,
             status: status.as_str(),
             fcm_result: settlement.results.fcm.as_str(),

@@ -35,10 +35,7 @@ async fn a_dead_letter_ends_its_notification_once() {
     let n = &db.accepted(1).await[0];
     let (settlement, mut job) = gives_up(n, 1);
     job.progress.given_up.push(given_up(8));
-    db.store
-        .record(&[settlement], later(0), GRACE)
-        .await
-        .unwrap();
+    db.record(&[settlement], later(0), GRACE).await.unwrap();
     assert_eq!(
         db.store.states(&[n.id]).await.unwrap()[&n.id].status,
         Status::Pending,
@@ -130,8 +127,7 @@ async fn one_device_reached_is_sent_whatever_the_others_came_to() {
 async fn a_copy_of_a_recorded_round_does_not_cut_off_its_successor() {
     let db = Db::new().await;
     let n = db.accepted(2).await;
-    db.store
-        .record(&[waits(&n[0], 1), sent(&n[1], 1)], later(0), GRACE)
+    db.record(&[waits(&n[0], 1), sent(&n[1], 1)], later(0), GRACE)
         .await
         .unwrap();
     let copies = [follow_up(&n[0], 1), follow_up(&n[1], 1)]
@@ -154,10 +150,7 @@ async fn a_copy_of_a_recorded_round_does_not_cut_off_its_successor() {
 async fn a_job_that_the_broker_gave_up_is_kept_as_a_whole() {
     let db = Db::new().await;
     let n = &db.accepted(1).await[0];
-    db.store
-        .record(&[waits(n, 1)], later(0), GRACE)
-        .await
-        .unwrap();
+    db.record(&[waits(n, 1)], later(0), GRACE).await.unwrap();
     let mut job = follow_up(n, 2);
     job.targets = Some(vec![target(7)]);
     job.progress.given_up = vec![given_up(9)];

@@ -59,8 +59,7 @@ async fn a_retry_that_was_not_published_still_waits_its_time() {
     let n = db.accepted(3).await;
     let (gives_up, dead) = gives_up(&n[1], 1);
     let batch = [waits(&n[0], 1), gives_up, sent(&n[2], 1)];
-    db.store
-        .record(&batch, later(0), Duration::from_secs(60))
+    db.record(&batch, later(0), Duration::from_secs(60))
         .await
         .unwrap();
     let ids: Vec<_> = n.iter().map(|n| n.id).collect();
@@ -88,8 +87,7 @@ async fn a_retry_that_was_not_published_still_waits_its_time() {
 async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
     let db = Db::new().await;
     let n = db.accepted(2).await;
-    db.store
-        .record(&[sent(&n[1], 1)], later(0), Duration::from_secs(60))
+    db.record(&[sent(&n[1], 1)], later(0), Duration::from_secs(60))
         .await
         .unwrap();
     let ids: Vec<_> = n.iter().map(|n| n.id).collect();

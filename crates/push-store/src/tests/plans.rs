@@ -60,8 +60,7 @@ impl Db {
         }
         let settled: Vec<_> = batch.iter().map(|n| super::seed::sent(n, 1)).collect();
         for some in settled.chunks(200) {
-            self.store
-                .record(some, at(0), std::time::Duration::ZERO)
+            self.record(some, at(0), std::time::Duration::ZERO)
                 .await
                 .unwrap();
         }

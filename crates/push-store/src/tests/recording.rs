@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use push_core::id::RegistrationId;
 use push_core::notification::Notification;
 use push_core::outcome::Sent;
 use push_core::provider::Provider;
-use push_core::settle::{DeliveryOutcome, Next};
+use push_core::settle::{DeliveryOutcome, Next, Settlement};
 use push_core::status::{Ending, ProviderResult, Reason, Status};
 use push_core::timeline::Step;
 use push_core::token::Token;
@@ -14,8 +15,7 @@ use super::seed::{
     delivery, expo, fcm, gives_up, later, notification, registration, results, sent, waits,
 };
 use super::{Db, at};
-use crate::Due;
-use crate::{Books, Recording, UnknownCustomer};
+use crate::{Books, Claim, ClaimId, ClaimedRound, Due, Recording, StoreError, UnknownCustomer};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -29,6 +29,39 @@ impl Db {
             .unwrap();
         batch
     }
+
+    /// Records settlements as a worker does: under a claim of its own.
+    pub async fn record(
+        &self,
+        settlements: &[Settlement],
+        now: DateTime<Utc>,
+        grace: Duration,
+    ) -> Result<Vec<Recording>, StoreError> {
+        let claim = self.claims(settlements).await;
+        let rounds = under(claim, settlements);
+        self.store.record(&rounds, now, grace).await
+    }
+
+    /// A claim for all of these rounds.
+    pub async fn claims(&self, settlements: &[Settlement]) -> ClaimId {
+        let by = ClaimId::generate();
+        let claims = settlements.iter().map(|settlement| Claim {
+            notification: settlement.notification,
+            round: settlement.round,
+        });
+        let claims: Vec<_> = claims.collect();
+        self.store.claim(by, &claims, GRACE).await.unwrap();
+        by
+    }
+}
+
+/// Settlements of rounds that were worked on under this claim.
+pub fn under(claim: ClaimId, settlements: &[Settlement]) -> Vec<ClaimedRound> {
+    let round = |settlement: &Settlement| ClaimedRound {
+        claim,
+        settlement: settlement.clone(),
+    };
+    settlements.iter().map(round).collect()
 }
 
 #[tokio::test]
@@ -37,7 +70,6 @@ async fn a_round_that_ends_it_is_recorded_once() {
     let n = &db.accepted(1).await[0];
     let settlement = sent(n, 1);
     let once = db
-        .store
         .record(std::slice::from_ref(&settlement), later(200), GRACE)
         .await
         .unwrap();
@@ -73,7 +105,6 @@ async fn a_round_that_ends_it_is_recorded_once() {
     let mut failed = sent(n, 2);
     failed.next = Next::Done(Ending::Failed(Reason::Refused));
     let again = db
-        .store
         .record(&[settlement, failed], later(300), GRACE)
         .await
         .unwrap();
@@ -87,8 +118,7 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
     let db = Db::new().await;
     let n = &db.accepted(1).await[0];
     let settlement = waits(n, 1);
-    db.store
-        .record(std::slice::from_ref(&settlement), later(0), GRACE)
+    db.record(std::slice::from_ref(&settlement), later(0), GRACE)
         .await
         .unwrap();
     assert_eq!(
@@ -110,7 +140,6 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
     assert_eq!(&due[0].job, next.as_ref());
     // A copy of round 1 is stale, round 2 is news and clears all of it.
     let answers = db
-        .store
         .record(&[waits(n, 1), sent(n, 2)], later(80_000), GRACE)
         .await
         .unwrap();
@@ -139,7 +168,7 @@ async fn a_job_and_its_copy_in_one_batch_count_once() {
         sent(&n[0], 2),
         sent(&notification(1), 1),
     ];
-    let answers = db.store.record(&batch, later(0), GRACE).await.unwrap();
+    let answers = db.record(&batch, later(0), GRACE).await.unwrap();
     let [r, s] = [Recording::Recorded, Recording::Stale];
     assert_eq!(answers, [r, r, s, r, s]);
     let view = db.store.notification(n[0].id).await.unwrap().unwrap();
@@ -162,7 +191,7 @@ async fn a_later_try_replaces_the_earlier_but_maybe_delivered_stays() {
     let n = &db.accepted(1).await[0];
     let mut first = waits(n, 1);
     first.deliveries[0].sent = Sent::Maybe;
-    db.store.record(&[first], later(0), GRACE).await.unwrap();
+    db.record(&[first], later(0), GRACE).await.unwrap();
     let mut second = sent(n, 2);
     second.deliveries[0].tries = 2;
     second.deliveries.push(delivery(
@@ -173,7 +202,7 @@ async fn a_later_try_replaces_the_earlier_but_maybe_delivered_stays() {
     second
         .deliveries
         .push(delivery(8, Token::Fcm(fcm("b")), DeliveryOutcome::Refused));
-    db.store.record(&[second], later(0), GRACE).await.unwrap();
+    db.record(&[second], later(0), GRACE).await.unwrap();
     let view = db.store.notification(n.id).await.unwrap().unwrap();
     let told: Vec<_> = view
         .deliveries
@@ -217,8 +246,7 @@ async fn dead_tokens_are_off_in_the_same_transaction() {
     settlement.next = Next::Done(Ending::Failed(Reason::InvalidTokens));
     let mut other = sent(&n[1], 1);
     other.deliveries[0].token = Token::Expo(expo("x"));
-    db.store
-        .record(&[settlement, other], later(200), GRACE)
+    db.record(&[settlement, other], later(200), GRACE)
         .await
         .unwrap();
     let devices = db.store.active_devices(&[n[0].customer]).await.unwrap();
@@ -247,7 +275,7 @@ async fn the_books_balance() {
     let mut refused = sent(&n[3], 1);
     refused.next = Next::Done(Ending::Failed(Reason::Refused));
     let batch = [sent(&n[0], 1), waits(&n[1], 1), none, refused];
-    db.store.record(&batch, later(0), GRACE).await.unwrap();
+    db.record(&batch, later(0), GRACE).await.unwrap();
     let books = db.store.books().await.unwrap();
     assert_eq!(
         books,
@@ -279,7 +307,7 @@ async fn workers_recording_the_same_jobs_at_once_count_each_once() {
                 .for_each(|s| s.deliveries[0].outcome = DeliveryOutcome::TokenDead);
             // Each in an order of its own: without order in the locks they would deadlock.
             batch.rotate_left(worker * 17);
-            db.store.record(&batch, later(200), GRACE).await.unwrap()
+            db.record(&batch, later(200), GRACE).await.unwrap()
         })
     });
     let answers = futures::future::join_all(workers).await;
@@ -308,14 +336,8 @@ async fn more_than_one_statement_holds() {
             }
         })
         .collect();
-    let answers = db.store.record(&batch, later(0), GRACE).await.unwrap();
+    let answers = db.record(&batch, later(0), GRACE).await.unwrap();
     assert_eq!(answers, vec![Recording::Recorded; 700]);
-    assert!(
-        db.store
-            .record(&[], later(0), GRACE)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(db.record(&[], later(0), GRACE).await.unwrap().is_empty());
     db.done().await;
 }

@@ -1,0 +1,304 @@
+//! What this worker has in hand: which rounds, under which claims, and until when it may still send them (P2).
+//!
+//! When the connection to the broker is lost, the broker delivers again what was not acknowledged, while the
+//! first copy is still being sent here. The second copy is recognised by this and dropped: the first will be
+//! recorded, and should this worker die before that, the reconciler finds it. Counted by round: the next
+//! round is no copy, and may be here before the last one is forgotten.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use push_core::id::NotificationId;
+use push_core::outcome::Withheld;
+use push_core::token::Token;
+use push_providers::StillWanted;
+use push_store::{ClaimId, Held, Store};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::dead_tokens::DeadTokens;
+
+type Round = (NotificationId, u32);
+
+/// The rounds in hand. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Hand(Arc<Mutex<Rounds>>);
+
+#[derive(Debug, Default)]
+struct Rounds {
+    held: HashMap<Round, Entry>,
+    /// Dropped without a record: their claims are to be let go.
+    dropped: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    claim: ClaimId,
+    /// By our own steady clock, from before the database was asked. `None`: not claimed yet.
+    until: Option<Instant>,
+    /// Some request for it has been started.
+    sent: bool,
+}
+
+/// A round is in hand for as long as this lives.
+#[derive(Debug)]
+pub struct InHand {
+    hand: Hand,
+    round: Round,
+    claim: ClaimId,
+    /// One of `PREFETCH`: the broker's own limit holds for one connection, this one over reconnects.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Hand {
+    /// Takes a round in hand, unless it is already.
+    pub fn take(&self, round: Round, claim: ClaimId, room: OwnedSemaphorePermit) -> Option<InHand> {
+        let mut rounds = self.rounds();
+        if rounds.held.contains_key(&round) {
+            return None;
+        }
+        let entry = Entry {
+            claim,
+            until: None,
+            sent: false,
+        };
+        rounds.held.insert(round, entry);
+        Some(InHand {
+            hand: self.clone(),
+            round,
+            claim,
+            _room: room,
+        })
+    }
+
+    /// Renews the claims, and lets those go that were dropped, until `stop`.
+    pub async fn keep(&self, store: &Store, claim_for: Duration, stop: &CancellationToken) {
+        // Several may fail before a claim is too short for another request.
+        let every = claim_for / 8;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            self.let_go_of_dropped(store).await;
+            self.renew(store, claim_for, every).await;
+        }
+    }
+
+    async fn renew(&self, store: &Store, claim_for: Duration, every: Duration) {
+        let now = Instant::now();
+        let held = self.held_before(now + claim_for - every);
+        if held.is_empty() {
+            return;
+        }
+        let renewed = tokio::time::timeout(every, store.renew_claims(&held, claim_for)).await;
+        if matches!(renewed, Ok(Ok(()))) {
+            self.renewed(&held, now, now + claim_for);
+        } else {
+            // Nothing is sent any more when the claims come near their end; that is told where it happens.
+            tracing::debug!(rounds = held.len(), "claims could not be renewed");
+        }
+    }
+
+    /// Tells the database which rounds ended without a record. What it does not hear ends by itself.
+    pub async fn let_go_of_dropped(&self, store: &Store) {
+        const ANSWER_MAX: Duration = Duration::from_secs(2);
+        let dropped = std::mem::take(&mut self.rounds().dropped);
+        if dropped.is_empty() {
+            return;
+        }
+        let told = tokio::time::timeout(ANSWER_MAX, store.let_go(&dropped)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::debug!(rounds = dropped.len(), "claims could not be let go");
+        }
+    }
+
+    /// Claims that are older than the youngest ones.
+    fn held_before(&self, until: Instant) -> Vec<Held> {
+        let rounds = self.rounds();
+        let old = rounds
+            .held
+            .iter()
+            .filter(|(_, entry)| entry.until.is_some_and(|mine| mine < until));
+        old.map(|(round, entry)| entry.held(*round)).collect()
+    }
+
+    /// Those that were still ours at `asked`. What had been over before may have been taken by somebody else.
+    fn renewed(&self, held: &[Held], asked: Instant, until: Instant) {
+        let held: HashSet<_> = held
+            .iter()
+            .map(|held| (held.notification, held.claim))
+            .collect();
+        for ((notification, _), entry) in &mut self.rounds().held {
+            let ours = entry.until.is_some_and(|mine| mine > asked);
+            if ours && held.contains(&(*notification, entry.claim)) {
+                entry.until = Some(until);
+            }
+        }
+    }
+
+    fn rounds(&self) -> MutexGuard<'_, Rounds> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn held(&self, (notification, _): Round) -> Held {
+        Held {
+            notification,
+            claim: self.claim,
+            sent: self.sent,
+        }
+    }
+}
+
+impl InHand {
+    /// Under which claim.
+    pub const fn claim(&self) -> ClaimId {
+        self.claim
+    }
+
+    /// The claim is ours until then.
+    pub fn claimed(&self, until: Instant) {
+        if let Some(entry) = self.hand.rounds().held.get_mut(&self.round) {
+            entry.until = Some(until);
+        }
+    }
+
+    /// It is recorded, so the claim has ended.
+    pub fn recorded(self) {
+        self.hand.rounds().held.remove(&self.round);
+    }
+
+    /// What a push of this round asks before it goes out.
+    pub fn leave(&self, token: Token, dead: DeadTokens, answer_max: Duration) -> Leave {
+        Leave {
+            hand: self.hand.clone(),
+            round: self.round,
+            token,
+            dead,
+            answer_max,
+        }
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut rounds = self.hand.rounds();
+        let Some(entry) = rounds.held.remove(&self.round) else {
+            return;
+        };
+        if entry.until.is_some() {
+            rounds.dropped.push(entry.held(self.round));
+        }
+    }
+}
+
+/// Whether a push may go out now.
+#[derive(Debug)]
+pub struct Leave {
+    hand: Hand,
+    round: Round,
+    token: Token,
+    dead: DeadTokens,
+    /// How long the provider may take: the claim must hold until then.
+    answer_max: Duration,
+}
+
+impl StillWanted for Leave {
+    fn withheld(&self) -> Option<Withheld> {
+        if self.dead.contains(&self.token) {
+            return Some(Withheld::TokenDead);
+        }
+        let mut rounds = self.hand.rounds();
+        let until = Instant::now() + self.answer_max;
+        match rounds.held.get_mut(&self.round) {
+            Some(entry) if entry.until.is_some_and(|mine| mine >= until) => {
+                entry.sent = true;
+                None
+            }
+            Some(_) | None => Some(Withheld::ClaimOver),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use push_core::token::FcmToken;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+    fn take(hand: &Hand, id: NotificationId, round: u32) -> Option<InHand> {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        hand.take((id, round), ClaimId::generate(), room)
+    }
+
+    fn token() -> Token {
+        Token::Fcm(FcmToken::parse("a-token-that-is-long-enough").unwrap())
+    }
+
+    #[test]
+    fn a_second_copy_is_not_taken_until_the_first_is_done() {
+        let (hand, id) = (Hand::default(), NotificationId::generate());
+        let first = take(&hand, id, 1).unwrap();
+        assert!(take(&hand, id, 1).is_none());
+        assert!(take(&hand, id, 2).is_some(), "the next round is no copy");
+        first.recorded();
+        assert!(take(&hand, id, 1).is_some());
+    }
+
+    #[test]
+    fn nothing_goes_out_unless_the_claim_holds_until_the_answer() {
+        let (hand, id) = (Hand::default(), NotificationId::generate());
+        let mine = take(&hand, id, 1).unwrap();
+        let leave = mine.leave(token(), DeadTokens::default(), ANSWER_MAX);
+        assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "not claimed");
+        mine.claimed(Instant::now() + ANSWER_MAX * 2);
+        assert_eq!(leave.withheld(), None);
+        mine.claimed(Instant::now() + ANSWER_MAX / 2);
+        assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "too short");
+        let old = hand.held_before(Instant::now() + ANSWER_MAX);
+        assert_eq!(old.len(), 1);
+        let renew = || hand.renewed(&old, Instant::now(), Instant::now() + ANSWER_MAX * 2);
+        renew();
+        assert_eq!(leave.withheld(), None, "renewed");
+        mine.claimed(Instant::now());
+        renew();
+        assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "too late");
+        mine.recorded();
+        assert_eq!(leave.withheld(), Some(Withheld::ClaimOver));
+    }
+
+    #[test]
+    fn what_is_dropped_without_a_record_is_let_go_with_what_was_sent() {
+        let hand = Hand::default();
+        let ids = [1, 2, 3, 4].map(|_| NotificationId::generate());
+        let [sent, waiting, recorded, stranger] = ids.map(|id| take(&hand, id, 1).unwrap());
+        for mine in [&sent, &waiting, &recorded] {
+            mine.claimed(Instant::now() + ANSWER_MAX * 2);
+        }
+        let leave = sent.leave(token(), DeadTokens::default(), ANSWER_MAX);
+        assert_eq!(leave.withheld(), None);
+        recorded.recorded();
+        drop((sent, waiting, stranger));
+        let dropped = hand.rounds().dropped.clone();
+        let told = dropped.iter().map(|held| (held.notification, held.sent));
+        assert_eq!(told.collect::<Vec<_>>(), [(ids[0], true), (ids[1], false)]);
+    }
+
+    #[test]
+    fn no_push_goes_to_a_token_that_another_one_found_dead() {
+        let (hand, dead) = (Hand::default(), DeadTokens::default());
+        let mine = take(&hand, NotificationId::generate(), 1).unwrap();
+        mine.claimed(Instant::now() + ANSWER_MAX * 2);
+        let leave = mine.leave(token(), dead.clone(), ANSWER_MAX);
+        dead.report(&token(), chrono::Utc::now());
+        assert_eq!(leave.withheld(), Some(Withheld::TokenDead));
+    }
+}
