@@ -16,7 +16,8 @@ use crate::error::StoreError;
 /// Row by row in the order of the array, by the index: a scan would wait for the locks of strangers.
 /// The inner SELECT keeps the array out of `FOR UPDATE`, which MySQL refuses for it.
 const LOCK_HISTORY: &str = "\
-    SELECT history.notification_id, history.customer_id, history.status, history.round, history.claimed_by \
+    SELECT history.notification_id, history.customer_id, history.status, history.round, \
+        history.claimed_by, history.claimed_until IS NOT NULL AS in_hand \
     FROM (SELECT UNHEX(id) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed) AS wanted \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = wanted.id \
@@ -31,6 +32,8 @@ pub(crate) struct Locked {
     pub(crate) customer: CustomerId,
     pub(crate) recorded: Recorded,
     pub(crate) claimed_by: Option<Uuid>,
+    /// A worker has the next round in hand, or was interrupted at it.
+    pub(crate) in_hand: bool,
 }
 
 impl Locked {
@@ -47,6 +50,7 @@ struct LockedRow {
     status: String,
     round: u32,
     claimed_by: Option<Uuid>,
+    in_hand: bool,
 }
 
 impl TryFrom<LockedRow> for Locked {
@@ -64,6 +68,7 @@ impl TryFrom<LockedRow> for Locked {
                 round: row.round,
             },
             claimed_by: row.claimed_by,
+            in_hand: row.in_hand,
         })
     }
 }

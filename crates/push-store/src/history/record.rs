@@ -141,7 +141,8 @@ fn waves(rounds: &[ClaimedRound]) -> Vec<Vec<usize>> {
 /// An earlier try of this record was committed, and only its answer was lost.
 fn committed_before(row: Option<&Locked>, round: &ClaimedRound) -> Recording {
     let ours = |row: &Locked| {
-        round.claim.is(row.claimed_by) && row.recorded.round == round.settlement.round
+        let last = row.recorded.round == round.settlement.round && !row.in_hand;
+        last && round.claim.is(row.claimed_by)
     };
     if row.is_some_and(ours) {
         Recording::Recorded

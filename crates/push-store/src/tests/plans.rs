@@ -153,25 +153,29 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
     db.grow().await;
     let id = db.an_id().await;
     let ids = &id.replace("UNHEX('", "'[\"").replace("')", "\"]'");
-    let (hashes, t) = ("'[\"00\"]'", TIME);
+    let t = TIME;
+    let dead = "'[{\"hash\":\"00\",\"died\":\"2026-01-02 03:04:05.678\"}]'";
     let claims = &ids
         .replace("[\"", "[{\"id\":\"")
-        .replace("\"]", "\",\"round\":9}]");
-    let cases: [(&str, &[&str], &str, &str); 13] = [
+        .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
+    let held = &claims.replace("round", "sent");
+    let cases: [(&str, &[&str], &str, &str); 15] = [
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
-        ("FCM_OWNERS", &[hashes, t], "device", "fcm_token_once"),
-        ("FCM_DEAD", &[hashes, t, t], "device", "fcm_token_once"),
-        ("EXPO_OWNERS", &[hashes, t], "device", "expo_token_once"),
-        ("EXPO_DEAD", &[hashes, t, t], "device", "expo_token_once"),
+        ("FCM_OWNERS", &[dead], "device", "fcm_token_once"),
+        ("FCM_DEAD", &[dead], "device", "fcm_token_once"),
+        ("EXPO_OWNERS", &[dead], "device", "expo_token_once"),
+        ("EXPO_DEAD", &[dead], "device", "expo_token_once"),
         ("LOCK_HISTORY", &[ids], "history", "notification"),
         (
             "CLAIM",
-            &[claims, "'w'", t, "'w'", t],
+            &[claims, "'w'", "9", "'w'"],
             "history",
             "notification",
         ),
-        ("CLAIMED", &["'w'", claims], "history", "notification"),
+        ("LOOK", &[ids], "history", "notification"),
+        ("RENEW", &[held, "9"], "history", "notification"),
+        ("LET_GO", &[held], "history", "notification"),
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
         (
