@@ -47,7 +47,7 @@ const LOSE_EXPO: &str = "\
         is_active = (is_active AND fcm_token IS NOT NULL AND fcm_dead_at IS NULL) \
     WHERE id = ? AND expo_token_hash = ?";
 
-const CHANGED_HANDS: &str = "\
+const GIVEN_UP: &str = "\
     UPDATE customer_push_tokens SET is_active = FALSE, \
         fcm_dead_at = IF(fcm_token IS NULL, NULL, COALESCE(fcm_dead_at, ?)), \
         expo_dead_at = IF(expo_push_token IS NULL, NULL, COALESCE(expo_dead_at, ?)) \
@@ -61,7 +61,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("UPDATE", UPDATE),
     ("LOSE_FCM", LOSE_FCM),
     ("LOSE_EXPO", LOSE_EXPO),
-    ("CHANGED_HANDS", CHANGED_HANDS),
+    ("GIVEN_UP", GIVEN_UP),
 ];
 
 impl Store {
@@ -222,11 +222,11 @@ async fn take_tokens(
             .await?;
         taken = true;
     }
-    // A row is one device, and that is in another customer's hands now. What else the former owner had there would
-    // show up on the wrong person's screen (P4). Should it have been two devices after all, the other one is back
-    // with its next registration.
-    if taken && row.customer_id != wanted.given.customer.get() {
-        sqlx::query(CHANGED_HANDS)
+    // A row is one device, and that is known by another row now. What else is left here would show up on the wrong
+    // person's screen (P4), or be a second way to the same screen (P2). Should it have been two devices after all,
+    // the other one is back with its next registration.
+    if taken {
+        sqlx::query(GIVEN_UP)
             .bind(wanted.now)
             .bind(wanted.now)
             .bind(row.id)

@@ -185,6 +185,30 @@ async fn two_rows_of_one_device_become_one() {
 }
 
 #[tokio::test]
+async fn a_device_that_takes_a_token_from_another_row_leaves_no_second_way_to_it() {
+    let db = Db::new().await;
+    for (millis, id, fcm, expo) in [
+        (0, Some("d"), Some("a"), None),
+        // The app has a new token, and does not say which device it is.
+        (1, None, Some("b"), Some("x")),
+        (2, Some("d"), Some("b"), None),
+    ] {
+        db.store
+            .register(&registration(1, id, fcm, expo), at(millis))
+            .await
+            .unwrap();
+    }
+    assert_eq!(db.devices(1).await, [(f("b"), None)]);
+    // The other way is back as soon as the app tells of it.
+    db.store
+        .register(&registration(1, Some("d"), None, Some("x")), at(3))
+        .await
+        .unwrap();
+    assert_eq!(db.devices(1).await, [(f("b"), e("x"))]);
+    db.done().await;
+}
+
+#[tokio::test]
 async fn unregistering_a_token_or_a_device() {
     let db = Db::new().await;
     db.store

@@ -106,7 +106,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ),
         ("LOSE_FCM", &["77", h], device, "PRIMARY|fcm_token_once"),
         ("LOSE_EXPO", &["77", h], device, "PRIMARY|expo_token_once"),
-        ("CHANGED_HANDS", &[t, t, "77"], device, "PRIMARY"),
+        ("GIVEN_UP", &[t, t, "77"], device, "PRIMARY"),
         (
             "OFF_DEVICE",
             &[t, t, "25", "'77'"],
