@@ -7,6 +7,7 @@
 )]
 
 mod both_providers;
+mod claims;
 mod dead_letters;
 mod errors;
 mod expiry;

@@ -80,6 +80,13 @@ async fn a_worker_whose_provider_never_answers_stops_at_the_end_of_its_grace() {
         1,
         "the job is back in the queue"
     );
+    let free =
+        "SELECT COUNT(*) FROM notification_history WHERE round = 0 AND claimed_until <= NOW(3)";
+    assert_eq!(
+        stack.database.number(free).await,
+        1,
+        "it was let go, and may have been sent"
+    );
     stack.sim.outage(Provider::Fcm, "ok").await;
     stack.start_worker().await;
     let row = stack.settled(&id).await;
@@ -88,6 +95,8 @@ async fn a_worker_whose_provider_never_answers_stops_at_the_end_of_its_grace() {
         ("sent", 1),
         "being interrupted costs no attempt"
     );
+    let view = stack.notification(&id).await;
+    assert_eq!(view["deliveries"][0]["maybeDelivered"], true, "{view}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
