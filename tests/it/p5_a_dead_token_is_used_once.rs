@@ -1,6 +1,6 @@
 //! P5: what a provider reports as unregistered is switched off at once, on every worker.
 
-use push_tests::{Device, Provider, Stack};
+use push_tests::{Device, Provider, Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -93,4 +93,33 @@ async fn what_is_not_the_tokens_fault_leaves_it_alone() {
         let again = stack.send(customer).wait(20).answer().await.expect(200);
         assert_eq!(again.json["status"], "sent", "{case}: the token is alive");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_dead_token_is_off_while_another_device_is_still_waited_for() {
+    let stack = Stack::with().workers(2).start().await;
+    stack.all_ready().await;
+    let dead = stack.register(1, Device::android_fcm("lost")).await;
+    let slow = stack.register(1, Device::android_fcm("slow")).await;
+    let unregistered = json!({"case": "unregistered"});
+    stack
+        .sim
+        .always(Provider::Fcm, dead.fcm(), unregistered)
+        .await;
+    let slowly = json!([{"delayMs": 8_000}]);
+    stack.sim.script(Provider::Fcm, slow.fcm(), slowly).await;
+    let first = stack.send(1).accepted().await;
+    let off = "SELECT COUNT(*) FROM customer_push_tokens WHERE NOT is_active";
+    eventually("it is switched off", async || {
+        (stack.database.number(off).await == 1).then_some(())
+    })
+    .await;
+    let row = stack.database.history(&first).await.unwrap();
+    assert_eq!(row.status, "pending", "the other one has not answered yet");
+    for _ in 0..5 {
+        let answer = stack.send(1).wait(20).answer().await.expect(200);
+        assert_eq!(answer.json["status"], "sent");
+    }
+    assert_eq!(stack.settled(&first).await.status, "sent");
+    assert_eq!(stack.sim.sends(Provider::Fcm, dead.fcm()).await, 1);
 }

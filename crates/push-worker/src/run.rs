@@ -1,6 +1,7 @@
 //! The life of a worker process: start, work, drain.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -40,6 +41,8 @@ pub struct Worker {
     pub hand: Hand,
     pub dead_tokens: DeadTokens,
     pub watermark: Watermark,
+    /// The broker did not take all of the last batch of next jobs.
+    pub next_is_refused: AtomicBool,
     pub shutdown: Shutdown,
     /// What was in flight at the stop is finished.
     pub drained: CancellationToken,
@@ -77,6 +80,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         hand: Hand::default(),
         dead_tokens: DeadTokens::default(),
         watermark: Watermark::default(),
+        next_is_refused: AtomicBool::new(false),
         shutdown,
         drained: CancellationToken::new(),
     });

@@ -4,6 +4,8 @@
 //! before the record, it comes again; killed after it, its copy is recognised as stale, and what
 //! comes next is published by the reconciler, because it was recorded too.
 
+use std::sync::atomic::Ordering;
+
 use chrono::Utc;
 use push_core::id::NotificationId;
 use push_core::settle::{Next, Settlement};
@@ -137,10 +139,16 @@ async fn publish_next(worker: &Worker, next: Vec<NextMessage>) {
         .zip(results)
         .filter_map(|(id, result)| Some((id, result.err()?)));
     let lost: Vec<_> = lost.collect();
+    let refused_before = worker
+        .next_is_refused
+        .swap(!lost.is_empty(), Ordering::Relaxed);
     let Some((_, error)) = lost.first() else {
         return;
     };
-    tracing::warn!(%error, jobs = lost.len(), "the broker did not take what comes next; the reconciler will publish it");
+    // Once an outage, not once a batch.
+    if !refused_before {
+        tracing::warn!(%error, jobs = lost.len(), "the broker does not take what comes next; the reconciler will publish it");
+    }
     let surely: Vec<_> = lost
         .iter()
         .filter(|(_, error)| !error.may_be_published())
