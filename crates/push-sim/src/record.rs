@@ -13,8 +13,13 @@ use crate::sync::lock;
 
 /// Compact entries kept.
 const ENTRIES_MAX: usize = 100_000;
-/// Entries, from the newest on, that keep body and headers.
+/// Bodies with their headers kept, from the newest on.
 const BODIES_MAX: usize = 10_000;
+/// Bytes of all of them together: the 10,000 are there as long as they are of a provider's size, and a few
+/// are when somebody sends megabytes.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of a longer token the beginning is kept; no provider's is nearly as long.
+const TOKEN_BYTES_MAX: usize = 1_024;
 /// Rows of one answer of `GET /sim/requests`.
 const PAGE_MAX: usize = 10_000;
 const PAGE_DEFAULT: usize = 1_000;
@@ -57,12 +62,13 @@ struct Kept {
     accepted: bool,
     note: Option<&'static str>,
     token: Box<str>,
-    detail: Option<Box<Detail>>,
 }
 
 /// Copied, because a slice would keep the connection's whole read buffer alive.
 #[derive(Debug)]
 struct Detail {
+    /// Of the entry that it belongs to.
+    seq: u64,
     headers: Box<str>,
     body: Box<[u8]>,
 }
@@ -78,6 +84,9 @@ pub(crate) struct Recorder {
 #[derive(Debug, Default)]
 struct Ring {
     entries: VecDeque<Kept>,
+    /// In the order of their entries, of which not all have one.
+    details: VecDeque<Detail>,
+    detail_bytes: usize,
     /// Sequence number of the entry that comes next; they start at 1.
     pushed: u64,
 }
@@ -117,11 +126,10 @@ impl Recorder {
     }
 
     pub(crate) fn push(&self, entry: &Entry<'_>) {
-        let detail = self.keeps_bodies().then(|| {
-            Box::new(Detail {
-                headers: packed(entry.headers),
-                body: entry.body.into(),
-            })
+        let detail = self.keeps_bodies().then(|| Detail {
+            seq: 0,
+            headers: packed(entry.headers),
+            body: entry.body.into(),
         });
         let kept = Kept {
             request: entry.request,
@@ -131,10 +139,9 @@ impl Recorder {
             status: entry.status,
             accepted: entry.accepted,
             note: entry.note,
-            token: entry.token.into(),
-            detail,
+            token: entry.token[..entry.token.floor_char_boundary(TOKEN_BYTES_MAX)].into(),
         };
-        let gone = lock(&self.ring).push(kept);
+        let gone = lock(&self.ring).push(kept, detail);
         // Freed outside of the lock.
         drop(gone);
     }
@@ -153,7 +160,7 @@ impl Recorder {
             }
             next = seq;
             if query.matches(kept) {
-                items.push(kept.json(seq));
+                items.push(kept.json(seq, ring.detail(seq)));
             }
         }
         json!({"items": items, "next": next})
@@ -161,21 +168,48 @@ impl Recorder {
 
     pub(crate) fn reset(&self) {
         self.set_bodies(true);
-        lock(&self.ring).entries.clear();
+        let mut ring = lock(&self.ring);
+        *ring = Ring {
+            pushed: ring.pushed,
+            ..Ring::default()
+        };
     }
 }
 
 impl Ring {
     /// Adds an entry; gives back what fell out at the other end.
-    fn push(&mut self, kept: Kept) -> (Option<Kept>, Option<Box<Detail>>) {
+    fn push(&mut self, kept: Kept, detail: Option<Detail>) -> (Option<Kept>, Vec<Detail>) {
         self.pushed += 1;
         let oldest = (self.entries.len() == ENTRIES_MAX)
             .then(|| self.entries.pop_front())
             .flatten();
         self.entries.push_back(kept);
-        let bare = self.entries.len().checked_sub(BODIES_MAX + 1);
-        let detail = bare.and_then(|index| self.entries[index].detail.take());
-        (oldest, detail)
+        if let Some(detail) = detail {
+            self.detail_bytes += detail.bytes();
+            self.details.push_back(Detail {
+                seq: self.pushed,
+                ..detail
+            });
+        }
+        let mut gone = Vec::new();
+        while (self.details.len() > BODIES_MAX || self.detail_bytes > BODY_BYTES_MAX)
+            && let Some(oldest) = self.details.pop_front()
+        {
+            self.detail_bytes -= oldest.bytes();
+            gone.push(oldest);
+        }
+        (oldest, gone)
+    }
+
+    fn detail(&self, seq: u64) -> Option<&Detail> {
+        let found = self.details.binary_search_by_key(&seq, |detail| detail.seq);
+        self.details.get(found.ok()?)
+    }
+}
+
+impl Detail {
+    fn bytes(&self) -> usize {
+        self.headers.len() + self.body.len()
     }
 }
 
@@ -191,7 +225,7 @@ impl RequestsQuery {
 }
 
 impl Kept {
-    fn json(&self, seq: u64) -> Value {
+    fn json(&self, seq: u64, detail: Option<&Detail>) -> Value {
         let http = if self.http == Version::HTTP_2 {
             "2"
         } else {
@@ -208,7 +242,7 @@ impl Kept {
             "accepted": self.accepted,
             "note": self.note,
         });
-        if let Some(detail) = &self.detail {
+        if let Some(detail) = detail {
             json["headers"] = unpacked(&detail.headers);
             json["body"] = serde_json::from_slice(&detail.body)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&detail.body).into());
@@ -245,6 +279,10 @@ mod tests {
     use super::*;
 
     fn push(recorder: &Recorder, token: &str, provider: Provider) {
+        push_body(recorder, token, provider, b"{\"a\":1}");
+    }
+
+    fn push_body(recorder: &Recorder, token: &str, provider: Provider, body: &[u8]) {
         recorder.push(&Entry {
             request: recorder.next_request(),
             at_ms: 7,
@@ -258,7 +296,7 @@ mod tests {
                 http::header::USER_AGENT,
                 http::HeaderValue::from_static("me"),
             )]),
-            body: b"{\"a\":1}",
+            body,
         });
     }
 
@@ -306,12 +344,42 @@ mod tests {
         }
         let ring = lock(&recorder.ring);
         assert_eq!(ring.entries.len(), ENTRIES_MAX);
-        let bodies = ring.entries.iter().filter(|kept| kept.detail.is_some());
-        assert_eq!(bodies.count(), BODIES_MAX);
+        assert_eq!(ring.details.len(), BODIES_MAX);
         drop(ring);
         let first = recorder.list(&RequestsQuery::default());
         assert_eq!(first["items"][0]["seq"], 6);
         assert!(first["items"][0].get("body").is_none());
+    }
+
+    #[test]
+    fn large_bodies_are_bounded_in_bytes() {
+        let recorder = Recorder::default();
+        let body = vec![b'x'; BODY_BYTES_MAX / 10];
+        for _ in 0..50 {
+            push_body(
+                &recorder,
+                &"long".repeat(TOKEN_BYTES_MAX),
+                Provider::Fcm,
+                &body,
+            );
+        }
+        let ring = lock(&recorder.ring);
+        let bytes: usize = ring.details.iter().map(Detail::bytes).sum();
+        assert_eq!(bytes, ring.detail_bytes);
+        assert_eq!(ring.details.len(), 9, "what fits beside its headers");
+        assert!(bytes <= BODY_BYTES_MAX);
+        assert!(
+            ring.entries
+                .iter()
+                .all(|kept| kept.token.len() == TOKEN_BYTES_MAX)
+        );
+        drop(ring);
+        let last = recorder.list(&RequestsQuery {
+            after: 40,
+            ..RequestsQuery::default()
+        });
+        assert!(last["items"][0].get("body").is_none());
+        assert!(last["items"][1]["body"].is_string() && last["items"][9]["body"].is_string());
     }
 
     #[test]
