@@ -38,9 +38,9 @@
 //! | `POST /sim/record` | `{bodies: false}`: no bodies and headers in the record, for benches |
 //! | `POST /sim/phones` | `{name, tokens: […], platform?: "android" \| "ios"}`: these tokens are one phone |
 //! | `POST /sim/reset` | forgets everything but valid access tokens and open connections |
-//! | `GET /sim/requests` | `?provider=&token=&after=&limit=`: `{items: [{seq, request, atMs, provider, token, http, status, accepted, note, headers, body}], next}`, oldest first; `status` 0 is no answer. The last 100,000, the last 10,000 with body and headers |
+//! | `GET /sim/requests` | `?provider=&token=&after=&limit=`: `{items: [{seq, request, atMs, provider, token, http, status, accepted, note, headers, body}], next}`, oldest first; `status` 0 is no answer. The last 100,000, the last 10,000 (64 MiB at most) with body and headers |
 //! | `GET /sim/counts` | `?token=`: per provider `requests, accepted, inFlight, maxConcurrent`, for FCM and Expo `tokens: {token: {sends, accepted}}`, `expo.requestSizes`, `oauth.tokensIssued`, `connections`, `displays` |
-//! | `GET /sim/phones` | `?name=&token=&limit=&history=`: `{total, phones: [{name, bound, platform, tokens, arrivals, shown, displays: {notificationId: rings}, history}]}`, latest first |
+//! | `GET /sim/phones` | `?name=&token=&limit=&history=`: `{total, seq, phones: [{name, bound, platform, tokens, arrivals, shown, displays: {notificationId: rings}, history}]}`, latest first; arrivals up to `seq` are in there, also those that were forgotten |
 //! | `GET /sim/events` | server-sent events: `push` for each arrival |
 //! | `GET /` | the phones, live, in a browser |
 //!

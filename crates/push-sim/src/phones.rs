@@ -113,6 +113,7 @@ struct Book {
     names: HashMap<Box<str>, Arc<str>>,
     /// Whose arrival is the oldest, the second oldest, …
     order: VecDeque<Arc<str>>,
+    /// The last arrival's `seq`. Never starts anew: a page that outlives a reset tells old from new by it.
     arrived: u64,
     displays: usize,
 }
@@ -181,7 +182,7 @@ impl Phones {
             .into_iter()
             .map(|(name, phone)| phone.json(name, history))
             .collect();
-        json!({"total": total, "phones": phones})
+        json!({"total": total, "seq": book.arrived, "phones": phones})
     }
 
     /// Over all phones: notifications that rang, rings beyond the first, and rings not tracked.
@@ -194,7 +195,12 @@ impl Phones {
     }
 
     pub(crate) fn reset(&self) {
-        *lock(&self.book) = Book::default();
+        let mut book = lock(&self.book);
+        *book = Book {
+            arrived: book.arrived,
+            ..Book::default()
+        };
+        drop(book);
         for counter in [&self.distinct, &self.repeated, &self.untracked] {
             counter.store(0, Ordering::Relaxed);
         }

@@ -105,6 +105,26 @@ async fn arrivals_are_streamed() {
 }
 
 #[tokio::test]
+async fn the_list_says_up_to_which_arrival_it_goes_also_after_a_reset() {
+    let sim = Sim::start().await;
+    assert_eq!(sim.get("/sim/phones").await["seq"], 0);
+    sim.fcm(&fcm_message()).await;
+    let phones = sim.get("/sim/phones").await;
+    assert_eq!(
+        (&phones["seq"], &phones["phones"][0]["shown"][0]["seq"]),
+        (&json!(1), &json!(1))
+    );
+    sim.set("/sim/reset", json!({})).await;
+    assert_eq!(sim.get("/sim/phones").await["seq"], 1);
+    sim.fcm(&fcm_message()).await;
+    let phones = sim.get("/sim/phones").await;
+    assert_eq!(
+        (&phones["seq"], &phones["phones"][0]["shown"][0]["seq"]),
+        (&json!(2), &json!(2))
+    );
+}
+
+#[tokio::test]
 async fn the_page_is_guarded_by_a_policy_without_holes() {
     let sim = Sim::start().await;
     let response = sim.h1.get(sim.url("/")).send().await.unwrap();
