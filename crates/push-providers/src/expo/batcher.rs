@@ -91,6 +91,8 @@ enum Parts {
 async fn deliver(api: &ExpoApi, batch: Vec<Waiting>) {
     let mut todo = vec![(Parts::Whole, batch)];
     while let Some((parts, batch)) = todo.pop() {
+        // Before, so that nothing of the rate goes to those; and after, since the rate may have them wait.
+        let batch = still_wanted(batch);
         api.turn_of(batch.len()).await;
         let batch = still_wanted(batch);
         if batch.is_empty() {

@@ -15,7 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 
 use crate::support::server::{Reply, Request, Server};
-use crate::support::{Unwanted, expo_settings, expo_token, install_crypto, push, words};
+use crate::support::{
+    Unwanted, expo_settings, expo_token, install_crypto, push, push_for_a_moment, words,
+};
 
 fn tickets(recipients: &[String]) -> Reply {
     let tickets: Vec<Value> = recipients
@@ -136,6 +138,23 @@ async fn no_more_go_together_than_a_second_may_have() {
     let mut sizes = sizes(&server);
     sizes.sort_unstable();
     assert_eq!(sizes, [5, 20, 20]);
+}
+
+#[tokio::test]
+async fn what_expires_while_the_rate_has_it_wait_is_not_sent() {
+    install_crypto();
+    let server = Server::start(|request| tickets(&request.recipients())).await;
+    let mut settings = expo_settings(&server.url);
+    settings.rate = NonZeroU32::MIN;
+    let expo = Expo::new(settings).unwrap();
+    let (first, late) = (
+        push(expo_token("first")),
+        push_for_a_moment(expo_token("late")),
+    );
+    let (first, late) = futures::join!(expo.send(first), expo.send(late));
+    assert!(words(&first).starts_with("accepted"), "{first:?}");
+    assert_eq!(words(&late), "withheld: Expired");
+    assert_eq!(sizes(&server), [1]);
 }
 
 /// Refuses several projects in one request, as Expo does. The project is the token's first letter.

@@ -1,12 +1,17 @@
 //! Access tokens: one for all, and a new one when FCM wants it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::future::join_all;
 use push_providers::{CheckError, Fcm, PushProvider};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::support::server::{self, Reply, Request, Server};
 use crate::support::{
-    fcm_settings, fcm_token, fixture_cases, install_crypto, push, recorded, token_endpoint, words,
+    expiry, fcm_settings, fcm_token, fixture_cases, gated_token_endpoint, install_crypto, push,
+    push_for_a_moment, recorded, token_endpoint, words,
 };
 
 const FIXTURE: &str = include_str!("../../../../tests/fixtures/providers/fcm/errors.json");
@@ -67,6 +72,50 @@ async fn when_the_new_one_is_refused_too_an_operator_must_act() {
         ["Bearer access-1", "Bearer access-2"],
         "once more, not more often"
     );
+}
+
+#[tokio::test]
+async fn what_expires_while_an_access_token_is_waited_for_is_not_sent() {
+    install_crypto();
+    let gate = Arc::new(Semaphore::new(0));
+    let (server, tokens) = (
+        fcm_that_takes(&["access-1"]).await,
+        gated_token_endpoint(Arc::clone(&gate)).await,
+    );
+    let fcm = Fcm::new(fcm_settings(&server.url, &tokens.url)).unwrap();
+    let push = push_for_a_moment(fcm_token("device"));
+    let meanwhile = async {
+        expiry(&push).await;
+        gate.add_permits(1);
+    };
+    let (outcome, ()) = futures::join!(fcm.send(push.clone()), meanwhile);
+    assert_eq!(words(&outcome), "withheld: Expired");
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_for_another_access_token_has_less_time_to_live() {
+    install_crypto();
+    let gate = Arc::new(Semaphore::new(1));
+    let (server, tokens) = (
+        fcm_that_takes(&["access-2"]).await,
+        gated_token_endpoint(Arc::clone(&gate)).await,
+    );
+    let fcm = Fcm::new(fcm_settings(&server.url, &tokens.url)).unwrap();
+    let meanwhile = async {
+        server.arrival().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        gate.add_permits(1);
+    };
+    let (outcome, ()) = futures::join!(fcm.send(push(fcm_token("device"))), meanwhile);
+    assert!(words(&outcome).starts_with("accepted"), "{outcome:?}");
+    let ttl = |request: &Request| {
+        let ttl = request.json()["message"]["android"]["ttl"].clone();
+        let seconds = ttl.as_str().and_then(|ttl| ttl.strip_suffix('s'));
+        seconds.unwrap().parse::<u64>().unwrap()
+    };
+    let seen = server.seen();
+    assert!(ttl(&seen[1]) < ttl(&seen[0]), "a second has passed");
 }
 
 #[tokio::test]

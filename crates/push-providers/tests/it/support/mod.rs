@@ -15,6 +15,7 @@ use push_core::token::{ExpoToken, FcmToken, Token};
 use push_providers::{ExpoSettings, FcmSettings, Look, Push, StillWanted};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use server::{Reply, Server};
 
@@ -74,12 +75,32 @@ impl StillWanted for Unwanted {
     }
 }
 
+/// A push that expires in a moment; wait for [`expiry`].
+pub fn push_for_a_moment(token: Token) -> Push {
+    let mut push = push(token);
+    Arc::make_mut(&mut push.notification).expires_at = Utc::now() + TimeDelta::milliseconds(300);
+    push
+}
+
+/// Waits until a push has expired.
+pub async fn expiry(push: &Push) {
+    while !push.notification.is_expired(Utc::now()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// A token endpoint that numbers its tokens: `access-1`, `access-2`, …
 pub async fn token_endpoint() -> Server {
+    gated_token_endpoint(Arc::new(Semaphore::new(Semaphore::MAX_PERMITS))).await
+}
+
+/// The same, a token for each permit of the gate.
+pub async fn gated_token_endpoint(gate: Arc<Semaphore>) -> Server {
     let count = std::sync::atomic::AtomicUsize::new(0);
     Server::start(move |_| {
         let number = 1 + count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Reply::json(200, &json!({"access_token": format!("access-{number}"), "expires_in": 3599, "token_type": "Bearer"}))
+        let token = json!({"access_token": format!("access-{number}"), "expires_in": 3599, "token_type": "Bearer"});
+        Reply::When(Arc::clone(&gate), Box::new(Reply::json(200, &token)))
     })
     .await
 }
