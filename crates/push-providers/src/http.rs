@@ -12,7 +12,7 @@ use crate::retry_after;
 use crate::transport::Failure;
 
 /// A connection that takes longer to open will not be a good one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an HTTP/2 connection may be silent while requests wait before it is asked whether it is
 /// still there, and how long it may take to say so: a dead one would take every new request with it.
 const PING_AFTER: Duration = Duration::from_secs(10);

@@ -22,6 +22,19 @@ pub(crate) struct Failure {
     pub(crate) sent: Sent,
     /// Whether trying again at once is right: nothing was processed, and the reason passes quickly.
     pub(crate) at_once: bool,
+    /// What is known of the connection afterwards.
+    pub(crate) connection: Connection,
+}
+
+/// What is known of the connection after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// None came about. Whoever waits for the same one waits in vain.
+    Failed,
+    /// It is gone: the next request opens another.
+    Lost,
+    /// Nothing speaks against it.
+    Kept,
 }
 
 impl Failure {
@@ -31,7 +44,10 @@ impl Failure {
             return Self::not_sent("request_not_built", "The request could not be built.");
         }
         if error.is_connect() {
-            return Self::connecting(error);
+            return Self {
+                connection: Connection::Failed,
+                ..Self::connecting(error)
+            };
         }
         if find::<h2::Error>(error).is_some_and(is_refused_unprocessed) {
             let text = "The provider refused the HTTP/2 stream before it looked at the message.";
@@ -45,10 +61,13 @@ impl Failure {
         }
         // A pooled connection that died while idle also ends here, if the request may have been
         // written to it. Where it surely was not, hyper-util has already taken another connection.
-        Self::maybe_sent(
-            "connection_lost",
-            "The connection broke before the answer was there.",
-        )
+        Self {
+            connection: Connection::Lost,
+            ..Self::maybe_sent(
+                "connection_lost",
+                "The connection broke before the answer was there.",
+            )
+        }
     }
 
     /// No connection, so nothing was sent.
@@ -86,6 +105,7 @@ impl Failure {
             cause: Cause::new(code, text),
             sent: Sent::SurelyNot,
             at_once: false,
+            connection: Connection::Kept,
         }
     }
 
@@ -94,6 +114,7 @@ impl Failure {
             cause: Cause::new(code, text),
             sent: Sent::Maybe,
             at_once: false,
+            connection: Connection::Kept,
         }
     }
 

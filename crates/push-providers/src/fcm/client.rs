@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use push_core::outcome::{Cause, Outcome, Withheld};
+use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Url};
 
 use crate::error::SetupError;
 use crate::fcm::FcmSettings;
 use crate::fcm::access_token::AccessTokens;
 use crate::fcm::classify::{self, Verdict, access_token_refused};
-use crate::fcm::connections::Connections;
+use crate::fcm::connections::{Connections, Slot};
 use crate::fcm::message;
 use crate::push::{Look, Push};
 use crate::transport::Failure;
@@ -66,16 +66,7 @@ impl FcmClient {
                 Ok(access_token) => access_token,
                 Err(trouble) => return Ok(trouble.into()),
             };
-            // After all waits: what is sent now says how long it is worth keeping from now on.
-            let now = Utc::now();
-            if let Some(withheld) = push.withheld(now) {
-                return Err(withheld);
-            }
-            let body = match self.body(push, now) {
-                Ok(body) => body,
-                Err(outcome) => return Ok(outcome),
-            };
-            match self.post(slot.client(), access_token.reveal(), body).await {
+            match self.attempt(&slot, access_token.reveal(), push).await? {
                 Ok(Verdict::Final(outcome)) => return Ok(outcome),
                 Ok(Verdict::AccessTokenRefused) if renewed => return Ok(access_token_refused()),
                 Ok(Verdict::AccessTokenRefused) => {
@@ -90,6 +81,38 @@ impl FcmClient {
         }
     }
 
+    /// Each attempt has a body of its own, written when it may go: what was waited for (an access
+    /// token, a turn) counts against the time to live.
+    async fn attempt(
+        &self,
+        slot: &Slot<'_>,
+        access_token: &str,
+        push: &Push,
+    ) -> Result<Result<Verdict, Failure>, Withheld> {
+        let turn = match slot.turn().await {
+            Ok(turn) => turn,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        // After all waits.
+        let now = Utc::now();
+        if let Some(withheld) = push.withheld(now) {
+            return Err(withheld);
+        }
+        let body = match self.body(push, now) {
+            Ok(body) => body,
+            Err(outcome) => return Ok(Ok(Verdict::Final(outcome))),
+        };
+        let request = slot
+            .client()
+            .post(self.url.clone())
+            .bearer_auth(access_token)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        let answer = http::exchange(request, ANSWER_BYTES_MAX).await;
+        turn.ended(&answer);
+        Ok(answer.map(|answer| classify::classify(&answer, Utc::now())))
+    }
+
     fn body(&self, push: &Push, now: DateTime<Utc>) -> Result<Bytes, Outcome> {
         let ids = message::Ids::of(&push.notification);
         let body = serde_json::to_vec(&message::request(push, &ids, &self.look, now));
@@ -100,20 +123,5 @@ impl FcmClient {
             ))
         };
         body.map(Bytes::from).map_err(unwritable)
-    }
-
-    async fn post(
-        &self,
-        client: &Client,
-        access_token: &str,
-        body: Bytes,
-    ) -> Result<Verdict, Failure> {
-        let request = client
-            .post(self.url.clone())
-            .bearer_auth(access_token)
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        let answer = http::exchange(request, ANSWER_BYTES_MAX).await?;
-        Ok(classify::classify(&answer, Utc::now()))
     }
 }

@@ -8,7 +8,9 @@ use reqwest::Client;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::SetupError;
+use crate::fcm::first::{First, Turn};
 use crate::http;
+use crate::transport::Failure;
 
 /// Google names no limit; its SDK caps itself at this "to respect backend limit" (firebase-admin,
 /// `api-request.js`). A server that allows fewer says so in its SETTINGS, which hyper heeds.
@@ -18,10 +20,17 @@ const STREAMS_MAX: usize = 100;
 /// under way. Slots are handed out in turn, so that the connections are loaded evenly.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    clients: Vec<Client>,
+    lines: Vec<Line>,
     /// Names a client each. As many as permits: whoever has a permit finds a slot.
     free: Mutex<VecDeque<usize>>,
     permits: Semaphore,
+}
+
+/// A client, and who opens its connection.
+#[derive(Debug)]
+struct Line {
+    client: Client,
+    first: First,
 }
 
 impl Connections {
@@ -41,9 +50,13 @@ impl Connections {
         let free = (0..max_in_flight)
             .map(|slot| slot % clients.len())
             .collect();
+        let lines = clients.into_iter().map(|client| Line {
+            client,
+            first: First::default(),
+        });
         let permits = Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS));
         Self {
-            clients,
+            lines: lines.collect(),
             free: Mutex::new(free),
             permits,
         }
@@ -53,14 +66,14 @@ impl Connections {
     pub(crate) async fn slot(&self) -> Slot<'_> {
         // The semaphore is never closed; if it were, a request too many would do no harm.
         let permit = self.permits.acquire().await.ok();
-        let client = self
+        let line = self
             .free
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop_front();
         Slot {
             connections: self,
-            client: client.unwrap_or_default(),
+            line: line.unwrap_or_default(),
             _permit: permit,
         }
     }
@@ -69,14 +82,22 @@ impl Connections {
 /// The right to have one request under way on one client.
 pub(crate) struct Slot<'a> {
     connections: &'a Connections,
-    client: usize,
+    line: usize,
     /// Fields are dropped after [`Drop::drop`]: the slot is back before the permit is.
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Slot<'_> {
     pub(crate) fn client(&self) -> &Client {
-        &self.connections.clients[self.client]
+        &self.connections.lines[self.line].client
+    }
+
+    /// Waits until a request may go: where there is no connection yet, one opens it for all.
+    ///
+    /// # Errors
+    /// How that one failed: there is no connection for this request either.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Failure> {
+        self.connections.lines[self.line].first.turn().await
     }
 }
 
@@ -86,7 +107,7 @@ impl Drop for Slot<'_> {
             .free
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push_back(self.client);
+            .push_back(self.line);
     }
 }
 
@@ -102,7 +123,7 @@ mod tests {
     async fn no_connection_gets_more_than_its_share() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let connections = Connections::new(250, Duration::from_secs(1)).unwrap();
-        assert_eq!(connections.clients.len(), 3);
+        assert_eq!(connections.lines.len(), 3);
         let mut held = Vec::new();
         for _ in 0..250 {
             held.push(connections.slot().await);
@@ -111,7 +132,7 @@ mod tests {
         assert!(one_more().is_none(), "all that may be, and no more");
         let mut load: BTreeMap<usize, usize> = BTreeMap::new();
         held.iter()
-            .for_each(|slot| *load.entry(slot.client).or_default() += 1);
+            .for_each(|slot| *load.entry(slot.line).or_default() += 1);
         assert_eq!(load.into_values().collect::<Vec<_>>(), [84, 83, 83]);
         drop(held.pop());
         assert!(

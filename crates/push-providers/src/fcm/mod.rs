@@ -4,6 +4,7 @@ mod access_token;
 mod classify;
 pub(crate) mod client;
 pub(crate) mod connections;
+mod first;
 mod message;
 mod service_account;
 
