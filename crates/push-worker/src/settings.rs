@@ -35,7 +35,7 @@ settings! {
     FCM_MAX_IN_FLIGHT = "500", "requests to FCM at one time at most, 1 to 10000 (100 a connection)";
     EXPO_BASE_URL = "https://exp.host", "where Expo is; set it (or EXPO_ACCESS_TOKEN) to use Expo";
     EXPO_ACCESS_TOKEN = "", "Expo's access token, if the project asks for one";
-    EXPO_RATE = "600", "notifications a second to Expo at most, 1 to 600";
+    EXPO_RATE = "600", "notifications a second to Expo at most, of this worker, 1 to 600; Expo's limit is 600 a project: divide it by the number of workers";
     PROVIDER_TIMEOUT = "15s", "how long a provider may take to answer, 10s to 60s";
     DELIVERY_POLICY = "failover", "failover: one provider a device, FCM first; both: every provider it has a token for";
     RETRY_DELAYS = "10s,30s,2m,5m,15m", "the rungs of the retry ladder, 1 to 10, from shortest to longest";

@@ -45,7 +45,7 @@ pub(crate) struct ExpoApi {
     /// Shared by all that is asked of Expo.
     pub(crate) requests: Arc<Semaphore>,
     rate: DefaultDirectRateLimiter,
-    /// As many as may go at once: a batch, or less where a second's allowance is less.
+    /// As many as may go at once, see [`pace`].
     pub(crate) batch_max: NonZeroU32,
 }
 
@@ -54,9 +54,7 @@ impl ExpoApi {
         let base = http::address(&settings.base_url, "base_url")?;
         let base = base.as_str().trim_end_matches('/');
         let url = |call: &str| http::address(&format!("{base}/--/api/v2/push/{call}"), "base_url");
-        let batch_max = settings
-            .rate
-            .min(NonZeroU32::new(BATCH_MAX).unwrap_or(settings.rate));
+        let (quota, batch_max) = pace(settings.rate);
         Ok(Self {
             client: http::client(settings.request_timeout)?,
             send_url: url("send")?,
@@ -68,9 +66,7 @@ impl ExpoApi {
                 .transpose()?,
             look: settings.look,
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            // Smooth: no more than a batch ahead of the even flow, so that a burst after a quiet
-            // time is at most that much over the rate.
-            rate: RateLimiter::direct(Quota::per_second(settings.rate).allow_burst(batch_max)),
+            rate: RateLimiter::direct(quota),
             batch_max,
         })
     }
@@ -158,6 +154,16 @@ impl ExpoApi {
     }
 }
 
+/// How a rate is kept in any second, however it is cut: a batch may go after a quiet time, and the
+/// even flow that follows gives way to it by as much. A batch is a sixth of the rate: of Expo's 600,
+/// the hundred of a full request.
+fn pace(rate: NonZeroU32) -> (Quota, NonZeroU32) {
+    let one = NonZeroU32::MIN;
+    let batch_max = NonZeroU32::new(BATCH_MAX.min(rate.get() / 6)).unwrap_or(one);
+    let flow = NonZeroU32::new(rate.get() - batch_max.get()).unwrap_or(one);
+    (Quota::per_second(flow).allow_burst(batch_max), batch_max)
+}
+
 fn bearer(token: &str) -> Result<HeaderValue, SetupError> {
     let mut value =
         HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| SetupError::AccessToken)?;
@@ -186,5 +192,53 @@ impl ExpoApi {
             client,
             ..Self::new(settings).unwrap()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    /// Takes as much as it can get, and looks at the second behind it each time.
+    #[test]
+    fn no_second_has_more_than_the_rate() {
+        const STEP: Duration = Duration::from_millis(1);
+        const SECOND: usize = 1_000;
+        for rate in [1, 2, 3, 5, 6, 7, 20, 99, 100, 101, 300, 599, 600] {
+            let (quota, batch_max) = pace(NonZeroU32::new(rate).unwrap());
+            for batch in [1, batch_max.get()] {
+                let batch = NonZeroU32::new(batch).unwrap();
+                let clock = FakeRelativeClock::default();
+                let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
+                let mut second = VecDeque::from(vec![0; SECOND]);
+                let mut sent = 0;
+                for _ in 0..5 * SECOND {
+                    let mut now = 0;
+                    while matches!(limiter.check_n(batch), Ok(Ok(()))) {
+                        now += batch.get();
+                    }
+                    sent += now;
+                    second.pop_front();
+                    second.push_back(now);
+                    assert!(
+                        second.iter().sum::<u32>() <= rate,
+                        "{rate}, {batch} at a time"
+                    );
+                    clock.advance(STEP);
+                }
+                assert!(sent >= 5 * rate / 2, "{rate}, {batch} at a time: {sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn expos_rate_has_full_batches() {
+        let (_, batch_max) = pace(NonZeroU32::new(crate::ExpoSettings::RATE).unwrap());
+        assert_eq!(batch_max.get(), BATCH_MAX);
     }
 }

@@ -26,7 +26,8 @@ pub struct ExpoSettings {
     pub base_url: String,
     /// Sent as bearer token if there is one (Expo's "enhanced push security").
     pub access_token: Option<SecretString>,
-    /// Notifications a second at most; Expo's limit is [`Self::RATE`] a project.
+    /// Notifications in any second at most, of this process; Expo's limit is [`Self::RATE`] a
+    /// project, so that several processes have to share it. What flows evenly is a sixth less.
     pub rate: NonZeroU32,
     /// How long one request may take, body included.
     pub request_timeout: Duration,
