@@ -67,11 +67,9 @@ pub(crate) fn classify(answer: &Answer, now: DateTime<Utc>) -> Verdict {
             Sent::SurelyNot,
             "FCM's quota is used up for now.",
         ),
-        // FCM itself says that it did not take the message. The same status from a gateway in
-        // front of it (no such body) says nothing.
-        (503, _) if error.status.as_deref() == Some("UNAVAILABLE") => {
-            later(FLOOR, Sent::SurelyNot, "FCM is overloaded.")
-        }
+        // FCM itself says that it did not take the message. Google's front end says UNAVAILABLE as
+        // well, without FCM's code, when what is behind it breaks in the middle of a request.
+        (503, Some("UNAVAILABLE")) => later(FLOOR, Sent::SurelyNot, "FCM is overloaded."),
         (408 | 500..=599, _) => later(FLOOR, Sent::Maybe, "FCM failed, or a gateway before it."),
         (402..=499, _) => refused(&code, "FCM refuses the message and does not document why."),
         _ => later(
@@ -120,7 +118,7 @@ fn refused(code: &str, text: &str) -> Outcome {
 /// What matters of a Google API error. Its message is looked at, and kept nowhere: it may hold a token.
 #[derive(Debug, Default)]
 struct GoogleError {
-    /// The canonical gRPC name.
+    /// The canonical gRPC name; Google's front end gives it, too.
     status: Option<String>,
     /// `errorCode` of the FcmError detail, the only place where FCM's own code stands.
     fcm_code: Option<String>,

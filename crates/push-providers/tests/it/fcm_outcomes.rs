@@ -185,6 +185,14 @@ fn constructed() -> Vec<(&'static str, Reply, &'static str)> {
             "retry: http_503, at least 10 s, maybe sent",
         ),
         (
+            "503 of Google's front end",
+            Reply::json(
+                503,
+                &json!({"error": {"code": 503, "status": "UNAVAILABLE", "message": "x"}}),
+            ),
+            "retry: UNAVAILABLE, at least 10 s, maybe sent",
+        ),
+        (
             "504",
             html(504, &[]),
             "retry: http_504, at least 10 s, maybe sent",
