@@ -5,8 +5,9 @@
 //! builds what is sent, `classify` reads what comes back, the rest carries it there.
 //!
 //! What must never happen here: a token, a text or a key in a log line or a [`Cause`]; a wait
-//! without a limit; a body read without a limit; a second request for a message that the first may
-//! have delivered (only what was surely not processed is tried again at once).
+//! without a limit; a body read without a limit (but for the token endpoint's, which `gcp_auth` reads:
+//! there the time is the limit); a second request for a message that the first may have delivered
+//! (only what was surely not processed is tried again at once).
 //!
 //! [`Cause`]: push_core::outcome::Cause
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::error::{CheckError, SetupError};
 use crate::fcm::FcmSettings;
+use crate::fcm::classify::access_token_refused;
 use crate::fcm::service_account::ServiceAccount;
 use crate::transport::Failure;
 
@@ -29,6 +30,9 @@ const LAST_USE: TimeDelta = TimeDelta::seconds(20);
 const PAUSE_WITHOUT_TOKEN: Duration = Duration::from_secs(1);
 /// The same while the old token still serves: nobody is waiting.
 const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(10);
+/// The same where Google refuses the account, or two tokens one after the other: someone must act,
+/// and until then each fetch is six requests for nothing.
+const PAUSE_REFUSED: Duration = Duration::from_secs(30);
 
 /// Why there is no access token. Nothing was sent in either case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +101,8 @@ struct State {
     fetch: Option<Fetch>,
     failed: Option<(Instant, Trouble)>,
     generation: u64,
+    /// Tokens that FCM refused, one after the other.
+    refused: u32,
 }
 
 /// The access tokens of one service account.
@@ -123,14 +129,8 @@ impl AccessTokens {
             if let Some(serving) = serving.as_ref().filter(|held| held.lasts(RENEW_AHEAD, now)) {
                 return Ok(serving.clone());
             }
-            let pause = if serving.is_some() {
-                PAUSE_WITH_TOKEN
-            } else {
-                PAUSE_WITHOUT_TOKEN
-            };
-            if let Some((_, trouble)) = state.failed.as_ref().filter(|(at, _)| at.elapsed() < pause)
-            {
-                return serving.ok_or_else(|| trouble.clone());
+            if let Some(trouble) = state.trouble(serving.is_some()) {
+                return serving.ok_or(trouble);
             }
             let fetch = state
                 .fetch
@@ -144,7 +144,8 @@ impl AccessTokens {
         fetch.await
     }
 
-    /// FCM refused this token: nobody gets it any more. Told by many about one token, acts once.
+    /// FCM refused this token: nobody gets it any more. Told by many about one token, acts once. If
+    /// the one before was refused as well, no other is fetched for a while.
     pub(crate) fn refused(&self, token: &AccessToken) {
         let mut state = lock(&self.state);
         if state
@@ -153,8 +154,15 @@ impl AccessTokens {
             .is_some_and(|held| held.generation == token.generation)
         {
             state.held = None;
-            state.failed = None;
+            state.refused = state.refused.saturating_add(1);
+            state.failed = (state.refused > 1)
+                .then(|| (Instant::now(), Trouble::Refused(access_token_refused())));
         }
+    }
+
+    /// FCM took a token.
+    pub(crate) fn accepted(&self) {
+        lock(&self.state).refused = 0;
     }
 
     /// Runs on its own: whoever gives up waiting takes it from no one else.
@@ -193,6 +201,17 @@ impl AccessTokens {
 }
 
 impl State {
+    /// Why nothing is fetched at the moment.
+    fn trouble(&self, token_serves: bool) -> Option<Trouble> {
+        let (at, trouble) = self.failed.as_ref()?;
+        let pause = match trouble {
+            Trouble::Refused(_) => PAUSE_REFUSED,
+            Trouble::Unreachable(_) if token_serves => PAUSE_WITH_TOKEN,
+            Trouble::Unreachable(_) => PAUSE_WITHOUT_TOKEN,
+        };
+        (at.elapsed() < pause).then(|| trouble.clone())
+    }
+
     fn finish(
         &mut self,
         fetched: Result<Arc<gcp_auth::Token>, Trouble>,
@@ -320,6 +339,59 @@ mod tests {
         tokens.refused(&old);
         assert_eq!(tokens.get().await.unwrap().reveal(), "new");
         assert_eq!(endpoint.seen().len(), 1);
+    }
+
+    /// Makes so much time pass for the pauses, and none on the wire.
+    async fn pass(time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    }
+
+    #[tokio::test]
+    async fn when_two_in_a_row_are_refused_no_other_is_fetched_for_a_while() {
+        let endpoint = Server::start(|_| {
+            Reply::json(200, &json!({"access_token": "new", "expires_in": 3599}))
+        })
+        .await;
+        let tokens = tokens(&endpoint.url);
+        for fetched in [1, 2] {
+            let token = tokens.get().await.unwrap();
+            tokens.refused(&token);
+            assert_eq!(endpoint.seen().len(), fetched);
+        }
+        let refused = Outcome::from(tokens.get().await.unwrap_err());
+        assert_eq!(refused, Outcome::operator_must_act(access_token_refused()));
+        assert_eq!(endpoint.seen().len(), 2);
+        // One more each time, as long as none is taken.
+        for fetched in [3, 4] {
+            pass(PAUSE_REFUSED).await;
+            let token = tokens.get().await.unwrap();
+            tokens.refused(&token);
+            assert!(tokens.get().await.is_err());
+            assert_eq!(endpoint.seen().len(), fetched);
+        }
+        pass(PAUSE_REFUSED).await;
+        let token = tokens.get().await.unwrap();
+        tokens.accepted();
+        tokens.refused(&token);
+        assert!(tokens.get().await.is_ok(), "the next one is worth a try");
+        assert_eq!(endpoint.seen().len(), 6);
+    }
+
+    #[tokio::test]
+    async fn an_account_that_is_refused_is_asked_for_again_after_a_while() {
+        let endpoint =
+            Server::start(|_| Reply::json(400, &json!({"error": "invalid_grant"}))).await;
+        let tokens = tokens(&endpoint.url);
+        assert!(matches!(tokens.get().await, Err(Trouble::Refused(_))));
+        let asked = endpoint.seen().len();
+        pass(PAUSE_REFUSED - Duration::from_secs(1)).await;
+        assert!(matches!(tokens.get().await, Err(Trouble::Refused(_))));
+        assert_eq!(endpoint.seen().len(), asked);
+        pass(Duration::from_secs(1)).await;
+        assert!(matches!(tokens.get().await, Err(Trouble::Refused(_))));
+        assert_eq!(endpoint.seen().len(), 2 * asked);
     }
 
     #[test]

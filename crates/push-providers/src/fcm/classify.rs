@@ -27,8 +27,8 @@ pub(crate) enum Verdict {
 }
 
 /// A new access token was refused as well.
-pub(crate) fn access_token_refused() -> Outcome {
-    operator(
+pub(crate) fn access_token_refused() -> Cause {
+    Cause::new(
         "UNAUTHENTICATED",
         "Google refuses our access tokens: check the service account and the machine's clock.",
     )

@@ -68,10 +68,12 @@ impl FcmClient {
             };
             match self.attempt(&slot, access_token.reveal(), push).await? {
                 Ok(Verdict::Final(outcome)) => return Ok(outcome),
-                Ok(Verdict::AccessTokenRefused) if renewed => return Ok(access_token_refused()),
                 Ok(Verdict::AccessTokenRefused) => {
-                    renewed = true;
                     self.access_tokens.refused(&access_token);
+                    if renewed {
+                        return Ok(Outcome::operator_must_act(access_token_refused()));
+                    }
+                    renewed = true;
                 }
                 Err(failure) => match pauses.next().filter(|_| failure.at_once) {
                     Some(pause) => tokio::time::sleep(pause).await,
@@ -110,7 +112,11 @@ impl FcmClient {
             .body(body);
         let answer = http::exchange(request, ANSWER_BYTES_MAX).await;
         turn.ended(&answer);
-        Ok(answer.map(|answer| classify::classify(&answer, Utc::now())))
+        let verdict = answer.map(|answer| classify::classify(&answer, Utc::now()));
+        if matches!(verdict, Ok(Verdict::Final(_))) {
+            self.access_tokens.accepted();
+        }
+        Ok(verdict)
     }
 
     fn body(&self, push: &Push, now: DateTime<Utc>) -> Result<Bytes, Outcome> {

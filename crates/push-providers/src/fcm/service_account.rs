@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use chrono::Utc;
 use gcp_auth::{CustomServiceAccount, TokenProvider};
 use push_core::outcome::Cause;
+use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub(crate) struct ServiceAccount {
     token_uri: String,
     /// As in the file that Google hands out, private key included.
     json: SecretString,
+    /// To ask why; built once, since that reads all root certificates from the disk.
+    client: Client,
 }
 
 impl ServiceAccount {
@@ -45,6 +48,7 @@ impl ServiceAccount {
             client_email: settings.client_email.clone(),
             token_uri,
             json: json.to_string().into(),
+            client: http::client(REQUEST_TIMEOUT)?,
         };
         account.open().map_err(|NotAKey| SetupError::PrivateKey)?;
         Ok(account)
@@ -56,7 +60,8 @@ impl ServiceAccount {
         CustomServiceAccount::from_json(self.json.expose_secret()).map_err(|_| NotAKey)
     }
 
-    /// Fetches a token. Up to the caller to limit the time.
+    /// Fetches a token. Up to the caller to limit the time, which is all that bounds the answer:
+    /// `gcp_auth` reads it whole.
     pub(crate) async fn fetch(self: Arc<Self>) -> Result<Arc<gcp_auth::Token>, Trouble> {
         let this = Arc::clone(&self);
         // Off the runtime: it reads all root certificates from the disk.
@@ -95,13 +100,8 @@ impl ServiceAccount {
             .append_pair("grant_type", GRANT_TYPE)
             .append_pair("assertion", &assertion)
             .finish();
-        let Ok(client) = http::client(REQUEST_TIMEOUT) else {
-            return Trouble::unreachable(
-                "token_fetch_failed",
-                "No HTTP client for the token endpoint.",
-            );
-        };
-        let request = client
+        let request = self
+            .client
             .post(&self.token_uri)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);

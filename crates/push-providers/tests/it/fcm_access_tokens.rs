@@ -72,6 +72,15 @@ async fn when_the_new_one_is_refused_too_an_operator_must_act() {
         ["Bearer access-1", "Bearer access-2"],
         "once more, not more often"
     );
+    assert_eq!(
+        words(&fcm.send(push(fcm_token("device"))).await),
+        "operator: UNAUTHENTICATED"
+    );
+    assert_eq!(
+        (server.seen().len(), tokens.seen().len()),
+        (2, 2),
+        "for a while, nobody is bothered with it"
+    );
 }
 
 #[tokio::test]
