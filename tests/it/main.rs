@@ -14,6 +14,7 @@ mod expiry;
 mod failover;
 mod garbage;
 mod harness;
+mod https_to_fcm;
 mod many;
 mod metrics;
 mod openapi;

@@ -117,6 +117,11 @@ impl Program {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// `http://` and the address where it listens.
     #[must_use]
     pub fn url(&self) -> String {

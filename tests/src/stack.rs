@@ -12,6 +12,7 @@ use crate::books;
 use crate::broker::Broker;
 use crate::database::{Database, Row};
 use crate::device::{Device, Phone, unique};
+use crate::https::Https;
 use crate::link::Links;
 use crate::logs::Log;
 use crate::metrics::Metrics;
@@ -33,6 +34,7 @@ pub struct Builder {
     apis: usize,
     workers: usize,
     through_links: bool,
+    fcm_over_https: bool,
     servers: Option<(Servers, bool)>,
 }
 
@@ -60,6 +62,7 @@ pub struct Stack {
     /// The running `push-worker`s.
     pub workers: Vec<Program>,
     links: Option<Links>,
+    https: Option<Https>,
     logs: Vec<Log>,
     api_settings: Environment,
     worker_settings: Environment,
@@ -101,6 +104,12 @@ impl Builder {
         self
     }
 
+    /// The worker reaches FCM over TLS, and trusts the certificate authority of the test.
+    pub fn fcm_over_https(mut self) -> Self {
+        self.fcm_over_https = true;
+        self
+    }
+
     /// On servers of the test's own; the broker has no management API then, and its default virtual host is used.
     pub fn on(mut self, servers: Servers, managed: bool) -> Self {
         self.servers = Some((servers, managed));
@@ -129,8 +138,15 @@ impl Builder {
         } else {
             None
         };
-        let (api_settings, worker_settings) =
+        let (api_settings, mut worker_settings) =
             settings(&database, &broker, links.as_ref(), &simulator.url());
+        let https = if self.fcm_over_https {
+            let https = Https::to(simulator.address()).await;
+            worker_settings = merged(worker_settings, over_https(&https));
+            Some(https)
+        } else {
+            None
+        };
         let secrets = Secrets::default();
         Key::ALL.iter().for_each(|key| secrets.add(key.secret()));
         let mut stack = Stack {
@@ -140,6 +156,7 @@ impl Builder {
             apis: Vec::new(),
             workers: Vec::new(),
             links,
+            https,
             logs: Vec::new(),
             api_settings: merged(api_settings, self.api_settings),
             worker_settings: merged(worker_settings, self.worker_settings),
@@ -220,6 +237,14 @@ fn settings(
     (api, worker)
 }
 
+fn over_https(https: &Https) -> Environment {
+    let authority = https.authority().to_string_lossy().into_owned();
+    vec![
+        ("FCM_BASE_URL".to_owned(), https.url()),
+        ("SSL_CERT_FILE".to_owned(), authority),
+    ]
+}
+
 /// The later value of a variable wins; an empty one takes it away.
 fn merged(defaults: Environment, own: Environment) -> Environment {
     let mut all: Environment = Vec::new();
@@ -270,6 +295,15 @@ impl Stack {
     #[must_use]
     pub fn links(&self) -> &Links {
         self.links.as_ref().expect("started with through_links()")
+    }
+
+    /// What stands between the worker and FCM.
+    ///
+    /// # Panics
+    /// When the stack was started without.
+    #[must_use]
+    pub fn https(&self) -> &Https {
+        self.https.as_ref().expect("started with fcm_over_https()")
     }
 
     /// The first replica.
