@@ -13,6 +13,8 @@ pub(crate) enum Turn {
     RefuseStream,
     /// GOAWAY with NO_ERROR and no stream processed, then the end of the connection.
     GoAway,
+    /// The same, but this stream may have been looked at.
+    GoAwayAfter,
     /// RST_STREAM with INTERNAL_ERROR: may have been looked at.
     BreakStream,
     /// The end of the connection, without a word.
@@ -54,7 +56,7 @@ async fn serve(mut stream: TcpStream, turns: &[Turn], count: &AtomicUsize) -> Op
         if kind == HEADERS {
             let turn = count.fetch_add(1, SeqCst).min(turns.len() - 1);
             stream.write_all(&reply(turns[turn], id)?).await.ok()?;
-            if matches!(turns[turn], Turn::GoAway) {
+            if matches!(turns[turn], Turn::GoAway | Turn::GoAwayAfter) {
                 stream.shutdown().await.ok()?;
                 return None;
             }
@@ -68,6 +70,10 @@ fn reply(turn: Turn, id: u32) -> Option<Vec<u8>> {
         Turn::RefuseStream => frame(RST_STREAM, 0, id, &7_u32.to_be_bytes()),
         Turn::BreakStream => frame(RST_STREAM, 0, id, &2_u32.to_be_bytes()),
         Turn::GoAway => frame(GOAWAY, 0, 0, &[0; 8]),
+        Turn::GoAwayAfter => {
+            let last_and_no_error = [id.to_be_bytes(), [0; 4]].concat();
+            frame(GOAWAY, 0, 0, &last_and_no_error)
+        }
         Turn::Hangup => return None,
         // 0x88 is `:status: 200` in the static table of HPACK.
         Turn::Answer(body) => [

@@ -41,6 +41,12 @@ const FCM: &[(&[Turn], &str, Sent, usize)] = &[
         1,
     ),
     (
+        &[Turn::GoAwayAfter, FCM_TAKES_IT],
+        "connection_lost",
+        Sent::Maybe,
+        1,
+    ),
+    (
         &[Turn::Hangup, FCM_TAKES_IT],
         "connection_lost",
         Sent::Maybe,
@@ -63,6 +69,12 @@ const EXPO: &[(&[Turn], &str, Sent, usize)] = &[
     (&[Turn::RefuseStream], "stream_refused", Sent::SurelyNot, 3),
     (
         &[Turn::BreakStream, EXPO_TAKES_IT],
+        "connection_lost",
+        Sent::Maybe,
+        1,
+    ),
+    (
+        &[Turn::GoAwayAfter, EXPO_TAKES_IT],
         "connection_lost",
         Sent::Maybe,
         1,
