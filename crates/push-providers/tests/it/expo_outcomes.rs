@@ -1,18 +1,18 @@
 //! What every answer of Expo, and every way in which a connection can fail, means: over real sockets.
 
-use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use push_core::outcome::{Outcome, ProviderMessageId, Withheld};
+use push_core::outcome::{Outcome, ProviderMessageId};
 use push_providers::{Expo, PushProvider, Receipt};
 use serde_json::{Value, json};
 
-use crate::support::server::{self, Reply, Server};
+use crate::support::outcomes::{Row, Subject, patience, run, run_recorded, run_without_connection};
+use crate::support::server::{Reply, Server};
 use crate::support::{
-    IMPATIENT, PATIENT, TITLE, expo_settings, expo_token, fixture_cases, install_crypto,
-    outcome_words, push, recorded, retry_words, words,
+    expo_settings, expo_token, fixture_cases, install_crypto, outcome_words, push, retry_words,
 };
 
 const FIXTURE: &str = include_str!("../../../../tests/fixtures/providers/expo/errors.json");
@@ -89,18 +89,6 @@ fn request_error(status: u16, code: &str) -> Reply {
     Reply::json(status, &json!({"errors": [{"code": code, "message": "x"}]}))
 }
 
-fn plain(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    Reply::Http {
-        status,
-        headers,
-        body: body.to_vec(),
-    }
-}
-
 fn packed(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).unwrap();
@@ -114,7 +102,7 @@ fn deflated(body: &[u8]) -> Vec<u8> {
 }
 
 /// Rows of Expo's table that nobody recorded.
-fn documented() -> Vec<(&'static str, Reply, &'static str)> {
+fn documented() -> Vec<Row> {
     vec![
         (
             "MismatchSenderId",
@@ -151,18 +139,22 @@ fn documented() -> Vec<(&'static str, Reply, &'static str)> {
             request_error(400, "PUSH_TOO_MANY_RECEIPTS"),
             "refused: PUSH_TOO_MANY_RECEIPTS",
         ),
-        ("400 in HTML", plain(400, &[], b"<p>"), "refused: http_400"),
-        ("403", plain(403, &[], b""), "operator: http_403"),
-        ("404", plain(404, &[], b"<p>"), "operator: http_404"),
+        (
+            "400 in HTML",
+            Reply::http(400, &[], b"<p>"),
+            "refused: http_400",
+        ),
+        ("403", Reply::http(403, &[], b""), "operator: http_403"),
+        ("404", Reply::http(404, &[], b"<p>"), "operator: http_404"),
         (
             "408",
-            plain(408, &[], b""),
+            Reply::http(408, &[], b""),
             "retry: http_408, at least 10 s, maybe sent",
         ),
-        ("413", plain(413, &[], b""), "refused: http_413"),
+        ("413", Reply::http(413, &[], b""), "refused: http_413"),
         (
             "429 in HTML",
-            plain(429, &[("retry-after", "30")], b"<p>"),
+            Reply::http(429, &[("retry-after", "30")], b"<p>"),
             "retry: TOO_MANY_REQUESTS, asked 30 s, surely not sent",
         ),
         (
@@ -177,7 +169,7 @@ fn documented() -> Vec<(&'static str, Reply, &'static str)> {
         ),
         (
             "503 with a time",
-            plain(503, &[("retry-after", "20")], b""),
+            Reply::http(503, &[("retry-after", "20")], b""),
             "retry: http_503, asked 20 s, maybe sent",
         ),
         (
@@ -207,18 +199,13 @@ fn documented() -> Vec<(&'static str, Reply, &'static str)> {
 }
 
 /// Answers that no server should give.
-fn lies() -> Vec<(&'static str, Reply, &'static str)> {
+fn lies() -> Vec<Row> {
     let ticket = json!({"data": [{"status": "ok", "id": "a"}]}).to_string();
     let bomb = packed(&vec![b' '; 50_000_000]);
-    let cut_short = |status| {
-        Reply::Bytes(
-            format!("HTTP/1.1 {status} X\r\ncontent-length: 1000\r\n\r\n{{\"data\"").into_bytes(),
-        )
-    };
     vec![
         (
             "gzip",
-            plain(
+            Reply::http(
                 200,
                 &[("content-encoding", "gzip")],
                 &packed(ticket.as_bytes()),
@@ -227,7 +214,7 @@ fn lies() -> Vec<(&'static str, Reply, &'static str)> {
         ),
         (
             "deflate",
-            plain(
+            Reply::http(
                 200,
                 &[("content-encoding", "deflate")],
                 &deflated(ticket.as_bytes()),
@@ -236,22 +223,22 @@ fn lies() -> Vec<(&'static str, Reply, &'static str)> {
         ),
         (
             "a bomb",
-            plain(200, &[("content-encoding", "gzip")], &bomb),
+            Reply::http(200, &[("content-encoding", "gzip")], &bomb),
             "retry: not_json, at least 10 s, maybe sent",
         ),
         (
             "gzip that is none",
-            plain(200, &[("content-encoding", "gzip")], b"plain"),
+            Reply::http(200, &[("content-encoding", "gzip")], b"plain"),
             "retry: answer_broken_off, at least 10 s, maybe sent",
         ),
         (
             "cut short, accepted",
-            cut_short(200),
+            Reply::cut_short(200),
             "retry: answer_broken_off, at least 10 s, maybe sent",
         ),
         (
             "cut short, refused",
-            cut_short(400),
+            Reply::cut_short(400),
             "retry: answer_broken_off, at least 10 s, surely not sent",
         ),
         (
@@ -287,115 +274,56 @@ fn lies() -> Vec<(&'static str, Reply, &'static str)> {
         ),
         (
             "a redirect",
-            plain(307, &[("location", "http://127.0.0.1:1/")], b""),
+            Reply::http(307, &[("location", "http://127.0.0.1:1/")], b""),
             "retry: http_307, at least 10 s, maybe sent",
         ),
     ]
 }
 
-async fn expo(reply: Reply) -> Expo {
-    let waits_for_nothing = matches!(reply, Reply::Silence | Reply::Drip { .. });
-    let server = Server::start(move |_| reply.clone()).await;
-    let mut settings = expo_settings(&server.url);
-    settings.request_timeout = if waits_for_nothing {
-        IMPATIENT
-    } else {
-        PATIENT
-    };
+fn expo(base_url: &str, request_timeout: Duration) -> Expo {
+    let mut settings = expo_settings(base_url);
+    settings.request_timeout = request_timeout;
     Expo::new(settings).unwrap()
 }
 
-/// Sends one push to a server that always gives this answer.
-async fn outcome_of(reply: Reply) -> Result<Outcome, Withheld> {
-    let outcome = expo(reply)
-        .await
-        .send(push(expo_token("xxxxxxxxxxxxxxxxxxxxxx")))
-        .await;
-    let told = format!("{outcome:?}");
-    assert!(
-        !told.contains("xxxx") && !told.contains(TITLE),
-        "neither token nor content is told: {told}"
-    );
-    outcome
+/// One that always gets this answer.
+async fn answered(reply: Reply) -> Expo {
+    install_crypto();
+    let patience = patience(&reply);
+    let server = Server::start(move |_| reply.clone()).await;
+    expo(&server.url, patience)
+}
+
+struct ThroughExpo;
+
+impl Subject for ThroughExpo {
+    const SECRET: &str = "xxxx";
+
+    async fn send(base_url: &str, request_timeout: Duration) -> Outcome {
+        let expo = expo(base_url, request_timeout);
+        expo.send(push(expo_token("xxxxxxxxxxxxxxxxxxxxxx")))
+            .await
+            .unwrap()
+    }
 }
 
 #[tokio::test]
 async fn every_recorded_answer_has_its_row() {
-    install_crypto();
-    let cases = fixture_cases(FIXTURE, "push_send");
-    let ids: BTreeSet<&str> = cases.iter().map(|(id, _)| id.as_str()).collect();
-    assert_eq!(
-        ids,
-        RECORDED.iter().map(|(id, _)| *id).collect(),
-        "a row for each case, a case for each row"
-    );
-    for (id, case) in &cases {
-        let (_, expected) = RECORDED.iter().find(|(row, _)| row == id).unwrap();
-        let outcome = outcome_of(recorded(case)).await;
-        assert_eq!(words(&outcome), *expected, "{id}");
-        agrees(&outcome, &case["recommended"], id);
-    }
-}
-
-/// The fixture has an opinion as well, in two words.
-fn agrees(outcome: &Result<Outcome, Withheld>, recommended: &Value, id: &str) {
-    assert_eq!(
-        recommended["deactivate_token"],
-        matches!(outcome, Ok(Outcome::TokenDead(_))),
-        "{id}"
-    );
-    assert_eq!(
-        recommended["retry"],
-        matches!(outcome, Ok(Outcome::Retry(_))),
-        "{id}"
-    );
+    run_recorded::<ThroughExpo>(FIXTURE, "push_send", RECORDED, &[]).await;
 }
 
 #[tokio::test]
 async fn every_other_answer_has_its_row() {
-    install_crypto();
-    for (what, reply, expected) in documented().into_iter().chain(lies()) {
-        assert_eq!(words(&outcome_of(reply).await), expected, "{what}");
-    }
+    run::<ThroughExpo>(documented().into_iter().chain(lies())).await;
 }
 
 #[tokio::test]
 async fn without_a_connection_nothing_was_sent() {
-    install_crypto();
-    let plaintext = server::on_accept(|mut stream| async move {
-        let _ =
-            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                .await;
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
-    })
-    .await;
-    let cases = [
-        (
-            format!("http://{}", server::refusing().await),
-            "retry: connection_refused, at least 10 s, surely not sent",
-        ),
-        (
-            format!("http://{}.invalid", "x".repeat(64)),
-            "retry: dns_failed, at least 10 s, surely not sent",
-        ),
-        (
-            format!("https://{plaintext}"),
-            "retry: tls_failed, at least 10 s, surely not sent",
-        ),
-    ];
-    for (base_url, expected) in cases {
-        let expo = Expo::new(expo_settings(&base_url)).unwrap();
-        assert_eq!(
-            words(&expo.send(push(expo_token("any"))).await),
-            expected,
-            "{base_url}"
-        );
-    }
+    run_without_connection::<ThroughExpo>().await;
 }
 
 #[tokio::test]
 async fn every_recorded_receipt_has_its_row() {
-    install_crypto();
     let rows = [
         ("ok", "delivered"),
         ("DeviceNotRegistered", "dead: DeviceNotRegistered"),
@@ -425,7 +353,7 @@ async fn every_recorded_receipt_has_its_row() {
         .filter(|(_, case)| !case["receipt"].is_null())
         .map(|(id, case)| (id.clone(), case["receipt"].clone()))
         .collect();
-    let expo = expo(Reply::json(200, &json!({ "data": data }))).await;
+    let expo = answered(Reply::json(200, &json!({ "data": data }))).await;
     let tickets: Vec<_> = rows
         .iter()
         .map(|(id, _)| ProviderMessageId::new(id))
@@ -457,10 +385,9 @@ async fn every_recorded_receipt_has_its_row() {
 
 #[tokio::test]
 async fn receipts_that_cannot_be_had_are_asked_for_again() {
-    install_crypto();
     let rows = [
         (
-            plain(401, &[], b""),
+            Reply::http(401, &[], b""),
             "retry: http_401, at least 10 s, surely not sent",
         ),
         (
@@ -472,11 +399,11 @@ async fn receipts_that_cannot_be_had_are_asked_for_again() {
             "retry: TOO_MANY_REQUESTS, at least 5 s, surely not sent",
         ),
         (
-            plain(503, &[("retry-after", "9")], b""),
+            Reply::http(503, &[("retry-after", "9")], b""),
             "retry: http_503, asked 9 s, surely not sent",
         ),
         (
-            plain(200, &[], b"<p>"),
+            Reply::http(200, &[], b"<p>"),
             "retry: http_200, at least 10 s, surely not sent",
         ),
         (
@@ -493,7 +420,7 @@ async fn receipts_that_cannot_be_had_are_asked_for_again() {
         ),
     ];
     for (reply, expected) in rows {
-        let retry = expo(reply)
+        let retry = answered(reply)
             .await
             .receipts(&[ProviderMessageId::new("a")])
             .await
@@ -504,8 +431,7 @@ async fn receipts_that_cannot_be_had_are_asked_for_again() {
 
 #[tokio::test]
 async fn a_receipt_that_says_nothing_is_absent() {
-    install_crypto();
-    let expo = expo(Reply::json(200, &json!({"data": {"a": {"status": "new"}, "b": 5, "c": {"status": "ok"}, "stranger": {"status": "ok"}}}))).await;
+    let expo = answered(Reply::json(200, &json!({"data": {"a": {"status": "new"}, "b": 5, "c": {"status": "ok"}, "stranger": {"status": "ok"}}}))).await;
     let asked = ["a", "b", "c"].map(ProviderMessageId::new);
     assert_eq!(
         expo.receipts(&asked).await.unwrap(),

@@ -1,15 +1,18 @@
 //! What every answer of FCM, and every way in which a connection can fail, means: over real sockets.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
+use push_core::outcome::Outcome;
+use push_providers::{Fcm, PushProvider};
+use serde_json::json;
+
+use crate::support::outcomes::{
+    Row, Subject, outcome_of, run, run_recorded, run_without_connection,
+};
 use crate::support::server::{self, Reply, Server};
 use crate::support::{
-    IMPATIENT, PATIENT, TITLE, fcm_settings, fcm_token, fixture_cases, install_crypto, push,
-    recorded, token_endpoint, words,
+    PATIENT, fcm_settings, fcm_token, install_crypto, outcome_words, push, token_endpoint,
 };
-use push_core::outcome::{Outcome, Withheld};
-use push_providers::{Fcm, PushProvider};
-use serde_json::{Value, json};
 
 const FIXTURE: &str = include_str!("../../../../tests/fixtures/providers/fcm/errors.json");
 
@@ -96,27 +99,12 @@ fn with_code(status: u16, code: &str) -> Reply {
     )
 }
 
-fn html(status: u16, header: &[(&str, &str)]) -> Reply {
-    let headers = header
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    Reply::Http {
-        status,
-        headers,
-        body: b"<!DOCTYPE html><p>no JSON".to_vec(),
-    }
-}
-
-fn cut_short(status: u16) -> Reply {
-    Reply::Bytes(
-        format!("HTTP/1.1 {status} Something\r\ncontent-length: 1000\r\n\r\n{{\"name\": \"proj")
-            .into_bytes(),
-    )
+fn html(status: u16, headers: &[(&str, &str)]) -> Reply {
+    Reply::http(status, headers, b"<!DOCTYPE html><p>no JSON")
 }
 
 /// Rows of the provider's table that nobody recorded, and answers that no provider should give.
-fn constructed() -> Vec<(&'static str, Reply, &'static str)> {
+fn constructed() -> Vec<Row> {
     let past = "Sun, 06 Nov 1994 08:49:37 GMT";
     let unavailable = |retry_after: &str| match with_code(503, "UNAVAILABLE") {
         Reply::Http { status, body, .. } => {
@@ -245,17 +233,17 @@ fn constructed() -> Vec<(&'static str, Reply, &'static str)> {
         ),
         (
             "cut short, accepted",
-            cut_short(200),
+            Reply::cut_short(200),
             "retry: answer_broken_off, at least 10 s, maybe sent",
         ),
         (
             "cut short, refused",
-            cut_short(404),
+            Reply::cut_short(404),
             "retry: answer_broken_off, at least 10 s, surely not sent",
         ),
         (
             "cut short, failed",
-            cut_short(500),
+            Reply::cut_short(500),
             "retry: http_500, at least 10 s, maybe sent",
         ),
         (
@@ -300,104 +288,56 @@ fn constructed() -> Vec<(&'static str, Reply, &'static str)> {
     ]
 }
 
-/// Sends one push to a server that always gives this answer.
-async fn outcome_of(reply: Reply) -> Result<Outcome, Withheld> {
-    let waits_for_nothing = matches!(reply, Reply::Silence | Reply::Drip { .. });
-    let (server, tokens) = (
-        Server::start(move |_| reply.clone()).await,
-        token_endpoint().await,
-    );
-    let mut settings = fcm_settings(&server.url, &tokens.url);
-    settings.request_timeout = if waits_for_nothing {
-        IMPATIENT
-    } else {
-        PATIENT
-    };
-    let outcome = Fcm::new(settings)
-        .unwrap()
-        .send(push(fcm_token("secret")))
-        .await;
-    let told = format!("{outcome:?}");
-    assert!(
-        !told.contains("APA91b") && !told.contains(TITLE),
-        "neither token nor content is told: {told}"
-    );
-    outcome
+struct ThroughFcm;
+
+impl Subject for ThroughFcm {
+    const SECRET: &str = "APA91b";
+
+    async fn send(base_url: &str, request_timeout: Duration) -> Outcome {
+        let tokens = token_endpoint().await;
+        let mut settings = fcm_settings(base_url, &tokens.url);
+        settings.request_timeout = request_timeout;
+        let fcm = Fcm::new(settings).unwrap();
+        fcm.send(push(fcm_token("secret"))).await.unwrap()
+    }
 }
 
 #[tokio::test]
 async fn every_recorded_answer_has_its_row() {
-    install_crypto();
-    let cases = fixture_cases(FIXTURE, "cases");
-    let ids: BTreeSet<&str> = cases.iter().map(|(id, _)| id.as_str()).collect();
-    assert_eq!(
-        ids,
-        RECORDED.iter().map(|(id, _)| *id).collect(),
-        "a row for each case, a case for each row"
-    );
-    for (id, case) in &cases {
-        let (_, expected) = RECORDED.iter().find(|(row, _)| row == id).unwrap();
-        let outcome = outcome_of(recorded(case)).await;
-        assert_eq!(words(&outcome), *expected, "{id}");
-        agrees(&outcome, &case["recommended"], id);
-    }
-}
-
-/// The fixture has an opinion as well, in two words.
-fn agrees(outcome: &Result<Outcome, Withheld>, recommended: &Value, id: &str) {
-    let dead = matches!(outcome, Ok(Outcome::TokenDead(_)));
-    assert_eq!(recommended["deactivate_token"], dead, "{id}");
-    // The access token's retry has happened within the call.
-    if id != "bad_access_token" {
-        assert_eq!(
-            recommended["retry"],
-            matches!(outcome, Ok(Outcome::Retry(_))),
-            "{id}"
-        );
-    }
+    run_recorded::<ThroughFcm>(FIXTURE, "cases", RECORDED, &["bad_access_token"]).await;
 }
 
 #[tokio::test]
 async fn every_other_answer_has_its_row() {
-    install_crypto();
-    for (what, reply, expected) in constructed() {
-        assert_eq!(words(&outcome_of(reply).await), expected, "{what}");
-    }
+    run::<ThroughFcm>(constructed()).await;
 }
 
 #[tokio::test]
 async fn a_slow_drip_ends_with_the_time_for_a_request() {
-    install_crypto();
-    let drip = |status| outcome_of(Reply::Drip { status });
+    let drip = |status| outcome_of::<ThroughFcm>(Reply::Drip { status });
     assert_eq!(
-        words(&drip(200).await),
+        outcome_words(&drip(200).await),
         "retry: timeout, at least 10 s, maybe sent"
     );
     assert_eq!(
-        words(&drip(400).await),
+        outcome_words(&drip(400).await),
         "retry: timeout, at least 10 s, surely not sent"
     );
     assert_eq!(
-        words(&drip(503).await),
+        outcome_words(&drip(503).await),
         "retry: http_503, at least 10 s, maybe sent"
     );
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    install_crypto();
     let stranger =
         Server::start(|_| Reply::json(200, &json!({"name": "projects/x/messages/1"}))).await;
     for status in [301, 302, 307, 308] {
-        let location = vec![("location".to_owned(), stranger.url.clone())];
-        let outcome = outcome_of(Reply::Http {
-            status,
-            headers: location,
-            body: Vec::new(),
-        })
-        .await;
+        let location = [("location", stranger.url.as_str())];
+        let outcome = outcome_of::<ThroughFcm>(Reply::http(status, &location, b"")).await;
         assert_eq!(
-            words(&outcome),
+            outcome_words(&outcome),
             format!("retry: http_{status}, at least 10 s, maybe sent")
         );
     }
@@ -409,69 +349,18 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn without_a_connection_nothing_was_sent() {
-    install_crypto();
-    let tokens = token_endpoint().await;
-    let refusing = server::refusing().await;
-    let plaintext = server::on_accept(|mut stream| async move {
-        let greeting = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, greeting).await;
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
-    })
-    .await;
-    let cases = [
-        (
-            format!("http://{refusing}"),
-            "retry: connection_refused, at least 10 s, surely not sent",
-        ),
-        // A label of 64 letters: refused by the resolver itself, without asking anybody.
-        (
-            format!("http://{}.invalid", "x".repeat(64)),
-            "retry: dns_failed, at least 10 s, surely not sent",
-        ),
-        (
-            format!("https://{plaintext}"),
-            "retry: tls_failed, at least 10 s, surely not sent",
-        ),
-    ];
-    for (base_url, expected) in cases {
-        let fcm = Fcm::new(fcm_settings(&base_url, &tokens.url)).unwrap();
-        assert_eq!(
-            words(&fcm.send(push(fcm_token("any"))).await),
-            expected,
-            "{base_url}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_handshake_without_end_counts_as_no_connection() {
-    install_crypto();
-    let tokens = token_endpoint().await;
-    let silent = server::on_accept(|mut stream| async move {
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
-    })
-    .await;
-    let mut settings = fcm_settings(&format!("https://{silent}"), &tokens.url);
-    settings.request_timeout = IMPATIENT;
-    let outcome = Fcm::new(settings)
-        .unwrap()
-        .send(push(fcm_token("any")))
-        .await;
-    let words = words(&outcome);
-    assert!(
-        words.starts_with("retry: ") && words.contains("timeout, at least 10 s"),
-        "{words}"
-    );
+    run_without_connection::<ThroughFcm>().await;
 }
 
 #[tokio::test]
 async fn a_connection_that_is_reset_at_once_may_have_had_the_request() {
     install_crypto();
-    let tokens = token_endpoint().await;
     let resetting =
         server::on_accept(|stream| async move { stream.set_zero_linger().unwrap() }).await;
-    let fcm = Fcm::new(fcm_settings(&format!("http://{resetting}"), &tokens.url)).unwrap();
-    let words = words(&fcm.send(push(fcm_token("any"))).await);
+    let outcome = ThroughFcm::send(&format!("http://{resetting}"), PATIENT).await;
     // Whether the request was written before the reset arrived is a matter of luck, so nobody knows.
-    assert_eq!(words, "retry: connection_lost, at least 10 s, maybe sent");
+    assert_eq!(
+        outcome_words(&outcome),
+        "retry: connection_lost, at least 10 s, maybe sent"
+    );
 }

@@ -1,5 +1,6 @@
 //! What the tests share: pushes, settings that point at a server of the test's, and outcomes in words.
 
+pub mod outcomes;
 pub mod server;
 
 use std::num::NonZeroU32;

@@ -62,11 +62,24 @@ pub enum Reply {
 
 impl Reply {
     pub fn json(status: u16, body: &Value) -> Self {
+        Self::http(status, &[], body.to_string().as_bytes())
+    }
+
+    pub fn http(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Self {
+        let headers = headers.iter();
         Self::Http {
             status,
-            headers: Vec::new(),
-            body: body.to_string().into_bytes(),
+            headers: headers
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.to_vec(),
         }
+    }
+
+    /// The beginning of an answer with this status.
+    pub fn cut_short(status: u16) -> Self {
+        let head = format!("HTTP/1.1 {status} Something\r\ncontent-length: 1000\r\n\r\n");
+        Self::Bytes([head.as_bytes(), b"{\"name\": \"proj"].concat())
     }
 }
 
