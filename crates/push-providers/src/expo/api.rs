@@ -97,16 +97,18 @@ impl ExpoApi {
     pub(crate) async fn receipts(
         &self,
         tickets: &[ProviderMessageId],
-    ) -> Result<Vec<(ProviderMessageId, Receipt)>, Retry> {
+    ) -> Result<Vec<(ProviderMessageId, Receipt)>, Outcome> {
         let _permit = self.requests.acquire().await;
         let ids: Vec<&str> = tickets.iter().map(ProviderMessageId::as_str).collect();
         let answer = self
             .post(&self.receipts_url, &json!({ "ids": ids }))
             .await
             // A question sends nothing to anyone.
-            .map_err(|failure| Retry {
-                sent: Sent::SurelyNot,
-                ..failure.into_retry()
+            .map_err(|failure| {
+                Outcome::Retry(Retry {
+                    sent: Sent::SurelyNot,
+                    ..failure.into_retry()
+                })
             })?;
         let mut receipts = classify::receipts(&answer, Utc::now())?;
         let asked = tickets.iter();

@@ -112,10 +112,7 @@ fn by_status(answer: &Answer, given: Option<String>, now: DateTime<Utc>) -> Verd
             )))
         }
         401 | 403 => Verdict::All(unauthorized(&code)),
-        404 | 405 => Verdict::All(operator(
-            &code,
-            "Expo has no such address: check EXPO_BASE_URL.",
-        )),
+        404 | 405 => Verdict::All(operator(&code, WRONG_ADDRESS)),
         429 => Verdict::All(too_many_requests(answer, now)),
         408 | 500..=599 => Verdict::All(failed(answer, &code, now)),
         _ => Verdict::All(unclear(&code, "The answer is none that Expo would give.")),
@@ -243,7 +240,7 @@ fn later(code: &str, text: &str, floor: Duration, sent: Sent) -> Outcome {
 pub(crate) fn receipts(
     answer: &Answer,
     now: DateTime<Utc>,
-) -> Result<BTreeMap<String, Receipt>, Retry> {
+) -> Result<BTreeMap<String, Receipt>, Outcome> {
     let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
     let error = body["errors"].get(0);
     match body["data"]
@@ -264,21 +261,28 @@ pub(crate) fn receipts(
     }
 }
 
-fn receipts_refused(answer: &Answer, given: Option<String>, now: DateTime<Utc>) -> Retry {
-    let floor = if answer.status == 429 {
-        FLOOR_429
-    } else {
-        FLOOR
+fn receipts_refused(answer: &Answer, given: Option<String>, now: DateTime<Utc>) -> Outcome {
+    let code = given.unwrap_or_else(|| format!("http_{}", answer.status));
+    let later = |floor| {
+        Outcome::Retry(Retry {
+            cause: Cause::new(&code, "Expo gives no receipts at the moment."),
+            pause: answer.pause(now, floor),
+            sent: Sent::SurelyNot,
+        })
     };
-    Retry {
-        cause: Cause::new(
-            &given.unwrap_or_else(|| format!("http_{}", answer.status)),
-            "Expo gives no receipts at the moment; if that lasts, check EXPO_ACCESS_TOKEN and EXPO_BASE_URL.",
-        ),
-        pause: answer.pause(now, floor),
-        sent: Sent::SurelyNot,
+    match (answer.status, code.as_str()) {
+        (401 | 403, _) | (_, "UNAUTHORIZED") => unauthorized(&code),
+        (_, "PUSH_TOO_MANY_RECEIPTS") => Outcome::Refused(Cause::new(
+            &code,
+            "More receipts were asked for than Expo gives at once: a fault of the push service.",
+        )),
+        (404 | 405, _) => operator(&code, WRONG_ADDRESS),
+        (429, _) => later(FLOOR_429),
+        _ => later(FLOOR),
     }
 }
+
+const WRONG_ADDRESS: &str = "Expo has no such address: check EXPO_BASE_URL.";
 
 /// Only what looks like a code is taken for one, since codes are logged and shown.
 fn code(text: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use push_core::outcome::{Outcome, ProviderMessageId, Retry, Withheld};
+use push_core::outcome::{Outcome, ProviderMessageId, Withheld};
 use push_core::provider::Provider;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
@@ -78,11 +78,12 @@ impl Expo {
     /// from the answer.
     ///
     /// # Errors
-    /// [`Retry`] when Expo could not be asked, whatever the reason; asking again does no harm.
+    /// The outcome of asking, where Expo gives no receipts: later, not before an operator has acted, or
+    /// never. Asking again does no harm.
     pub async fn receipts(
         &self,
         tickets: &[ProviderMessageId],
-    ) -> Result<Vec<(ProviderMessageId, Receipt)>, Retry> {
+    ) -> Result<Vec<(ProviderMessageId, Receipt)>, Outcome> {
         receipts::receipts(&self.api, tickets).await
     }
 }

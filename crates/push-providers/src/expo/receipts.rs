@@ -1,6 +1,6 @@
 //! What became of accepted pushes.
 
-use push_core::outcome::{ProviderMessageId, Retry};
+use push_core::outcome::{Outcome, ProviderMessageId};
 
 use crate::expo::Receipt;
 use crate::expo::api::ExpoApi;
@@ -12,7 +12,7 @@ const TICKETS_MAX: usize = 1_000;
 pub(crate) async fn receipts(
     api: &ExpoApi,
     tickets: &[ProviderMessageId],
-) -> Result<Vec<(ProviderMessageId, Receipt)>, Retry> {
+) -> Result<Vec<(ProviderMessageId, Receipt)>, Outcome> {
     let mut receipts = Vec::with_capacity(tickets.len());
     for part in tickets.chunks(TICKETS_MAX) {
         receipts.extend(api.receipts(part).await?);

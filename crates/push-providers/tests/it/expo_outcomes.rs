@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::outcomes::{Row, Subject, patience, run, run_recorded, run_without_connection};
 use crate::support::server::{Reply, Server};
 use crate::support::{
-    expo_settings, expo_token, fixture_cases, install_crypto, outcome_words, push, retry_words,
+    expo_settings, expo_token, fixture_cases, install_crypto, outcome_words, push,
 };
 
 const FIXTURE: &str = include_str!("../../../../tests/fixtures/providers/expo/errors.json");
@@ -384,16 +384,11 @@ async fn every_recorded_receipt_has_its_row() {
 }
 
 #[tokio::test]
-async fn receipts_that_cannot_be_had_are_asked_for_again() {
+async fn every_answer_without_receipts_has_its_row() {
     let rows = [
-        (
-            Reply::http(401, &[], b""),
-            "retry: http_401, at least 10 s, surely not sent",
-        ),
-        (
-            request_error(401, "UNAUTHORIZED"),
-            "retry: UNAUTHORIZED, at least 10 s, surely not sent",
-        ),
+        (Reply::http(401, &[], b""), "operator: http_401"),
+        (request_error(401, "UNAUTHORIZED"), "operator: UNAUTHORIZED"),
+        (Reply::http(404, &[], b"<p>"), "operator: http_404"),
         (
             request_error(429, "TOO_MANY_REQUESTS"),
             "retry: TOO_MANY_REQUESTS, at least 5 s, surely not sent",
@@ -408,7 +403,7 @@ async fn receipts_that_cannot_be_had_are_asked_for_again() {
         ),
         (
             request_error(200, "PUSH_TOO_MANY_RECEIPTS"),
-            "retry: PUSH_TOO_MANY_RECEIPTS, at least 10 s, surely not sent",
+            "refused: PUSH_TOO_MANY_RECEIPTS",
         ),
         (
             Reply::Reset,
@@ -420,12 +415,12 @@ async fn receipts_that_cannot_be_had_are_asked_for_again() {
         ),
     ];
     for (reply, expected) in rows {
-        let retry = answered(reply)
+        let outcome = answered(reply)
             .await
             .receipts(&[ProviderMessageId::new("a")])
             .await
             .unwrap_err();
-        assert_eq!(retry_words(&retry), expected);
+        assert_eq!(outcome_words(&outcome), expected);
     }
 }
 
