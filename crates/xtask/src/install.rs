@@ -146,21 +146,36 @@ fn how(packages: &[Package]) -> Result<Vec<String>> {
 }
 
 /// Debian starts a server as soon as it is installed, and at every boot. We start our own, private ones, so the
-/// packaged ones are kept from starting: `policy-rc.d` is Debian's way to say so. The progress has a pipe of its own:
-/// apt makes it non-blocking, and a package's script that shared it would fail as soon as it is full.
+/// packaged ones are kept from starting: `policy-rc.d` is Debian's way to say so. It goes again on every way out; dash
+/// runs no EXIT trap after a signal that has no trap of its own.
+///
+/// Interruptions end the download. What comes after it takes seconds and must not be left half done, so there they are
+/// ignored, as is the end of whoever reads the progress. What somebody else has left half done is completed first; if
+/// that fails, apt says why better than we could.
+///
+/// The progress has a pipe of its own: apt makes it non-blocking, and a package's script that shared it would fail as
+/// soon as it is full.
 fn script(packages: &[Package]) -> String {
     let names = list(packages, Package::debian, " ");
     let units = list(packages, Package::units, " ");
     format!(
         "set -e
 policy=/usr/sbin/policy-rc.d
+trap 'exit 130' HUP INT TERM
 if [ ! -e $policy ]; then
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   printf '#!/bin/sh\\nexit 101\\n' >$policy; chmod 755 $policy
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3 {names} 3>&1 >&2
+dpkg --force-confdef --force-confold --configure -a >&2 || true
+apt_get() {{
+  apt-get -qq -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 \
+    -o APT::Status-Fd=3 \"$@\" 3>&1 >&2
+}}
+apt_get update
+apt_get --download-only install {names}
+trap '' HUP INT TERM PIPE
+apt_get install {names}
 if command -v systemctl >/dev/null; then systemctl --quiet disable {units} 2>/dev/null || true; fi
 "
     )
@@ -221,7 +236,73 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_installed() {
         let script = script(&[Package::MariaDb]);
-        assert!(script.contains("Fd=3 mariadb-server 3>"));
+        assert!(script.contains("\napt_get install mariadb-server\n"));
         assert!(!script.contains("rabbitmq"));
+    }
+
+    /// Runs the script with stand-ins for the system's tools, which write down that they were called; `apt` is the body
+    /// of the stand-in for `apt-get`. Returns how it ended, what was called, and whether the policy is still there.
+    fn rehearse(name: &str, apt: &str) -> (std::process::ExitStatus, String, bool) {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = std::env::temp_dir().join(format!("push-install-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let calls = dir.join("calls");
+        for (tool, body) in [("dpkg", "exit 2"), ("apt-get", apt), ("systemctl", "")] {
+            let path = dir.join(tool);
+            let body = format!(
+                "#!/bin/sh\necho {tool} \"$@\" >>'{}'\n{body}\n",
+                calls.display()
+            );
+            fs::write(&path, body).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let policy = dir.join("policy-rc.d");
+        let script = script(&[Package::MariaDb])
+            .replace("/usr/sbin/policy-rc.d", &policy.display().to_string());
+        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+        let status = Command::new("sh")
+            .args(["-c", &script])
+            .env("PATH", path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        let result = (status, fs::read_to_string(calls).unwrap(), policy.exists());
+        fs::remove_dir_all(dir).unwrap();
+        result
+    }
+
+    #[test]
+    fn an_interrupted_download_leaves_no_policy_and_installs_nothing() {
+        for signal in ["HUP", "INT", "TERM"] {
+            let apt = format!("case \"$*\" in *--download-only*) kill -{signal} $PPID;; esac");
+            let (status, calls, policy) = rehearse(signal, &apt);
+            assert_eq!(status.code(), Some(130), "{signal}");
+            assert!(!policy, "{signal}");
+            assert_eq!(calls.matches(" install ").count(), 1, "{calls}");
+        }
+    }
+
+    #[test]
+    fn once_it_installs_it_is_not_interrupted() {
+        let apt = "case \"$*\" in *--download-only*) ;; *' install '*) kill -INT $$ $PPID; echo installed >>\"${0%/*}/calls\";; esac";
+        let (status, calls, policy) = rehearse("whole", apt);
+        assert!(status.success(), "{status}: {calls}");
+        assert!(!policy);
+        let order = [
+            "dpkg ",
+            "update",
+            "--download-only",
+            "installed",
+            "systemctl",
+        ];
+        let places = order.map(|what| {
+            calls
+                .find(what)
+                .unwrap_or_else(|| panic!("{what}: {calls}"))
+        });
+        assert!(places.is_sorted(), "{calls}");
+        let (_, real) = calls.rsplit_once("apt-get ").unwrap();
+        assert!(real.contains("--no-remove") && real.contains("Lock::Timeout=600"));
     }
 }
