@@ -100,7 +100,7 @@ impl PrivateMaria {
                 "--skip-test-db",
                 "--skip-name-resolve",
             ])
-            .arg(format!("--user={}", maria.user))
+            // Without a user: the files are ours, and to give them away the script takes paths apart at spaces.
             .arg(format!("--datadir={}", maria.data().display()))
             .output()
             .await
@@ -248,8 +248,11 @@ impl PrivateRabbit {
             ),
             ("ERL_CRASH_DUMP_BYTES", "0".to_owned()),
         ];
+        // By a relative path: the start script takes its own place apart at spaces.
         self.server = Some(spawn(
-            Command::new(release().join("sbin/rabbitmq-server")).envs(settings),
+            Command::new("./rabbitmq-server")
+                .current_dir(release().join("sbin"))
+                .envs(settings),
         ));
         // Its listeners are opened last.
         eventually("the test's own RabbitMQ is up", async || {

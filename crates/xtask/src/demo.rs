@@ -2,8 +2,9 @@
 //! "Technician Assigned".
 
 use crate::http::{Answer, Client};
+use crate::say::say;
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -46,14 +47,16 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Made-up tokens go to the simulator only: a real provider would refuse them.
-    pub fn for_providers(&self, fcm_is_real: bool, expo_is_real: bool) -> Phones {
-        let or_demo = |own: &Option<String>, real: bool, demo: &str| {
-            own.clone().or_else(|| (!real).then(|| demo.to_owned()))
+    /// Made-up tokens are used only where the simulator plays both: the database keeps them, and a real provider must
+    /// not see them later either.
+    pub fn phones(&self, all_simulated: bool) -> Phones {
+        let or_demo = |own: &Option<String>, demo: &str| {
+            let demo = all_simulated.then(|| demo.to_owned());
+            own.clone().or(demo)
         };
         Phones {
-            fcm: or_demo(&self.fcm_token, fcm_is_real, FCM_TOKEN),
-            expo: or_demo(&self.expo_token, expo_is_real, EXPO_TOKEN),
+            fcm: or_demo(&self.fcm_token, FCM_TOKEN),
+            expo: or_demo(&self.expo_token, EXPO_TOKEN),
         }
     }
 }
@@ -77,16 +80,19 @@ pub struct Outcome {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let client = Client::new(&args.url, &args.key);
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !client.exists("/readyz") && Instant::now() < deadline {
+    while let Err(cause) = client.ready() {
         crate::interrupt::check()?;
+        if Instant::now() > deadline {
+            return Err(cause.context("push-api is not ready within 60 s"));
+        }
         sleep(Duration::from_millis(500));
     }
-    let phones = args.tokens.for_providers(false, false);
+    let phones = args.tokens.phones(true);
     if let Some(sim) = &args.sim {
         name_phones(&Client::new(sim, ""), &phones)?;
     }
     let outcome = send(&client, &phones)?;
-    println!("{}", outcome.describe());
+    say!("{}", outcome.describe());
     outcome.check(true)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -163,6 +169,16 @@ impl Outcome {
         Ok(())
     }
 
+    /// What `notification_history` holds of it, as the API reads it.
+    pub fn row(&self) -> Value {
+        let mut row = self.notification.json.clone();
+        if let Some(fields) = row.as_object_mut() {
+            let others = ["success", "message", "deliveries", "timeline"];
+            fields.retain(|name, _| !others.contains(&name.as_str()));
+        }
+        row
+    }
+
     /// The answer, and the way of the notification in the API's words.
     pub fn describe(&self) -> String {
         let mut text = format!(
@@ -185,7 +201,6 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     #[test]
     fn the_example_is_for_the_customer_of_the_phones() {
@@ -196,15 +211,16 @@ mod tests {
 
     #[test]
     fn made_up_tokens_never_go_to_a_real_provider() {
-        let phones = Tokens::default().for_providers(true, false);
-        assert_eq!(phones.fcm, None);
+        let phones = Tokens::default().phones(false);
+        assert_eq!((phones.fcm, phones.expo), (None, None));
+        let phones = Tokens::default().phones(true);
         assert_eq!(phones.expo.as_deref(), Some(EXPO_TOKEN));
 
         let own = Tokens {
             fcm_token: Some("mine".into()),
             expo_token: None,
         };
-        let phones = own.for_providers(true, true);
+        let phones = own.phones(false);
         assert_eq!(phones.fcm.as_deref(), Some("mine"));
         assert_eq!(phones.expo, None);
     }

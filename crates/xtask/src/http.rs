@@ -65,6 +65,22 @@ impl Client {
         read(response).with_context(|| format!("GET {url}"))
     }
 
+    /// Has the program all that it needs? If not, the error is its own word on what is missing.
+    pub fn ready(&self) -> Result<()> {
+        let url = format!("{}/readyz", self.base);
+        let mut response = self.agent.get(&url).call().context("no answer")?;
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .context("the answer broke off")?;
+        // `degraded` answers 200 too.
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        if response.status().is_success() && body["status"] == "ready" {
+            return Ok(());
+        }
+        bail!("{url} answers {}: {text}", response.status())
+    }
+
     /// Is there something at this path?
     pub fn exists(&self, path: &str) -> bool {
         self.agent

@@ -1,12 +1,9 @@
 //! The commands of this repository: run everything, test everything, check the house.
 //!
 //! Rust instead of shell, so that each step can say what it does, stop cleanly and be tested.
-#![expect(
-    clippy::print_stdout,
-    reason = "a command-line tool talks on standard output"
-)]
 
 mod demo;
+mod guard;
 mod http;
 mod install;
 mod interrupt;
@@ -42,6 +39,9 @@ enum Command {
     Services(services::command::Args),
     /// Send the guide's example to a push-api that runs
     Demo(demo::Args),
+    /// Stop what belongs to a set as soon as standard input ends
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,11 +52,12 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Services(args) => services::command::run(&args),
+        Command::Guard(args) => guard::run(&args),
     });
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("\nerror: {error:#}");
+            say::err(format_args!("\nerror: {error:#}\n"));
             ExitCode::FAILURE
         }
     }

@@ -3,7 +3,7 @@
 //! Below 32768, because above the kernel hands them out to outgoing connections; and starting at a place that differs
 //! from checkout to checkout, so that two of them rarely look at the same ports at the same moment.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
@@ -38,6 +38,12 @@ pub fn at_or_after(preferred: u16) -> Result<u16> {
         Some(port) => Ok(port),
         None => bail!("no free port on 127.0.0.1 from {preferred} on: stop what uses them"),
     }
+}
+
+/// One that is free now.
+pub fn any() -> Result<u16> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|any| any.local_addr());
+    Ok(free.context("no free port on 127.0.0.1")?.port())
 }
 
 /// FNV-1a: the same on every machine and with every compiler.

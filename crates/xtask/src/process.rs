@@ -117,19 +117,21 @@ pub fn signal(pid: i32, signal: Signal) {
 
 /// Runs `command` in the foreground, with its output in ours, until it ends or someone asks us to stop.
 pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
+    interrupt::check()?;
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     loop {
-        if let Some(status) = child.try_wait().context("cannot wait for a child")? {
-            return Ok(status);
-        }
+        // Asked first: a child that Ctrl-C has ended as well has not failed.
         if interrupt::requested() {
             // After Ctrl-C the terminal has told the child too; after a `kill` of ours alone it has not.
             signal(child.id().cast_signed(), Signal::TERM);
             child.wait().context("cannot wait for a child")?;
             bail!("interrupted");
+        }
+        if let Some(status) = child.try_wait().context("cannot wait for a child")? {
+            return Ok(status);
         }
         sleep(TICK);
     }
@@ -197,7 +199,13 @@ mod tests {
             &dir.join("sleep.log"),
         )
         .unwrap();
-        let found = of_owner(&owner);
+        // The kernel shows a new program's environment a moment after it has let its starter go on.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut found = of_owner(&owner);
+        while found.is_empty() && Instant::now() < deadline {
+            sleep(TICK);
+            found = of_owner(&owner);
+        }
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].pid, child.id().cast_signed());
 

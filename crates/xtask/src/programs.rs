@@ -1,11 +1,10 @@
 //! The programs of this repository as processes: started, waited for, watched, stopped.
 
+use crate::http::Client;
 use crate::interrupt;
 use crate::process::{self, TICK};
 use crate::services::Set;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -13,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Migrations of a database that exists may take their time.
 const START_MAX: Duration = Duration::from_secs(90);
+
+/// They are on this machine: what is not there by then does not come.
+const READY_MAX: Duration = Duration::from_secs(60);
 
 /// Longer than the programs' own `SHUTDOWN_GRACE` of 25 s.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -32,10 +34,10 @@ fn owner(set: &Set) -> PathBuf {
     set.dir().join("programs")
 }
 
-/// Builds all programs; cargo shows its own progress.
-pub fn build(arguments: &[&str]) -> Result<()> {
+/// Builds all programs, for `set` if one is held; cargo shows its own progress.
+pub fn build(set: Option<&Set>, arguments: &[&str]) -> Result<()> {
     let status = process::foreground(
-        Command::new(cargo())
+        cargo_of(set)
             .args(["build", "--workspace", "--bins"])
             .args(arguments),
     )?;
@@ -48,6 +50,15 @@ pub fn build(arguments: &[&str]) -> Result<()> {
 /// The cargo that runs us.
 pub fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// The same, as one of the programs of `set`: what it starts is stopped with them.
+pub fn cargo_of(set: Option<&Set>) -> Command {
+    let mut command = Command::new(cargo());
+    if let Some(set) = set {
+        command.env(process::OWNER, owner(set));
+    }
+    command
 }
 
 /// The folder of the built programs: beside ourselves, or beside that for another profile.
@@ -90,23 +101,42 @@ impl Program {
         Ok(Self { name, log, child })
     }
 
-    /// Waits until it says where it listens.
-    pub fn address(&mut self) -> Result<String> {
+    /// Waits until it answers at `path`. Its log is not asked: `RUST_LOG` decides what stands there.
+    pub fn answers(&mut self, url: &str, path: &str) -> Result<()> {
+        let client = Client::new(url, "");
         let deadline = Instant::now() + START_MAX;
-        loop {
-            let log = fs::read_to_string(&self.log).unwrap_or_default();
-            if let Some(address) = log.lines().find_map(listening) {
-                return Ok(address);
-            }
+        while !client.exists(path) {
             interrupt::check()?;
             self.check()?;
             if Instant::now() > deadline {
                 bail!(
-                    "{} did not say where it listens within {} s (RUST_LOG has to let its INFO lines pass). The end of {}:\n{}",
+                    "{} does not answer at {url}{path} within {} s. {}",
                     self.name,
                     START_MAX.as_secs(),
-                    self.log.display(),
-                    process::tail(&self.log, 20)
+                    self.end_of_log()
+                );
+            }
+            sleep(TICK);
+        }
+        self.check()
+    }
+
+    /// Waits until it has all that it needs.
+    pub fn ready(&mut self, url: &str) -> Result<()> {
+        let client = Client::new(url, "");
+        let deadline = Instant::now() + READY_MAX;
+        loop {
+            let Err(cause) = client.ready() else {
+                return Ok(());
+            };
+            interrupt::check()?;
+            self.check()?;
+            if Instant::now() > deadline {
+                bail!(
+                    "{} is not ready within {} s: {cause:#}\n{}",
+                    self.name,
+                    READY_MAX.as_secs(),
+                    self.end_of_log()
                 );
             }
             sleep(TICK);
@@ -117,45 +147,19 @@ impl Program {
     pub fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait().context("cannot watch a program")? {
             bail!(
-                "{} ended by itself ({status}). The end of {}:\n{}",
+                "{} ended by itself ({status}). {}",
                 self.name,
-                self.log.display(),
-                process::tail(&self.log, 20)
+                self.end_of_log()
             );
         }
         Ok(())
     }
-}
 
-/// The address in the log line that a program writes when it listens, with its fields below `fields` or beside them.
-fn listening(line: &str) -> Option<String> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    let field = |name: &str| {
-        line.get("fields")
-            .and_then(|fields| fields.get(name))
-            .or_else(|| line.get(name))
-            .and_then(Value::as_str)
-    };
-    (field("message")? == "listening").then(|| field("address").map(str::to_owned))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_forms_of_the_log_line_tell_the_address() {
-        let below = r#"{"level":"INFO","fields":{"message":"listening","address":"127.0.0.1:1"}}"#;
-        let beside = r#"{"level":"INFO","message":"listening","address":"127.0.0.1:2"}"#;
-        assert_eq!(listening(below).as_deref(), Some("127.0.0.1:1"));
-        assert_eq!(listening(beside).as_deref(), Some("127.0.0.1:2"));
-    }
-
-    #[test]
-    fn other_lines_do_not() {
-        assert_eq!(listening("Listening on 127.0.0.1:1"), None);
-        assert_eq!(listening(r#"{"message":"started","address":"a:1"}"#), None);
-        assert_eq!(listening(r#"{"message":"listening"}"#), None);
-        assert_eq!(listening("7"), None);
+    fn end_of_log(&self) -> String {
+        format!(
+            "The end of {}:\n{}",
+            self.log.display(),
+            process::tail(&self.log, 20)
+        )
     }
 }

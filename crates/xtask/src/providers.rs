@@ -1,6 +1,8 @@
 //! Which providers the worker talks to in `cargo xtask run`: the simulator, or the real ones whose credentials are in
 //! the environment.
 
+use crate::demo::Phones;
+
 /// A throwaway key: see `assets/README.md`.
 const DEMO_KEY: &str = include_str!("../assets/demo-firebase-key.pem");
 
@@ -58,9 +60,29 @@ impl Real {
         settings
     }
 
+    /// Is the simulator not needed?
+    pub fn is_all(self) -> bool {
+        self.fcm.is_some() && self.expo.is_some()
+    }
+
     /// Does the simulator play both?
     pub fn is_none(self) -> bool {
         self.fcm.is_none() && self.expo.is_none()
+    }
+
+    /// What is to be said of real providers for which no phone was named.
+    pub fn unnamed_phones(self, phones: &Phones) -> Vec<String> {
+        let of = |provider, variable: Option<_>, phone: &Option<String>, option| {
+            (variable.is_some() && phone.is_none()).then(|| {
+                format!(
+                    "{provider} is the real one, so the made-up phone was left out: to see the example arrive on one of \
+                     yours, pass {option} with its token"
+                )
+            })
+        };
+        let fcm = of("FCM", self.fcm, &phones.fcm, "--fcm-token");
+        let expo = of("Expo", self.expo, &phones.expo, "--expo-token");
+        fcm.into_iter().chain(expo).collect()
     }
 
     /// One line for the user.
@@ -100,6 +122,14 @@ mod tests {
         let real = Real::from(|name| name == "GOOGLE_APPLICATION_CREDENTIALS");
         let settings = real.settings("http://sim");
         assert_eq!(settings, [("EXPO_BASE_URL", "http://sim".to_owned())]);
+        let none = Phones {
+            fcm: None,
+            expo: None,
+        };
+        let [what] = &real.unnamed_phones(&none)[..] else {
+            panic!("only FCM is real")
+        };
+        assert!(what.contains("pass --fcm-token"), "{what}");
         assert_eq!(
             real.describe(),
             "FCM: the real one (GOOGLE_APPLICATION_CREDENTIALS is set), Expo: simulator"

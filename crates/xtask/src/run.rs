@@ -1,16 +1,17 @@
 //! `cargo xtask run`: everything on this machine, from nothing to a notification on a phone.
 
 use crate::demo::{self, EXAMPLE, Outcome, Tokens};
+use crate::guard::Guard;
 use crate::http::Client;
 use crate::install::Package;
 use crate::process::TICK;
 use crate::programs::{self, Program};
 use crate::providers::Real;
-use crate::say::Steps;
+use crate::say::{Steps, say};
 use crate::services::{Purpose, Set};
 use crate::{interrupt, ports, process};
-use anyhow::{Context, Result, bail};
-use std::fs;
+use anyhow::{Context, Error, Result, anyhow, bail};
+use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 
 /// How often the private servers are looked at.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// Stopping what an earlier run has left takes about 4 s.
+const EARLIER_MAX: Duration = Duration::from_secs(15);
 
 /// In the README's examples, and in docker-compose.yml.
 const LOCAL_KEY: &str = "local-demo-key";
@@ -33,8 +37,17 @@ pub struct Args {
     /// Stop after the example instead of staying up
     #[arg(long)]
     once: bool,
+    /// Yes, what waits in the servers of DATABASE_URL and AMQP_URL may go to the simulator
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     tokens: Tokens,
+}
+
+/// Servers that exist, as the environment names them.
+struct Given {
+    amqp_url: Option<String>,
+    database_url: Option<String>,
 }
 
 /// The servers: private ones, or those of the environment.
@@ -56,15 +69,21 @@ struct Stack {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let set = Set::of(Purpose::Run)?;
-    let Some(_held) = set.lock()? else {
-        bail!("another `cargo xtask run` is up in this checkout: stop it first (Ctrl-C there)");
-    };
-    let result = up(&set, args);
+    let real = Real::from_env();
+    let servers = Given::from_env();
+    servers.may_be_used(real, args.yes)?;
+    let set = Set::of(if real.is_none() {
+        Purpose::Run
+    } else {
+        Purpose::Real
+    })?;
+    let _held = hold(&set)?;
+    let guard = Guard::over(&set)?;
+    let result = up(&set, args, servers, real);
     let asked = interrupt::requested();
-    println!("\nStopping the programs and private servers …");
-    set.down()?;
-    println!(
+    say!("\nStopping the programs and private servers …");
+    drop(guard);
+    say!(
         "Nothing is left running; the data stays in {}.",
         set.dir().display()
     );
@@ -75,40 +94,58 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn up(set: &Set, args: &Args) -> Result<()> {
+/// One run at a time. What a killed one has left is being stopped at this moment, perhaps.
+fn hold(set: &Set) -> Result<File> {
+    let mut told = false;
+    let held = set.lock(EARLIER_MAX, || {
+        if !std::mem::replace(&mut told, true) {
+            say!("Waiting for an earlier `cargo xtask run` in this checkout to end …");
+        }
+        interrupt::check()
+    })?;
+    held.context("another `cargo xtask run` is up in this checkout: stop it first (Ctrl-C there)")
+}
+
+fn up(set: &Set, args: &Args, given: Given, real: Real) -> Result<()> {
     let mut steps = Steps::new(6);
     if programs::stop(set) > 0 {
-        println!("Stopped what an earlier run had left.");
+        say!("Stopped what an earlier run had left.");
     }
-    let servers = start_servers(set, &mut steps)?;
+    let servers = start_servers(set, given, &mut steps)?;
 
     let mut step = steps.next("Programs: building (the first time takes some minutes)");
     step.lines();
-    programs::build(if args.release { &["--release"] } else { &[] })?;
+    programs::build(Some(set), if args.release { &["--release"] } else { &[] })?;
     step.done("built");
 
-    let real = Real::from_env();
-    let mut stack = start_programs(set, &servers, real, args.release, &mut steps)?;
+    let mut stack = start_programs(set, &servers, real, args.release, &mut steps)
+        .map_err(|cause| servers.or_afresh(set, cause))?;
 
     let step = steps.next("The example: \"Technician Assigned\" for customer 123");
     let client = Client::new(&stack.api, &stack.key);
-    let phones = args
-        .tokens
-        .for_providers(real.fcm.is_some(), real.expo.is_some());
+    let phones = args.tokens.phones(real.is_none());
     demo::name_phones(&Client::new(&stack.sim, ""), &phones)?;
     let outcome = demo::send(&client, &phones)?;
     step.done(outcome.status());
 
-    println!("\n{}", outcome.describe());
+    say!("\n{}", outcome.describe());
     if servers.private_maria {
-        println!("Its row in notification_history:\n{}", row(set, &outcome)?);
+        say!("Its row in notification_history:\n{}", row(set, &outcome)?);
+    } else {
+        say!(
+            "Its row in notification_history, as the API reads it:\n{:#}\n",
+            outcome.row()
+        );
+    }
+    for what in real.unnamed_phones(&phones) {
+        say!("{what}.\n");
     }
     outcome.check(real.is_none())?;
-    println!("{}", addresses(set, &stack, &servers, &client));
+    say!("{}", addresses(set, &stack, &servers, &client));
     if args.once {
         return Ok(());
     }
-    println!("\nUp until Ctrl-C.");
+    say!("\nUp until Ctrl-C.");
     watch(set, &servers, &mut stack.programs)
 }
 
@@ -118,8 +155,44 @@ fn given(variable: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
-fn start_servers(set: &Set, steps: &mut Steps) -> Result<Servers> {
-    let (given_amqp, given_database) = (given("AMQP_URL"), given("DATABASE_URL"));
+impl Given {
+    fn from_env() -> Self {
+        Self {
+            amqp_url: given("AMQP_URL"),
+            database_url: given("DATABASE_URL"),
+        }
+    }
+
+    /// Servers that exist may hold notifications for real phones, which a simulated provider would swallow.
+    fn may_be_used(&self, real: Real, yes: bool) -> Result<()> {
+        let is_given = self.amqp_url.is_some() || self.database_url.is_some();
+        if !is_given || real.is_all() || yes {
+            return Ok(());
+        }
+        bail!(
+            "DATABASE_URL or AMQP_URL names a server of yours, and the simulator plays a provider ({}). Notifications \
+             that wait there would be sent to the simulator, reach no phone and be recorded as sent; and the schema of \
+             that database is brought up to date. If that may happen, pass --yes",
+            real.describe()
+        )
+    }
+}
+
+impl Servers {
+    /// Adds to a failure what else can be done about it: data of another version, perhaps.
+    fn or_afresh(&self, set: &Set, cause: Error) -> Error {
+        if interrupt::requested() || !(self.private_maria || self.private_rabbit) {
+            return cause;
+        }
+        anyhow!(
+            "{cause:#}\n\nTo begin afresh, with empty private servers: rm -r '{}'",
+            set.dir().display()
+        )
+    }
+}
+
+fn start_servers(set: &Set, given: Given, steps: &mut Steps) -> Result<Servers> {
+    let (given_amqp, given_database) = (given.amqp_url, given.database_url);
     let mut packages = Vec::new();
     if given_amqp.is_none() {
         packages.push(Package::RabbitMq);
@@ -171,9 +244,11 @@ fn start_programs(
     let folder = programs::folder(release)?;
 
     let step = steps.next("push-sim, the provider simulator");
-    let settings = [("PUSH_SIM_ADDR", listen("127.0.0.1:8090")?)];
+    let sim_addr = listen("127.0.0.1:8090")?;
+    let sim = format!("http://{sim_addr}");
+    let settings = [("PUSH_SIM_ADDR", sim_addr)];
     let mut simulator = Program::start(set, &folder, "push-sim", &settings)?;
-    let sim = format!("http://{}", simulator.address()?);
+    simulator.answers(&sim, "/")?;
     step.done(&sim);
 
     let mut step = steps.next("push-api (migrates the database) and push-worker");
@@ -182,6 +257,7 @@ fn start_programs(
     if http_addr != wanted {
         step.note(&format!("{wanted} is in use, so {http_addr}"));
     }
+    let api = format!("http://{http_addr}");
     let key = api_key(set, real, &http_addr)?;
     let own_keys = given("API_KEYS").map_or(String::new(), |keys| format!("{keys},"));
     let mut shared = vec![
@@ -191,6 +267,8 @@ fn start_programs(
     let mut settings = shared.clone();
     settings.extend([
         ("HTTP_ADDR", http_addr),
+        // Its probes are asked there.
+        ("METRICS_ADDR", String::new()),
         (
             "API_KEYS",
             format!("{own_keys}demo:register+send+read+admin:{key}"),
@@ -198,12 +276,16 @@ fn start_programs(
         ("UNKNOWN_CUSTOMER", "create".to_owned()),
     ]);
     let mut api_program = Program::start(set, &folder, "push-api", &settings)?;
-    let api = format!("http://{}", api_program.address()?);
+    api_program.answers(&api, "/healthz")?;
 
-    shared.push(("METRICS_ADDR", listen("127.0.0.1:9091")?));
+    let metrics_addr = listen("127.0.0.1:9091")?;
+    let worker = format!("http://{metrics_addr}");
+    shared.push(("METRICS_ADDR", metrics_addr));
     shared.extend(real.settings(&sim));
     let mut worker_program = Program::start(set, &folder, "push-worker", &shared)?;
-    let worker = format!("http://{}", worker_program.address()?);
+    worker_program.answers(&worker, "/healthz")?;
+    api_program.ready(&api)?;
+    worker_program.ready(&worker)?;
     step.note(&real.describe());
     step.done(&api);
     Ok(Stack {
@@ -220,10 +302,10 @@ fn listen(wanted: &str) -> Result<String> {
     let address: SocketAddr = wanted.parse().with_context(|| {
         format!("HTTP_ADDR={wanted} is not an address and a port, such as 127.0.0.1:8080")
     })?;
-    if address.port() == 0 {
-        return Ok(wanted.to_owned());
-    }
-    let port = ports::at_or_after(address.port())?;
+    let port = match address.port() {
+        0 => ports::any()?,
+        port => ports::at_or_after(port)?,
+    };
     Ok(SocketAddr::new(address.ip(), port).to_string())
 }
 
@@ -243,7 +325,7 @@ fn api_key(set: &Set, real: Real, address: &str) -> Result<String> {
         return Ok(key);
     }
     let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
+    File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
     let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,14 +1,15 @@
 //! `cargo xtask test`: all tests, against real servers that nobody else uses.
 
+use crate::guard::Guard;
 use crate::install::Package;
-use crate::process::{self, OWNER, TICK};
-use crate::say::Steps;
+use crate::process;
+use crate::say::{Steps, say};
 use crate::services::{Purpose, Set};
 use crate::{interrupt, programs};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::process::{Command, ExitCode};
-use std::thread::sleep;
+use std::process::ExitCode;
+use std::time::Duration;
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -27,13 +28,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         steps
             .next("RabbitMQ and MariaDB")
             .done("those of PUSH_TEST_*");
-        return tests(&mut steps, &[], args);
+        return tests(&mut steps, None, &[], args);
     }
     let mut steps = Steps::new(4);
     let set = Set::of(Purpose::Test)?;
     let _held = wait_for(&set)?;
+    let guard = Guard::over(&set)?;
     let result = on_private_servers(&set, &mut steps, args);
-    set.down()?;
+    drop(guard);
     if interrupt::requested() {
         bail!("interrupted; nothing is left running");
     }
@@ -43,17 +45,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// Two runs at once would share data; the second waits.
 fn wait_for(set: &Set) -> Result<File> {
     let mut told = false;
-    loop {
-        if let Some(held) = set.lock()? {
-            return Ok(held);
+    let held = set.lock(Duration::MAX, || {
+        if !std::mem::replace(&mut told, true) {
+            say!("Waiting for another `cargo xtask test` in this checkout to end …");
         }
-        if !told {
-            println!("Waiting for another `cargo xtask test` in this checkout to end …");
-            told = true;
-        }
-        interrupt::check()?;
-        sleep(TICK);
-    }
+        interrupt::check()
+    })?;
+    held.context("the wait for another `cargo xtask test` has no end")
 }
 
 fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
@@ -62,7 +60,7 @@ fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitC
     step.done("yes");
     let mut step = steps.next("RabbitMQ and MariaDB: private, empty ones");
     // Empty ones each time: what a test left behind must not help or hinder the next run.
-    set.down()?;
+    set.down();
     set.wipe()?;
     set.up(&mut step)?;
     step.done("up");
@@ -72,22 +70,26 @@ fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitC
         ("PUSH_TEST_AMQP_URL", rabbit.url()),
         ("PUSH_TEST_RABBIT_MANAGEMENT_URL", rabbit.management_url()),
         ("PUSH_TEST_SERVICES_DIR", set.dir().display().to_string()),
-        // Programs that an interrupted test leaves are found by this mark.
-        (OWNER, set.dir().join("programs").display().to_string()),
     ];
-    tests(steps, &environment, args)
+    tests(steps, Some(set), &environment, args)
 }
 
-fn tests(steps: &mut Steps, environment: &[(&str, String)], args: &Args) -> Result<ExitCode> {
+fn tests(
+    steps: &mut Steps,
+    set: Option<&Set>,
+    environment: &[(&str, String)],
+    args: &Args,
+) -> Result<ExitCode> {
     let mut step = steps.next("Building programs and tests (the first time takes some minutes)");
     step.lines();
-    programs::build(&["--tests"])?;
+    programs::build(set, &["--tests"])?;
     step.done("built");
 
     let mut step = steps.next("cargo test --workspace");
     step.lines();
     let status = process::foreground(
-        Command::new(programs::cargo())
+        // Programs that an interrupted test leaves are found by cargo's mark.
+        programs::cargo_of(set)
             .args(["test", "--workspace", "--no-fail-fast"])
             .args(&args.rest)
             .env("PUSH_TEST_BIN_DIR", programs::folder(false)?)

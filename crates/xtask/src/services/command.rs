@@ -2,7 +2,7 @@
 
 use super::{Purpose, Set};
 use crate::install::Package;
-use crate::say::Steps;
+use crate::say::{Steps, out, say};
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 use std::process::ExitCode;
@@ -60,19 +60,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 set.maria()?.sql("CREATE DATABASE IF NOT EXISTS push")?;
             }
             step.done("up");
-            print!("{}", exports(&set)?);
+            out(format_args!("{}", exports(&set)?));
         }
         Action::Down => {
             if args.only.is_none() {
-                set.down()?;
+                set.down();
             } else if wants(Server::Rabbit) {
                 set.rabbit()?.down();
             } else {
                 set.maria()?.down();
             }
-            println!("stopped; the data stays in {}", set.dir().display());
+            say!("stopped; the data stays in {}", set.dir().display());
         }
-        Action::Env => print!("{}", exports(&set)?),
+        Action::Env => out(format_args!("{}", exports(&set)?)),
     }
     Ok(ExitCode::SUCCESS)
 }

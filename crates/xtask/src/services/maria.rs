@@ -4,7 +4,7 @@ use crate::interrupt;
 use crate::process::{self, TICK};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -123,7 +123,7 @@ impl Maria {
 
     /// Stops it.
     pub fn down(&self) {
-        process::stop(&self.dir, &[], STOP_MAX);
+        stop(&self.dir);
     }
 
     fn data(&self) -> PathBuf {
@@ -142,9 +142,9 @@ impl Maria {
                 .with_context(|| format!("cannot remove {}", data.display()))?;
         }
         fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+        // Without a user: the files are ours anyway, and to give them away the script takes paths apart at spaces.
         process::quiet(Command::new(tool("mariadb-install-db")).args([
             "--no-defaults".to_owned(),
-            format!("--user={}", user()?),
             format!("--datadir={}", data.display()),
             "--auth-root-authentication-method=normal".to_owned(),
             "--skip-test-db".to_owned(),
@@ -152,6 +152,11 @@ impl Maria {
         ]))?;
         fs::write(&complete, "").with_context(|| format!("cannot write {}", complete.display()))
     }
+}
+
+/// Stops the server that keeps its data in `dir`.
+pub fn stop(dir: &Path) {
+    process::stop(dir, &[], STOP_MAX);
 }
 
 fn tool(name: &str) -> PathBuf {

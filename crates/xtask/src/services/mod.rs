@@ -5,11 +5,15 @@ mod maria;
 mod rabbit;
 
 use crate::install::{self, Package};
+use crate::process::TICK;
 use crate::say::Step;
+use crate::{interrupt, process, programs};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 pub use maria::{Maria, installed as maria_installed};
 pub use rabbit::Rabbit;
@@ -24,6 +28,8 @@ pub fn rabbit_installed() -> bool {
 pub enum Purpose {
     /// `cargo xtask run`
     Run,
+    /// `cargo xtask run` with a real provider: what the simulator's runs have kept must never reach it
+    Real,
     /// `cargo xtask test`
     Test,
     /// `cargo xtask services`
@@ -31,11 +37,21 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn name(self) -> &'static str {
+    /// As its folder is called, and as the command line takes it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Real => "real",
             Self::Test => "test",
             Self::Dev => "dev",
+        }
+    }
+
+    /// Tests look at the broker from outside; a person who tries things out would only wait longer for it.
+    fn needs_management(self) -> bool {
+        match self {
+            Self::Run | Self::Real => false,
+            Self::Test | Self::Dev => true,
         }
     }
 }
@@ -45,6 +61,9 @@ pub struct Set {
     purpose: Purpose,
     dir: PathBuf,
 }
+
+/// Names another folder than `.services`: for the tests of these commands themselves.
+const SERVICES: &str = "PUSH_XTASK_SERVICES";
 
 /// The root of this checkout.
 pub fn checkout() -> Result<PathBuf> {
@@ -59,10 +78,19 @@ pub fn checkout() -> Result<PathBuf> {
 impl Set {
     /// The set for `purpose` in this checkout.
     pub fn of(purpose: Purpose) -> Result<Self> {
-        let dir = checkout()?.join(".services").join(purpose.name());
+        let services = match std::env::var_os(SERVICES) {
+            Some(elsewhere) => PathBuf::from(elsewhere),
+            None => checkout()?.join(".services"),
+        };
+        let dir = services.join(purpose.name());
         fs::create_dir_all(dir.join("logs"))
             .with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(Self { purpose, dir })
+    }
+
+    /// Whose it is.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Where everything of this set is kept; also the mark of its processes.
@@ -81,7 +109,7 @@ impl Set {
             self.dir.join("rabbit"),
             self.log("rabbitmq"),
             self.port("rabbit")?,
-            self.purpose != Purpose::Run,
+            self.purpose.needs_management(),
         ))
     }
 
@@ -94,9 +122,9 @@ impl Set {
         ))
     }
 
-    /// Installs what of `packages` is missing.
+    /// Installs what of `packages` is missing. One set at a time: the machine is common to all.
     pub fn install(&self, packages: &[Package], step: &mut Step) -> Result<()> {
-        let _alone = self.alone()?;
+        let _alone = wait_for(&self.dir.with_file_name("installing"))?;
         install::ensure(packages, &self.log("install"), step)
     }
 
@@ -135,12 +163,11 @@ impl Set {
     }
 
     /// Stops the programs, both servers, and whatever else carries the mark of this set.
-    pub fn down(&self) -> Result<()> {
-        crate::programs::stop(self);
-        self.maria()?.down();
-        self.rabbit()?.down();
-        crate::process::stop(&self.dir, &[], std::time::Duration::from_secs(10));
-        Ok(())
+    pub fn down(&self) {
+        programs::stop(self);
+        maria::stop(&self.dir.join("maria"));
+        rabbit::stop(&self.dir.join("rabbit"));
+        process::stop(&self.dir, &[], Duration::from_secs(10));
     }
 
     /// Throws the data away. Only for stopped servers.
@@ -155,28 +182,29 @@ impl Set {
         Ok(())
     }
 
-    /// Holds this set until the answer is dropped, or says who else does. A killed holder lets go by itself.
-    pub fn lock(&self) -> Result<Option<File>> {
-        let path = self.dir.join("lock");
-        let file =
-            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+    /// Holds this set until the answer is dropped. `None` when somebody else still does after `limit`; `meanwhile` is
+    /// called as long as it waits.
+    pub fn lock(
+        &self,
+        limit: Duration,
+        mut meanwhile: impl FnMut() -> Result<()>,
+    ) -> Result<Option<File>> {
+        let since = Instant::now();
+        loop {
+            if let Some(held) = try_lock(&self.dir.join("lock"))? {
+                return Ok(Some(held));
             }
+            if since.elapsed() > limit {
+                return Ok(None);
+            }
+            meanwhile()?;
+            sleep(TICK);
         }
     }
 
     /// Held while a server is started: who comes at the same moment waits, and then finds it running.
     fn alone(&self) -> Result<File> {
-        let path = self.dir.join("starting");
-        let file =
-            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        file.lock()
-            .with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(file)
+        wait_for(&self.dir.join("starting"))
     }
 
     fn ports_file(&self) -> PathBuf {
@@ -216,5 +244,28 @@ impl Set {
         let path = self.ports_file();
         fs::write(&path, format!("{ports:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Holds the file until the answer is dropped; `None` if somebody else does. A killed holder lets go by itself.
+fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// Holds the file as soon as nobody else does.
+fn wait_for(path: &Path) -> Result<File> {
+    loop {
+        if let Some(held) = try_lock(path)? {
+            return Ok(held);
+        }
+        interrupt::check()?;
+        sleep(TICK);
     }
 }

@@ -154,7 +154,10 @@ impl Rabbit {
         )?;
         let out = self.log.with_extension("out");
         let mut server = process::spawn(
-            Command::new(home.join("sbin/rabbitmq-server")).envs(self.environment()),
+            // By a relative path: Debian's start script takes its own place apart at spaces.
+            Command::new("./rabbitmq-server")
+                .current_dir(home.join("sbin"))
+                .envs(self.environment()),
             &self.dir,
             &out,
         )?;
@@ -177,10 +180,9 @@ impl Rabbit {
         Ok(())
     }
 
-    /// Stops it, and its epmd after it.
+    /// Stops it.
     pub fn down(&self) {
-        process::stop(&self.dir, &["beam.smp"], STOP_MAX);
-        process::stop(&self.dir, &[], Duration::from_secs(5));
+        stop(&self.dir);
     }
 
     /// A server that begins the AMQP handshake has finished its boot: its listeners are opened last.
@@ -282,6 +284,12 @@ impl Rabbit {
             ("ERL_CRASH_DUMP_BYTES", "0".to_owned()),
         ]
     }
+}
+
+/// Stops the broker that keeps its data in `dir`, and its epmd after it.
+pub fn stop(dir: &Path) {
+    process::stop(dir, &["beam.smp"], STOP_MAX);
+    process::stop(dir, &[], Duration::from_secs(5));
 }
 
 /// Does the server on this port answer `hello` with anything?

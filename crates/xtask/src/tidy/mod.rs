@@ -6,6 +6,7 @@ mod marks;
 mod settings;
 
 use crate::process;
+use crate::say::say;
 use crate::services::checkout;
 use anyhow::{Context, Result};
 use std::fmt;
@@ -66,25 +67,28 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     ];
     let mut total = 0;
     for (rule, findings) in &rules {
-        println!(
+        say!(
             "{} {rule}",
             if findings.is_empty() { "ok  " } else { "FAIL" }
         );
         for finding in findings {
-            println!("  {finding}");
+            say!("  {finding}");
         }
         total += findings.len();
     }
     if total == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\n{total} to mend");
+    say!("\n{total} to mend");
     Ok(ExitCode::FAILURE)
 }
 
 /// What belongs to the project, relative to its root: tracked, or new and not ignored.
 fn files(root: &Path) -> Result<Vec<String>> {
-    let listing = process::quiet(Command::new("git").arg("-C").arg(root).args([
+    // Reading is safe whoever owns the checkout: in a container it is often another than the one who looks.
+    let safe = format!("safe.directory={}", root.display());
+    let git = ["-c", &safe, "-C"];
+    let listing = process::quiet(Command::new("git").args(git).arg(root).args([
         "ls-files",
         "-z",
         "--cached",

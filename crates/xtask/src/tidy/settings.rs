@@ -76,7 +76,7 @@ pub fn fix(root: &Path) -> Result<()> {
 
 /// The same choice of targets as for the tests, so that after them nothing is built twice.
 fn build() -> Result<()> {
-    programs::build(&["--quiet", "--tests"])
+    programs::build(None, &["--quiet", "--tests"])
 }
 
 fn told(program: &str) -> Result<String> {
