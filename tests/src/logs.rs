@@ -13,6 +13,21 @@ pub struct Log {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// How many lines show where a program was when the test ended.
+const LAST: usize = 8;
+/// An outage may warn for long.
+const ABOVE_MAX: usize = 40;
+
+/// Whether a line has one of these levels, or is no log line at all (a panic).
+fn is_of(line: &str, levels: &[&str]) -> bool {
+    match serde_json::from_str::<Value>(line) {
+        Ok(event) => event["level"]
+            .as_str()
+            .is_some_and(|level| levels.contains(&level)),
+        Err(_) => !line.trim().is_empty(),
+    }
+}
+
 impl Log {
     pub(crate) fn new(name: &str) -> Self {
         Self {
@@ -65,10 +80,7 @@ impl Log {
 
     /// The lines of level `ERROR`, and what is no log line at all (a panic).
     pub(crate) fn errors(&self) -> Vec<String> {
-        let is_error = |line: &String| match serde_json::from_str::<Value>(line) {
-            Ok(event) => event["level"] == "ERROR",
-            Err(_) => !line.trim().is_empty(),
-        };
+        let is_error = |line: &String| is_of(line, &["ERROR"]);
         self.lines().into_iter().filter(is_error).collect()
     }
 
@@ -84,11 +96,48 @@ impl Log {
         })
     }
 
-    /// The last lines, for a person who reads why a test failed.
+    /// What is above `INFO`, and the last lines: for a person who reads why a test failed, in the output of many.
+    pub(crate) fn trouble(&self) -> String {
+        let lines = self.lines();
+        let last = lines.len().saturating_sub(LAST);
+        let (before, after) = lines.split_at(last);
+        let above: Vec<_> = before
+            .iter()
+            .filter(|line| is_of(line, &["WARN", "ERROR"]))
+            .collect();
+        let above = above.iter().skip(above.len().saturating_sub(ABOVE_MAX));
+        above
+            .copied()
+            .chain(after)
+            .map(|line| format!("    {} | {line}\n", self.name))
+            .collect()
+    }
+
+    /// The last lines.
     pub(crate) fn tail(&self, count: usize) -> String {
         let lines = self.lines();
         let last = lines.iter().skip(lines.len().saturating_sub(count));
         last.map(|line| format!("    {} | {line}\n", self.name))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_told_however_much_followed_it() {
+        let log = Log::new("worker");
+        let line = |level: &str, text: &str| format!(r#"{{"level":"{level}","message":"{text}"}}"#);
+        let mut lines = log.lines.lock().unwrap();
+        lines.push(line("INFO", "began"));
+        lines.push(line("WARN", "the reason"));
+        lines.extend((0..30).map(|n| line("INFO", &format!("then {n}."))));
+        drop(lines);
+        let told = log.trouble();
+        assert!(told.contains("the reason") && !told.contains("began"));
+        assert!(told.contains("then 22.") && !told.contains("then 21."));
+        assert_eq!(told.lines().count(), 1 + LAST);
     }
 }

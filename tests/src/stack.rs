@@ -601,8 +601,8 @@ impl Drop for Stack {
             })
         });
         if failed || !problems.is_empty() {
-            let tails: String = self.logs.iter().map(|log| log.tail(25)).collect();
-            eprintln!("The end of the logs:\n{tails}");
+            let told: String = self.logs.iter().map(|log| log.trouble()).collect();
+            eprintln!("What the programs said above INFO, and last:\n{told}");
         }
         assert!(
             problems.is_empty(),
