@@ -141,10 +141,10 @@ fn up(set: &Set, args: &Args, given: Given, real: Real) -> Result<()> {
         say!("{what}.\n");
     }
     outcome.check(real.is_none())?;
-    say!("{}", addresses(set, &stack, &servers, &client));
     if args.once {
         return Ok(());
     }
+    say!("{}", addresses(set, &stack, &servers, &client));
     say!("\nUp until Ctrl-C.");
     watch(set, &servers, &mut stack.programs)
 }
