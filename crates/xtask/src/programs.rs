@@ -52,9 +52,17 @@ pub fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// The same, as one of the programs of `set`: what it starts is stopped with them.
+/// The same as a command, and as one of the programs of `set`: what it starts is stopped with them.
 pub fn cargo_of(set: Option<&Set>) -> Command {
     let mut command = Command::new(cargo());
+    // `cargo xtask` tells us which package we are. A build script that looks at that, as ring's does, would run again
+    // after each plain `cargo build`, and most of the workspace be built anew.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     if let Some(set) = set {
         command.env(process::OWNER, owner(set));
     }
@@ -161,5 +169,19 @@ impl Program {
             self.log.display(),
             process::tail(&self.log, 20)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_of_ours_is_the_same_as_a_plain_one() {
+        // Set for this test by cargo, as for xtask itself.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        let command = cargo_of(None);
+        let removed = |wanted: &str| command.get_envs().any(|env| env == (wanted.as_ref(), None));
+        assert!(removed("CARGO_PKG_NAME") && removed("CARGO_MANIFEST_DIR"));
     }
 }
