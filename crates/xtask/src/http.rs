@@ -81,6 +81,25 @@ impl Client {
         bail!("{url} answers {}: {text}", response.status())
     }
 
+    /// What the program's metrics say under a name without labels, if it is there yet.
+    pub fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let url = format!("{}/metrics", self.base);
+        let mut response = self.agent.get(&url).call().context("no answer")?;
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .context("the answer broke off")?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|value| {
+            value
+                .parse()
+                .with_context(|| format!("{name} is {value:?}"))
+        })
+        .transpose()
+    }
+
     /// Is there something at this path?
     pub fn exists(&self, path: &str) -> bool {
         self.agent

@@ -25,6 +25,9 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Stopping what an earlier run has left takes about 4 s.
 const EARLIER_MAX: Duration = Duration::from_secs(15);
 
+/// push-api counts what is pending as soon as it has the database.
+const PENDING_MAX: Duration = Duration::from_secs(60);
+
 /// In the README's examples, and in docker-compose.yml.
 const LOCAL_KEY: &str = "local-demo-key";
 
@@ -37,7 +40,7 @@ pub struct Args {
     /// Stop after the example instead of staying up
     #[arg(long)]
     once: bool,
-    /// Yes, what waits in the servers of DATABASE_URL and AMQP_URL may go to the simulator
+    /// Yes, notifications that wait in the database of DATABASE_URL may go to the simulator
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -71,7 +74,6 @@ struct Stack {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let real = Real::from_env();
     let servers = Given::from_env();
-    servers.may_be_used(real, args.yes)?;
     let set = Set::of(if real.is_none() {
         Purpose::Run
     } else {
@@ -118,7 +120,7 @@ fn up(set: &Set, args: &Args, given: Given, real: Real) -> Result<()> {
     programs::build(Some(set), if args.release { &["--release"] } else { &[] })?;
     step.done("built");
 
-    let mut stack = start_programs(set, &servers, real, args.release, &mut steps)
+    let mut stack = start_programs(set, &servers, real, args, &mut steps)
         .map_err(|cause| servers.or_afresh(set, cause))?;
 
     let step = steps.next("The example: \"Technician Assigned\" for customer 123");
@@ -161,20 +163,6 @@ impl Given {
             amqp_url: given("AMQP_URL"),
             database_url: given("DATABASE_URL"),
         }
-    }
-
-    /// Servers that exist may hold notifications for real phones, which a simulated provider would swallow.
-    fn may_be_used(&self, real: Real, yes: bool) -> Result<()> {
-        let is_given = self.amqp_url.is_some() || self.database_url.is_some();
-        if !is_given || real.is_all() || yes {
-            return Ok(());
-        }
-        bail!(
-            "DATABASE_URL or AMQP_URL names a server of yours, and the simulator plays a provider ({}). Notifications \
-             that wait there would be sent to the simulator, reach no phone and be recorded as sent; and the schema of \
-             that database is brought up to date. If that may happen, pass --yes",
-            real.describe()
-        )
     }
 }
 
@@ -238,10 +226,10 @@ fn start_programs(
     set: &Set,
     servers: &Servers,
     real: Real,
-    release: bool,
+    args: &Args,
     steps: &mut Steps,
 ) -> Result<Stack> {
-    let folder = programs::folder(release)?;
+    let folder = programs::folder(args.release)?;
 
     let step = steps.next("push-sim, the provider simulator");
     let sim_addr = listen("127.0.0.1:8090")?;
@@ -277,6 +265,10 @@ fn start_programs(
     ]);
     let mut api_program = Program::start(set, &folder, "push-api", &settings)?;
     api_program.answers(&api, "/healthz")?;
+    api_program.ready(&api)?;
+    if !servers.private_maria && !real.is_all() && !args.yes {
+        nothing_waits(&Client::new(&api, &key), real)?;
+    }
 
     let metrics_addr = listen("127.0.0.1:9091")?;
     let worker = format!("http://{metrics_addr}");
@@ -284,7 +276,6 @@ fn start_programs(
     shared.extend(real.settings(&sim));
     let mut worker_program = Program::start(set, &folder, "push-worker", &shared)?;
     worker_program.answers(&worker, "/healthz")?;
-    api_program.ready(&api)?;
     worker_program.ready(&worker)?;
     step.note(&real.describe());
     step.done(&api);
@@ -295,6 +286,33 @@ fn start_programs(
         worker,
         key,
     })
+}
+
+/// A database that exists may hold notifications for real phones, which a simulated provider would swallow.
+fn nothing_waits(api: &Client, real: Real) -> Result<()> {
+    const PENDING: &str = "push_notifications_pending";
+    let deadline = Instant::now() + PENDING_MAX;
+    let waiting = loop {
+        if let Some(waiting) = api.metric(PENDING)? {
+            break waiting;
+        }
+        interrupt::check()?;
+        if Instant::now() > deadline {
+            bail!(
+                "push-api does not tell {PENDING} within {} s",
+                PENDING_MAX.as_secs()
+            );
+        }
+        sleep(TICK);
+    };
+    if waiting == 0.0 {
+        return Ok(());
+    }
+    bail!(
+        "in the database of DATABASE_URL {waiting} notifications wait, and the simulator plays a provider ({}): they \
+         would be sent to the simulator, reach no phone and be recorded as sent. If that may happen, pass --yes",
+        real.describe()
+    )
 }
 
 /// The wanted address, or the same with the next free port.
