@@ -4,7 +4,7 @@ use crate::guard::Guard;
 use crate::install::Package;
 use crate::process;
 use crate::say::{Steps, say};
-use crate::services::{Purpose, Set};
+use crate::services::{Purpose, Set, checkout};
 use crate::{interrupt, programs};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Passed to `cargo test --workspace`: a filter, or options such as `-p push-core`
+    /// Passed to `cargo test`: a filter, or options such as `-p push-core`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -85,13 +85,14 @@ fn tests(
     programs::build(set, &["--tests"])?;
     step.done("built");
 
-    let mut step = steps.next("cargo test --workspace");
+    let mut step = steps.next("cargo test");
     step.lines();
     let status = process::foreground(
         // Programs that an interrupted test leaves are found by cargo's mark.
         programs::cargo_of(set)
-            .args(["test", "--workspace", "--no-fail-fast"])
-            .args(&args.rest)
+            .args(arguments(&args.rest))
+            // From there it means the whole workspace.
+            .current_dir(checkout()?)
             .env("PUSH_TEST_BIN_DIR", programs::folder(false)?)
             .envs(environment.iter().map(|(name, value)| (name, value))),
     )?;
@@ -102,4 +103,22 @@ fn tests(
     step.done("TESTS FAILED: see above");
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Without `--workspace`, which would win over a `-p` of the user's.
+fn arguments(rest: &[String]) -> Vec<&str> {
+    let rest = rest.iter().map(String::as_str);
+    ["test", "--no-fail-fast"].into_iter().chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_of_the_users_choice_is_tested_alone() {
+        let rest = ["-p", "push-core"].map(str::to_owned);
+        let arguments = arguments(&rest);
+        assert_eq!(arguments, ["test", "--no-fail-fast", "-p", "push-core"]);
+    }
 }
