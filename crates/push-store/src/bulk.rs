@@ -20,9 +20,41 @@ use crate::error::StoreError;
 /// Keys of one statement. Bounds its time and its locks, not its correctness.
 pub(crate) const KEYS_MAX: usize = 1_000;
 
+/// Bytes of one parameter, but for a row that is larger: servers take 16 MiB as one packet by default.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The parameter for some of many rows.
+pub(crate) struct Array {
+    pub(crate) json: String,
+    pub(crate) rows: usize,
+}
+
+/// The parameters for rows of any number and size, at most `rows_max` each, in order.
+pub(crate) fn arrays<T: Serialize>(rows: &[T], rows_max: usize) -> Result<Vec<Array>, StoreError> {
+    let mut arrays: Vec<Array> = Vec::new();
+    for row in rows {
+        let row = serde_json::to_string(row).map_err(|_| UNWRITABLE)?;
+        match arrays.last_mut() {
+            Some(last) if last.rows < rows_max && last.json.len() + row.len() < BYTES_MAX => {
+                last.json.push(',');
+                last.json.push_str(&row);
+                last.rows += 1;
+            }
+            Some(_) | None => arrays.push(Array {
+                json: format!("[{row}"),
+                rows: 1,
+            }),
+        }
+    }
+    arrays.iter_mut().for_each(|array| array.json.push(']'));
+    Ok(arrays)
+}
+
+const UNWRITABLE: StoreError = StoreError::Unusable("a row cannot be written as JSON");
+
 /// The parameter for some rows.
 pub(crate) fn array<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
-    serde_json::to_string(rows).map_err(|_| StoreError::Unusable("a row cannot be written as JSON"))
+    serde_json::to_string(rows).map_err(|_| UNWRITABLE)
 }
 
 /// The parameter for notifications, in the order of the key: locks are taken in that order.
@@ -61,4 +93,29 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_array_has_more_rows_or_bytes_than_it_may() {
+        let rows: Vec<String> = (0..7).map(|n| n.to_string().repeat(10)).collect();
+        let of = |rows: &[String], rows_max| {
+            let arrays = arrays(rows, rows_max).unwrap();
+            let read =
+                |array: &Array| -> Vec<String> { serde_json::from_str(&array.json).unwrap() };
+            let read: Vec<_> = arrays.iter().map(read).collect();
+            assert_eq!(read.concat(), rows, "all of them, in order");
+            arrays.iter().map(|array| array.rows).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&rows, 3), [3, 3, 1]);
+        assert_eq!(of(&rows, 100), [7]);
+        assert_eq!(of(&[], 3), [0_usize; 0]);
+        let large: Vec<String> = [1, BYTES_MAX / 2, BYTES_MAX / 2, BYTES_MAX + 1, 1]
+            .map(|bytes| "x".repeat(bytes))
+            .to_vec();
+        assert_eq!(of(&large, 100), [2, 1, 1, 1]);
+    }
 }

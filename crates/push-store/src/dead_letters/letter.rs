@@ -192,7 +192,7 @@ impl<'a> LetterRow<'a> {
             error_code: &letter.cause.code,
             error_text: &letter.cause.text,
             attempts: letter.attempts,
-            job: letter.job.map(JobColumns::of),
+            job: letter.job.map(|job| JobColumns::of(job, letter.target)),
             target: letter.target.map(TargetColumns::of),
             raw: letter.raw.map(RawColumns::of),
         }
@@ -200,7 +200,12 @@ impl<'a> LetterRow<'a> {
 }
 
 impl JobColumns {
-    fn of(job: &Job) -> Self {
+    /// Of a job that was given up for many, each letter keeps its own target only.
+    fn of(job: &Job, target: Option<&GivenUp>) -> Self {
+        let mut job = job.clone();
+        if let Some(target) = target {
+            job.progress.given_up = vec![target.clone()];
+        }
         Self {
             notification: bulk::id(job.notification.id),
             customer: job.notification.customer,

@@ -37,7 +37,7 @@ const GIVE_UP_DELIVERY: &str = "\
 pub(crate) const STATEMENTS: &[(&str, &str)] =
     &[("END", END), ("GIVE_UP_DELIVERY", GIVE_UP_DELIVERY)];
 
-/// Rows of one INSERT: with the largest jobs and raw bytes still below a packet of 16 MiB.
+/// Rows of one INSERT.
 const ROWS_MAX: usize = 100;
 
 impl Store {
@@ -81,11 +81,11 @@ impl Store {
             }
             kept_each.push(kept);
         }
-        for some in rows.chunks(ROWS_MAX) {
-            let some: Vec<LetterRow> = some.iter().map(LetterRow::of).collect();
+        let rows: Vec<LetterRow> = rows.iter().map(LetterRow::of).collect();
+        for some in bulk::arrays(&rows, ROWS_MAX)? {
             sqlx::query(INSERT)
                 .bind(millis(now))
-                .bind(bulk::array(&some)?)
+                .bind(some.json)
                 .execute(&mut *transaction)
                 .await?;
         }

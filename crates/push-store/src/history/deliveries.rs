@@ -45,7 +45,7 @@ const UPSERT: &str = "\
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("UPSERT", UPSERT)];
 
-/// Rows of one [`UPSERT`]: about 1 KiB each.
+/// Rows of one [`UPSERT`].
 const ROWS_MAX: usize = 1_000;
 
 pub(super) async fn write_deliveries(
@@ -58,9 +58,9 @@ pub(super) async fn write_deliveries(
         let row = |delivery| DeliveryRow::of(settlement, locked.customer, delivery);
         rows.extend(settlement.deliveries.iter().map(row));
     }
-    for some in rows.chunks(ROWS_MAX) {
+    for some in bulk::arrays(&rows, ROWS_MAX)? {
         sqlx::query(UPSERT)
-            .bind(bulk::array(some)?)
+            .bind(some.json)
             .execute(&mut *connection)
             .await?;
     }

@@ -62,7 +62,7 @@ const SETTLE: &str = "\
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE)];
 
-/// Rows of one [`SETTLE`]: with the largest jobs still below the 16 MiB that a server takes as one packet by default.
+/// Rows of one [`SETTLE`].
 const ROWS_MAX: usize = 200;
 
 impl Store {
@@ -171,17 +171,17 @@ async fn write(
     grace: Duration,
 ) -> Result<(), StoreError> {
     write_deliveries(connection, fresh).await?;
-    for some in fresh.chunks(ROWS_MAX) {
-        let changes: Vec<Change> = some
-            .iter()
-            .map(|(round, _)| Change::of(round, now, grace))
-            .collect();
+    let changes: Vec<Change> = fresh
+        .iter()
+        .map(|(round, _)| Change::of(round, now, grace))
+        .collect();
+    for some in bulk::arrays(&changes, ROWS_MAX)? {
         let changed = sqlx::query(SETTLE)
-            .bind(bulk::array(&changes)?)
+            .bind(some.json)
             .execute(&mut *connection)
             .await?
             .rows_affected();
-        if changed != some.len() as u64 {
+        if changed != some.rows as u64 {
             // Locked and fresh, and yet not changed: rather nothing than half a record.
             return Err(StoreError::Unusable("a settlement did not change its row"));
         }

@@ -99,11 +99,15 @@ async fn a_dead_letter_ends_its_notification_once() {
     let kept = "SELECT COUNT(*) FROM dead_letters WHERE reason = 'operator_must_act' AND provider = 'fcm' \
                 AND error_code = 'SENDER_ID_MISMATCH' AND attempts = 2 AND customer_id = 1 AND platform = 'ios'";
     assert_eq!(db.one(kept).await, 2);
-    let job_again: String = sqlx::query_scalar("SELECT job FROM dead_letters LIMIT 1")
-        .fetch_one(&db.store.pool)
+    let jobs: Vec<String> = sqlx::query_scalar("SELECT job FROM dead_letters ORDER BY id")
+        .fetch_all(&db.store.pool)
         .await
         .unwrap();
-    assert_eq!(Job::decode(job_again.as_bytes()).unwrap(), job);
+    for (kept, target) in jobs.iter().zip(&job.progress.given_up) {
+        let mut alone = job.clone();
+        alone.progress.given_up = vec![target.clone()];
+        assert_eq!(Job::decode(kept.as_bytes()).unwrap(), alone);
+    }
     db.done().await;
 }
 
