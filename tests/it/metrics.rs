@@ -1,6 +1,7 @@
 //! What an operator watches: metrics, probes and books.
 
 use push_tests::{Answer, Device, Metrics, Provider, Stack, eventually};
+use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -118,4 +119,41 @@ async fn probes_tell_what_is_missing() {
     );
     stack.links().restore();
     stack.all_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_address_of_the_probes_own_answers_as_the_apis_does() {
+    let stack = Stack::with()
+        .env_api("METRICS_ADDR", "127.0.0.1:0")
+        .workers(0)
+        .start()
+        .await;
+    let served = stack.apis[0].log.events().into_iter().find_map(|event| {
+        let address = event.get("address").or(event["fields"].get("address"))?;
+        let is_it = event.to_string().contains("metrics and probes are served");
+        is_it.then(|| format!("http://{}", address.as_str().unwrap_or_default()))
+    });
+    let probes = stack.api_under(served.unwrap());
+    let ask =
+        async |method: Method, path: &str| probes.call(method, path).anonymous().answer().await;
+    for path in ["/healthz", "/HEALTHZ", "/readyz", "/ReadyZ"] {
+        let answer = ask(Method::GET, path).await.expect(200);
+        assert_eq!(answer.json["success"], true, "{path}");
+        assert!(!answer.header("x-request-id").is_empty(), "{path}");
+    }
+    let metrics = ask(Method::GET, "/metrics").await.expect(200);
+    assert!(metrics.text.contains("push_notifications_accepted_total"));
+    let document = ask(Method::GET, "/openapi.json").await.expect(200).json;
+    assert!(document["paths"].get("/metrics").is_some());
+    assert_eq!(document["paths"].get("/api/Push/test"), None);
+    for (method, path, status, code) in [
+        (Method::GET, "/nowhere", 404, "not_found"),
+        (Method::POST, "/api/Push/test", 404, "not_found"),
+        (Method::POST, "/metrics", 405, "method_not_allowed"),
+    ] {
+        let answer = ask(method, path).await.expect(status);
+        assert_eq!(answer.error_code(), code, "{path}");
+    }
+    let beside = stack.api().get("/metrics").anonymous().answer().await;
+    assert_eq!(beside.status, 404, "they have an address of their own");
 }

@@ -1,6 +1,6 @@
 //! Settings: what is wrong is told together, before anything starts; and several replicas start at once.
 
-use push_tests::{Device, Stack, run_to_end};
+use push_tests::{Device, Stack, eventually, run_to_end};
 
 fn pairs(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     settings
@@ -199,31 +199,36 @@ async fn four_replicas_that_start_at_once_migrate_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_worker_waits_for_the_schema_and_an_api_that_must_not_migrate_says_what_is_missing() {
-    let mut stack = Stack::with().apis(0).start().await;
-    let worker = &stack.workers[0];
-    let answer = stack.readiness(worker).await;
-    assert_eq!(answer.status, 503);
-    assert!(
-        answer.json["message"]
-            .as_str()
-            .unwrap()
-            .contains("database"),
-        "{}",
-        answer.text
-    );
+    let mut stack = Stack::with()
+        .apis(0)
+        .env_api("MIGRATE_ON_START", "false")
+        .start()
+        .await;
+    stack.start_api().await;
     let settings = stack.api_settings();
-    let mut careful = settings.clone();
-    careful.push(("MIGRATE_ON_START".to_owned(), "false".to_owned()));
-    let ended = run_to_end("push-api", &["check"], &careful).await;
-    assert_ne!(
+    for program in [&stack.workers[0], &stack.apis[0]] {
+        let answer = eventually("it has looked", async || {
+            let answer = stack.readiness(program).await.expect(503);
+            let message = answer.json["message"].as_str()?.to_owned();
+            (message.contains("database") && message.contains("migrate")).then_some(answer)
+        })
+        .await;
+        assert_eq!(answer.json["code"], "not_ready");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    let alive = stack.api().get("/healthz").anonymous().answer().await;
+    assert_eq!(alive.status, 200);
+    let early = stack.send(1).answer().await.expect(503);
+    assert_eq!(early.error_code(), "database_unavailable");
+    let ended = run_to_end("push-api", &["check"], &settings).await;
+    assert_eq!(
         ended.code,
-        Some(2),
+        Some(1),
         "the settings are fine: {}",
         ended.stderr
     );
     let ended = run_to_end("push-api", &["migrate"], &settings).await;
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    stack.start_api().await;
     stack.all_ready().await;
     stack.register(1, Device::android_fcm("pixel")).await;
     assert_eq!(

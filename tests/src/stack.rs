@@ -315,11 +315,13 @@ impl Stack {
     /// One of the replicas.
     #[must_use]
     pub fn api_at(&self, index: usize) -> Api {
-        Api::new(
-            self.apis[index].url(),
-            self.http.clone(),
-            self.secrets.clone(),
-        )
+        self.api_under(self.apis[index].url())
+    }
+
+    /// What is served under another address than the API's.
+    #[must_use]
+    pub fn api_under(&self, url: String) -> Api {
+        Api::new(url, self.http.clone(), self.secrets.clone())
     }
 
     /// The settings that `push-api` was started with.

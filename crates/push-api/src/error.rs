@@ -60,11 +60,13 @@ pub enum Code {
     TimedOut,
     /// The database is away.
     DatabaseUnavailable,
+    /// What `/readyz` says as long as the process cannot do its work.
+    NotReady,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -80,6 +82,7 @@ impl Code {
         Self::Overloaded,
         Self::TimedOut,
         Self::DatabaseUnavailable,
+        Self::NotReady,
     ];
 
     /// The status that goes with it.
@@ -97,7 +100,7 @@ impl Code {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Overloaded | Self::TimedOut | Self::DatabaseUnavailable => {
+            Self::Overloaded | Self::TimedOut | Self::DatabaseUnavailable | Self::NotReady => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -123,6 +126,7 @@ impl Code {
             Self::Overloaded => "too many requests are in work; try again after `Retry-After`",
             Self::TimedOut => "the answer was not ready in time; try again after `Retry-After`",
             Self::DatabaseUnavailable => "the database is away; try again after `Retry-After`",
+            Self::NotReady => "what the process needs is away; `checks` says what",
         }
     }
 }
@@ -250,7 +254,7 @@ impl ApiError {
 
     const fn retry_after(&self) -> Option<Duration> {
         match self.code() {
-            Code::DatabaseUnavailable => Some(DATABASE_RETRY_AFTER),
+            Code::DatabaseUnavailable | Code::NotReady => Some(DATABASE_RETRY_AFTER),
             Code::Overloaded | Code::TimedOut => Some(OVERLOAD_RETRY_AFTER),
             Code::InvalidInput
             | Code::MalformedJson

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::case::CanonicalPaths;
 use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
+use crate::health::Probes;
 use crate::observe::observe;
 use crate::routes;
 use crate::state::AppState;
@@ -75,12 +76,21 @@ impl Modify for Credentials {
     }
 }
 
-/// The routes and the document that is made of them.
-fn routes(state: &Limits, with_metrics: bool) -> (Router<AppState>, OpenApi) {
-    let limited = middleware::from_fn_with_state(state.clone(), limit);
-    let (router, mut document) = OpenApiRouter::with_openapi(Base::openapi())
-        .merge(routes::api().route_layer(limited))
+/// All routes.
+fn all(with_metrics: bool) -> OpenApiRouter<AppState> {
+    let limited = middleware::from_fn_with_state(Limits::default(), limit);
+    routes::api()
+        .route_layer(limited)
         .merge(routes::probes(with_metrics))
+}
+
+/// The routes and the document that is made of them.
+fn with_document<S>(routes: OpenApiRouter<S>) -> (Router<S>, OpenApi)
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let (router, mut document) = OpenApiRouter::with_openapi(Base::openapi())
+        .merge(routes)
         .split_for_parts();
     add_common_headers(&mut document);
     (router, document)
@@ -89,12 +99,25 @@ fn routes(state: &Limits, with_metrics: bool) -> (Router<AppState>, OpenApi) {
 /// The OpenAPI document.
 #[must_use]
 pub fn document(with_metrics: bool) -> OpenApi {
-    routes(&Limits::default(), with_metrics).1
+    with_document(all(with_metrics)).1
 }
 
 /// The whole service, ready to be served.
 pub fn build(state: AppState) -> Router {
-    let (router, document) = routes(&Limits::default(), state.metrics.is_some());
+    around(all(state.metrics.is_some()), state)
+}
+
+/// Metrics and probes, ready to be served at an address of their own.
+pub fn build_probes(probes: Probes) -> Router {
+    around(routes::probes(true), probes)
+}
+
+/// These routes and what lies around each of them.
+fn around<S>(routes: OpenApiRouter<S>, state: S) -> Router
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let (router, document) = with_document(routes);
     let paths = CanonicalPaths::new(document.paths.paths.keys().map(String::as_str));
     let json = serde_json::to_vec(&document).unwrap_or_default();
     let router = router

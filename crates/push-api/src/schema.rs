@@ -1,4 +1,5 @@
-//! Bringing the schema up to date at start (`MIGRATE_ON_START`), however late the database comes.
+//! Bringing the schema up to date at start (`MIGRATE_ON_START`), or waiting until somebody else has,
+//! however late the database comes.
 //!
 //! The API listens meanwhile: it is alive, says in `/readyz` what is missing, and lets early requests
 //! wait a little. It never ends because the database is late.
@@ -16,6 +17,9 @@ use crate::error::ApiError;
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Pauses between attempts: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// What is missing where we must not migrate.
+const NOT_MIGRATED: &str =
+    "the schema is not up to date, and MIGRATE_ON_START is false; run `push-api migrate`";
 
 /// Whether the schema is known to be up to date; if not, why.
 #[derive(Clone, Debug)]
@@ -28,19 +32,45 @@ enum Progress {
 }
 
 impl Schema {
-    /// Somebody else takes care of the schema.
-    #[must_use]
-    pub fn trusted() -> Self {
-        Self(watch::channel(Progress::Ready).1)
-    }
-
     /// Migrates in the background, until it has worked.
     #[must_use]
     pub fn migrate(store: Store, stop: CancellationToken, tasks: &TaskTracker) -> Self {
-        let missing = Progress::Missing("the schema is being brought up to date".to_owned());
+        Self::until(stop, tasks, move || {
+            let store = store.clone();
+            async move {
+                let migrated = store.migrate().await;
+                let migrated = migrated.map_err(|error| format!("not migrated: {error}"))?;
+                tracing::info!(applied = migrated.applied, "the schema is up to date");
+                Ok(())
+            }
+        })
+    }
+
+    /// Looks in the background until somebody else has migrated.
+    #[must_use]
+    pub fn watch(store: Store, stop: CancellationToken, tasks: &TaskTracker) -> Self {
+        Self::until(stop, tasks, move || {
+            let store = store.clone();
+            async move {
+                match store.migration_pending().await {
+                    Ok(false) => Ok(()),
+                    Ok(true) => Err(NOT_MIGRATED.to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        })
+    }
+
+    /// Tries in the background until it is there; `attempt` says why it is not.
+    fn until<A, F>(stop: CancellationToken, tasks: &TaskTracker, attempt: A) -> Self
+    where
+        A: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), String>> + Send,
+    {
+        let missing = Progress::Missing("the schema is being looked at".to_owned());
         let (progress, watched) = watch::channel(missing);
         tasks.spawn(async move {
-            let _ended = stop.run_until_cancelled(migrate(store, progress)).await;
+            let _ended = stop.run_until_cancelled(try_until(attempt, progress)).await;
         });
         Self(watched)
     }
@@ -69,47 +99,48 @@ impl Schema {
     }
 }
 
-async fn migrate(store: Store, progress: watch::Sender<Progress>) {
+async fn try_until<A, F>(attempt: A, progress: watch::Sender<Progress>)
+where
+    A: Fn() -> F,
+    F: Future<Output = Result<(), String>>,
+{
     let (mut pause, pause_max) = PAUSES;
-    loop {
-        match store.migrate().await {
-            Ok(migrated) => {
-                tracing::info!(applied = migrated.applied, "the schema is up to date");
-                progress.send_replace(Progress::Ready);
-                return;
-            }
-            Err(error) => {
-                // Told at each change, not at each attempt: the database may be away for long.
-                let missing = Progress::Missing(format!("not migrated: {error}"));
-                if progress.send_replace(missing.clone()) != missing {
-                    tracing::warn!(%error, "the schema cannot be brought up to date; trying again until it can");
-                }
-            }
+    while let Err(why) = attempt().await {
+        // Told at each change, not at each attempt: the database may be away for long.
+        let missing = Progress::Missing(why.clone());
+        if progress.send_replace(missing.clone()) != missing {
+            tracing::warn!("the schema is not there yet: {why}; trying again until it is");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(pause_max);
     }
+    progress.send_replace(Progress::Ready);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_the_schema_for_a_while() {
-        let (progress, watched) = watch::channel(Progress::Missing("away".to_owned()));
-        let schema = Schema(watched);
+        let there = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&there);
+        let attempt = move || {
+            let there = seen.load(Ordering::Relaxed);
+            async move { there.then_some(()).ok_or("away".to_owned()) }
+        };
+        let schema = Schema::until(CancellationToken::new(), &TaskTracker::new(), attempt);
+        assert!(schema.missing().is_some());
         let early = schema.ready().await;
         assert_eq!(early, Err(ApiError::DatabaseUnavailable("away".to_owned())));
         assert_eq!(schema.missing(), Some("away".to_owned()));
         let waiting = schema.clone();
         let waiting = tokio::spawn(async move { waiting.ready().await });
-        tokio::time::sleep(REQUEST_WAIT_MAX / 2).await;
-        progress.send_replace(Progress::Ready);
+        there.store(true, Ordering::Relaxed);
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        assert_eq!(
-            (schema.missing(), Schema::trusted().missing()),
-            (None, None)
-        );
+        assert_eq!(schema.missing(), None);
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Router;
 use push_queue::{Broker, BrokerUrlError};
-use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::Metrics;
 use push_store::{Store, StoreError};
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
+use crate::health::{Health, Probes};
 use crate::listen;
 use crate::metrics;
 use crate::outcomes::Outcomes;
@@ -24,6 +24,8 @@ use crate::schema::Schema;
 use crate::settings::ApiSettings;
 use crate::state::{AppState, Parts, now};
 
+/// Connections to an address of the probes' own: a few probers and scrapers.
+const PROBERS_MAX: usize = 64;
 /// How often the books are read, at most.
 const BOOKS_EVERY: Duration = Duration::from_secs(10);
 /// How long reading the books may take at all.
@@ -53,11 +55,12 @@ pub enum StartError {
 }
 
 /// What runs beside the handlers.
-#[derive(Debug)]
 pub struct Background {
     /// Everything that has to end before the process does.
     pub tasks: TaskTracker,
-    /// Ends the connection to the broker, after the tasks.
+    /// The connection to the broker, which outlives the tasks.
+    broker: Broker,
+    /// Ends it.
     broker_stop: CancellationToken,
 }
 
@@ -79,8 +82,9 @@ pub async fn start(
     let schema = if settings.migrate_on_start {
         Schema::migrate(database.clone(), stop.clone(), &tasks)
     } else {
-        Schema::trusted()
+        Schema::watch(database.clone(), stop.clone(), &tasks)
     };
+    let health = Health::new(schema.clone(), database.clone(), broker.clone());
     let state = AppState::new(Parts {
         access: settings.access.clone(),
         unknown_customer: settings.unknown_customer,
@@ -90,15 +94,20 @@ pub async fn start(
             settings.reconcile_after,
             &tasks,
         ),
+        health,
         publisher: Publisher::start(broker.clone(), database.clone(), now, &tasks),
         outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
         database,
         schema,
-        broker,
         metrics,
         tasks: tasks.clone(),
     });
-    Ok((state, Background { tasks, broker_stop }))
+    let background = Background {
+        tasks,
+        broker,
+        broker_stop,
+    };
+    Ok((state, background))
 }
 
 /// Serves until the soft stop, finishes what is in flight, and returns; or at the hard stop.
@@ -114,28 +123,26 @@ pub async fn run(
     let beside = settings.metrics.is_none().then(|| metrics.clone());
     let (state, background) = start(&settings, beside, &shutdown.soft).await?;
     if let Some(address) = settings.metrics {
-        let health = state.health();
-        let readiness = move || {
-            let health = health.clone();
-            async move { health.readiness().await }
+        let probes = Probes {
+            health: state.health.clone(),
+            metrics: Some(metrics),
         };
+        let (listener, address) = bind("METRICS_ADDR", address).await?;
+        tracing::info!(%address, "metrics and probes are served");
+        // Until the very end: also while the rest drains, someone may watch.
         let stop = background.broker_stop.clone();
-        let bound = probes::serve(address, metrics, readiness, stop).await;
-        let bound = bound.map_err(|source| listen_error("METRICS_ADDR", address, source))?;
-        tracing::info!(address = %bound, "metrics and probes are served");
+        let app = router::build_probes(probes);
+        tokio::spawn(async move { listen::serve(listener, app, PROBERS_MAX, &stop).await });
     }
-    let listener = TcpListener::bind(settings.http).await;
-    let listener = listener.map_err(|source| listen_error("HTTP_ADDR", settings.http, source))?;
-    // Mostly it takes a moment, and then the first answer is a good one. A late database is not waited
-    // for: the API listens all the same, and `/readyz` says what is missing.
-    let _late = state.schema.ready().await;
+    let (listener, address) = bind("HTTP_ADDR", settings.http).await?;
+    tracing::info!(%address, "listening");
     if matches!(state.access, crate::caller::Access::Open) {
         tracing::warn!("AUTH_DISABLED: everybody may do everything");
     }
     background
         .tasks
         .spawn(watch_books(state.clone(), shutdown.soft.clone()));
-    let broker = state.broker.clone();
+    let broker = background.broker.clone();
     let app = router::build(state);
     tokio::select! {
         () = serve_and_drain(listener, app, &background, &shutdown.soft) => {}
@@ -147,12 +154,19 @@ pub async fn run(
     Ok(())
 }
 
-fn listen_error(name: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
-    StartError::Listen {
+/// The listener, and the address that it really has.
+async fn bind(
+    name: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let wrong = |source| StartError::Listen {
         name,
         address,
         source,
-    }
+    };
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let bound = listener.local_addr().map_err(wrong)?;
+    Ok((listener, bound))
 }
 
 async fn serve_and_drain(
@@ -161,11 +175,7 @@ async fn serve_and_drain(
     background: &Background,
     soft: &CancellationToken,
 ) {
-    match listener.local_addr() {
-        Ok(address) => tracing::info!(%address, "listening"),
-        Err(error) => tracing::error!(%error, "the address that is listened on is unknown"),
-    }
-    listen::serve(listener, app, soft).await;
+    listen::serve(listener, app, listen::connections_max(), soft).await;
     // The handlers' share of the state is gone with the app: the writers end when they are done.
     background.tasks.close();
     background.tasks.wait().await;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::id::CustomerId;
 use push_core::notification::Notification;
-use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
 use push_store::{Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
@@ -35,8 +34,8 @@ pub struct Parts {
     pub(crate) database: Store,
     /// Whether the database has our tables.
     pub(crate) schema: Schema,
-    /// The broker.
-    pub(crate) broker: Broker,
+    /// What readiness looks at.
+    pub(crate) health: Health,
     /// Commits notifications.
     pub(crate) acceptor: Acceptor,
     /// Publishes their jobs.
@@ -127,15 +126,5 @@ impl AppState {
             ))
         };
         accepting.await.unwrap_or_else(lost)
-    }
-
-    /// What readiness looks at. Holds none of the rest: who keeps it does not keep the process busy.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        Health {
-            schema: self.schema.clone(),
-            database: self.database.clone(),
-            broker: self.broker.clone(),
-        }
     }
 }

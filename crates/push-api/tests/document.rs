@@ -237,7 +237,7 @@ async fn without_a_database_good_requests_are_asked_to_come_again() {
         ),
         ("test", "key-send", json!({"customerId": 1})),
     ];
-    // Together: each is told only when the pool gives up.
+    // Together: each waits for the schema for a while.
     futures::future::join_all(refused.into_iter().map(async |(path, key, body)| {
         let answer = call("POST", &format!("/api/Push/{path}"))
             .key(key)
@@ -277,6 +277,8 @@ async fn without_a_database_good_requests_are_asked_to_come_again() {
         (503, &json!("not_ready"))
     );
     assert_eq!(ready.json["checks"]["broker"]["state"], "degraded");
+    assert_eq!(ready.code(), "not_ready");
+    assert!(ready.headers.contains_key(header::RETRY_AFTER));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
 use serde::Serialize;
@@ -14,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
+
+/// How long to stay away from a process that is not ready: about as long as a restart of what it needs.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// How one thing stands that the process needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +41,8 @@ pub struct Readiness {
 struct ReadinessBody {
     success: bool,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     status: &'static str,
     checks: std::collections::BTreeMap<&'static str, Check>,
 }
@@ -65,7 +70,7 @@ impl IntoResponse for Readiness {
                 None
             }
         });
-        let (code, status, message) = match (down.is_empty(), degraded.is_empty()) {
+        let (http, status, message) = match (down.is_empty(), degraded.is_empty()) {
             (false, _) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_ready",
@@ -78,17 +83,20 @@ impl IntoResponse for Readiness {
             ),
             (true, true) => (StatusCode::OK, "ready", "Ready".to_owned()),
         };
-        let checks = self.checks.into_iter().collect();
-        (
-            code,
-            Json(ReadinessBody {
-                success: code.is_success(),
-                message,
-                status,
-                checks,
-            }),
-        )
-            .into_response()
+        let ready = http.is_success();
+        let body = ReadinessBody {
+            success: ready,
+            message,
+            code: (!ready).then_some("not_ready"),
+            status,
+            checks: self.checks.into_iter().collect(),
+        };
+        let mut response = (http, Json(body)).into_response();
+        if !ready {
+            let after = HeaderValue::from(RETRY_AFTER.as_secs());
+            response.headers_mut().insert(header::RETRY_AFTER, after);
+        }
+        response
     }
 }
 

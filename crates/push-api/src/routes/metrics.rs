@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use push_runtime::probes;
+use push_runtime::probes::metrics_response;
 
 use crate::error::ApiError;
-use crate::state::AppState;
+use crate::health::Probes;
 
 /// What Prometheus scrapes.
 #[utoipa::path(
@@ -14,9 +14,9 @@ use crate::state::AppState;
     tag = "operations",
     responses((status = 200, description = "Metrics in Prometheus' text format", body = String, content_type = "text/plain"))
 )]
-pub async fn metrics(State(state): State<AppState>) -> Response {
-    match &state.metrics {
-        Some(metrics) => probes::metrics_response(metrics),
+pub async fn metrics(State(probes): State<Probes>) -> Response {
+    match &probes.metrics {
+        Some(metrics) => metrics_response(metrics),
         None => ApiError::NotFound.into_response(),
     }
 }

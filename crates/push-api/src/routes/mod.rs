@@ -11,10 +11,12 @@ mod send_to_customer;
 mod test;
 mod unregister;
 
+use axum::extract::FromRef;
 pub use openapi::Document;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::health::Probes;
 use crate::state::AppState;
 
 /// What needs a caller.
@@ -28,7 +30,11 @@ pub fn api() -> OpenApiRouter<AppState> {
 }
 
 /// What anybody may ask. `/metrics` is among them unless it has an address of its own.
-pub fn probes(with_metrics: bool) -> OpenApiRouter<AppState> {
+pub fn probes<S>(with_metrics: bool) -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Probes: FromRef<S>,
+{
     let probes = OpenApiRouter::new()
         .routes(routes!(health::healthz))
         .routes(routes!(readiness::readyz))

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 
-use crate::state::AppState;
+use crate::health::Probes;
 
 /// Can the process do its work?
 ///
@@ -17,13 +17,13 @@ use crate::state::AppState;
         (status = 200, description = "Ready, perhaps degraded", body = serde_json::Value,
          example = json!({"success": true, "message": "Ready", "status": "ready",
                           "checks": {"database": {"state": "ok"}, "broker": {"state": "ok"}}})),
-        (status = 503, description = "The database is away", body = serde_json::Value,
+        (status = 503, description = "`not_ready`: the database is away, or has no schema yet", body = serde_json::Value,
          example = json!({"success": false, "message": "Not ready: database: the database is not available: no answer in time",
-                          "status": "not_ready",
+                          "code": "not_ready", "status": "not_ready",
                           "checks": {"database": {"state": "down", "detail": "the database is not available: no answer in time"},
                                      "broker": {"state": "ok"}}})),
     )
 )]
-pub async fn readyz(State(state): State<AppState>) -> impl IntoResponse {
-    state.health().readiness().await
+pub async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
+    probes.health.readiness().await
 }
