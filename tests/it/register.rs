@@ -125,6 +125,11 @@ async fn what_is_no_token_is_refused_and_told_what_a_real_one_looks_like() {
         ("expoPushToken", "expo_token_here", "ExponentPushToken["),
         // Taken for each other.
         ("fcmToken", &expo, "expoPushToken"),
+        (
+            "fcmToken",
+            "F5741A13-BCDA-434B-A316-5DC0E6FFA94F",
+            "expoPushToken",
+        ),
         ("expoPushToken", &fcm, "ExponentPushToken["),
         // An iPhone's own token.
         ("fcmToken", &apns, "APNs"),
@@ -155,6 +160,14 @@ async fn what_is_no_token_is_refused_and_told_what_a_real_one_looks_like() {
             "echoed: {}",
             answer.text
         );
+    }
+
+    // The database does not tell "d" from "d ".
+    for name in ["d ", " d", " "] {
+        let mut body = Device::android_fcm("pixel").registration(1);
+        body["deviceId"] = name.into();
+        let answer = stack.register_as_is(&body).await.expect(400);
+        assert_eq!(answer.wrong_fields(), ["deviceId"], "{name:?}");
     }
 
     // All problems at once, and nothing is stored.

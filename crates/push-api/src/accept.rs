@@ -19,10 +19,11 @@ use crate::metrics;
 
 /// Notifications that may wait for a writer: about a tenth of a second of the database's work.
 const WAITING_MAX: usize = 1_024;
-/// Notifications of one transaction: beyond some hundred a larger one gains nothing (`cargo xtask bench`).
+/// Notifications of one transaction: beyond some hundred a larger one gains nothing.
 const BATCH_MAX: usize = 256;
 /// Transactions at a time: one is being committed while the next is filled.
 const WRITERS: usize = 2;
+
 /// Writes notifications in batches.
 #[derive(Clone, Debug)]
 pub struct Acceptor {

@@ -166,7 +166,7 @@ fn parse_key(entry: &str) -> Result<ApiKey, String> {
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (index, byte) in bytes.iter_mut().enumerate() {
@@ -208,10 +208,10 @@ mod tests {
     fn every_problem_is_told_and_no_secret() {
         let wrong = ApiKeys::parse(
             "nothing,a:send+fly:s3cret,b:send:,c:send:sha256:s3cret,d e:send:s3cret,\
-             e:read:s3cr\u{e9}t,f:read:same-s3cret,g:read:same-s3cret,f:read:other-s3cret",
+             e:read:s3cr\u{e9}t,h:read:sha256:+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f,f:read:same-s3cret,g:read:same-s3cret,f:read:other-s3cret",
         )
         .unwrap_err();
-        assert_eq!(wrong.matches("entry ").count(), 6, "{wrong}");
+        assert_eq!(wrong.matches("entry ").count(), 7, "{wrong}");
         assert!(
             wrong.contains("gives \"g\" the secret of another key"),
             "{wrong}"

@@ -21,6 +21,8 @@ const WAITERS_MAX: usize = 1_000;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Later questions come less often, up to this.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// How much longer than its patience a wait may take: the last look comes when that is over.
+pub const LAST_LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +46,18 @@ pub struct Outcomes {
 #[derive(Debug)]
 struct Waiter {
     id: NotificationId,
-    answer: oneshot::Sender<State>,
+    answer: oneshot::Sender<Waited>,
     pause: Duration,
     due: Instant,
+    /// When the last look is due.
+    patience_ends: Instant,
+}
+
+impl Waiter {
+    fn due_after(&mut self, pause: Duration) {
+        self.pause = pause;
+        self.due = self.patience_ends.min(Instant::now() + pause);
+    }
 }
 
 impl Outcomes {
@@ -73,24 +84,27 @@ impl Outcomes {
         }
     }
 
-    /// Waits until the notification is no longer pending, `patience` at most.
+    /// Waits until the notification is no longer pending, `patience` at most; then looks once more.
     pub async fn wait(&self, id: NotificationId, patience: Duration) -> Waited {
         let Ok(_place) = self.places.try_acquire() else {
             return Waited::NotGranted;
         };
         let (answer, answered) = oneshot::channel();
-        let waiter = Waiter {
+        let patience_ends = Instant::now() + patience;
+        let mut waiter = Waiter {
             id,
             answer,
             pause: PAUSE_MIN,
-            due: Instant::now() + PAUSE_MIN,
+            due: patience_ends,
+            patience_ends,
         };
+        waiter.due_after(PAUSE_MIN);
         if self.arrivals.try_send(waiter).is_err() {
             return Waited::NotGranted;
         }
         tokio::select! {
-            Ok(state) = answered => Waited::Ended(state),
-            () = tokio::time::sleep(patience) => Waited::StillPending,
+            Ok(waited) = answered => waited,
+            () = tokio::time::sleep_until(patience_ends + LAST_LOOK_MAX) => Waited::StillPending,
             () = self.stop.cancelled() => Waited::StillPending,
         }
     }
@@ -124,7 +138,8 @@ where
     F: Future<Output = Result<HashMap<NotificationId, State>, StoreError>>,
 {
     // Whose turn comes within the shortest pause shares the statement.
-    let horizon = Instant::now() + PAUSE_MIN / 2;
+    let now = Instant::now();
+    let horizon = now + PAUSE_MIN / 2;
     let (due, mut later): (Vec<Waiter>, Vec<Waiter>) = waiters
         .into_iter()
         .filter(|waiter| !waiter.answer.is_closed())
@@ -141,11 +156,13 @@ where
         match states.get(&waiter.id) {
             Some(state) if state.status != Status::Pending => {
                 // Whoever waited may be gone.
-                let _gone = waiter.answer.send(*state);
+                let _gone = waiter.answer.send(Waited::Ended(*state));
+            }
+            Some(_) | None if waiter.patience_ends <= now => {
+                let _gone = waiter.answer.send(Waited::StillPending);
             }
             Some(_) | None => {
-                waiter.pause = (waiter.pause * 3 / 2).min(PAUSE_MAX);
-                waiter.due = Instant::now() + waiter.pause;
+                waiter.due_after((waiter.pause * 3 / 2).min(PAUSE_MAX));
                 later.push(waiter);
             }
         }
@@ -221,6 +238,30 @@ mod tests {
             .wait(NotificationId::generate(), Duration::from_secs(30))
             .await;
         assert_eq!(stopped, Waited::StillPending);
+    }
+
+    /// What ends shortly before the patience does is told, however long the pauses have become.
+    #[tokio::test(start_paused = true)]
+    async fn the_last_look_comes_when_the_patience_ends() {
+        for (settled_after, expected) in [(940, Waited::Ended(SENT)), (1_060, Waited::StillPending)]
+        {
+            let started = Instant::now();
+            let settled = started + Duration::from_millis(settled_after);
+            let ask = move |ids: Vec<NotificationId>| async move {
+                let state = if Instant::now() >= settled {
+                    SENT
+                } else {
+                    PENDING
+                };
+                Ok(ids.into_iter().map(|id| (id, state)).collect())
+            };
+            let outcomes =
+                Outcomes::with_source(CancellationToken::new(), &TaskTracker::new(), ask);
+            let patience = Duration::from_secs(1);
+            let waited = outcomes.wait(NotificationId::generate(), patience).await;
+            assert_eq!(waited, expected);
+            assert_eq!(started.elapsed().as_secs(), 1);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,41 +6,61 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
+use crate::outcomes::LAST_LOOK_MAX;
 
 /// Longer than any provider's answer takes; a longer wish is clamped.
 const WAIT_SECONDS_MAX: u64 = 30;
 
+/// The time that it takes to answer, once the wait is over.
+const ANSWER_MAX: Duration = LAST_LOOK_MAX.saturating_add(Duration::from_secs(1));
+
+/// When the request at hand is given up. Whoever waits must answer before: what was accepted must not
+/// be told as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestEnds(pub Instant);
+
 /// How long the caller wants to wait, if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait(Option<u64>);
+pub struct Wait {
+    seconds: Option<u64>,
+    request_ends: Option<RequestEnds>,
+}
 
 impl Wait {
-    /// The time to wait.
+    /// How long to wait from now on: what the caller wishes, and the request has left.
     #[must_use]
-    pub fn duration(self) -> Option<Duration> {
-        self.0.map(Duration::from_secs)
+    pub fn patience(self) -> Option<Duration> {
+        let left = self.request_ends.map_or(Duration::MAX, |RequestEnds(at)| {
+            at.saturating_duration_since(Instant::now() + ANSWER_MAX)
+        });
+        self.seconds
+            .map(|seconds| Duration::from_secs(seconds).min(left))
     }
 
     /// The value of `Preference-Applied`, once it was.
     #[must_use]
     pub fn applied(self) -> Option<HeaderValue> {
-        self.0
+        self.seconds
             .and_then(|seconds| HeaderValue::try_from(format!("wait={seconds}")).ok())
     }
 
     /// Reads the headers. What cannot be read is ignored, as the RFC wants it; of several the first
     /// counts.
     #[must_use]
-    fn read(headers: &HeaderMap) -> Self {
+    fn read(headers: &HeaderMap, request_ends: Option<RequestEnds>) -> Self {
         let lines = headers
             .get_all("prefer")
             .iter()
             .filter_map(|line| line.to_str().ok());
-        Self(
-            lines
-                .flat_map(|line| line.split(','))
-                .find_map(wait_seconds),
-        )
+        let seconds = lines
+            .flat_map(|line| line.split(','))
+            .find_map(wait_seconds);
+        Self {
+            seconds,
+            request_ends,
+        }
     }
 }
 
@@ -66,7 +86,8 @@ impl<S: Sync> FromRequestParts<S> for Wait {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::read(&parts.headers))
+        let request_ends = parts.extensions.get().copied();
+        Ok(Self::read(&parts.headers, request_ends))
     }
 }
 
@@ -101,8 +122,9 @@ mod tests {
             for line in lines {
                 headers.append("prefer", HeaderValue::from_static(line));
             }
-            let wait = Wait::read(&headers);
-            assert_eq!(wait, Wait(seconds), "{lines:?}");
+            let wait = Wait::read(&headers, None);
+            assert_eq!(wait.seconds, seconds, "{lines:?}");
+            assert_eq!(wait.patience(), seconds.map(Duration::from_secs));
             let applied = seconds.map(|seconds| format!("wait={seconds}"));
             assert_eq!(
                 wait.applied()

@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::header::HeaderBuilder;
@@ -26,13 +27,15 @@ use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
 use crate::health::Probes;
 use crate::observe::observe;
+use crate::prefer::RequestEnds;
 use crate::routes;
 use crate::state::AppState;
 
 /// Requests in work at a time: those who wait for an outcome (1,000), a full channel of those who wait for
 /// their commit (1,024), and as much again that is being read or answered.
 const IN_WORK_MAX: usize = 4_096;
-/// The longest honest request waits 30 s for an outcome, after some for the database and the broker.
+/// An honest request takes up to 25 s for its body (10), the schema (5), the commit (8) and the broker (2).
+/// The wait for an outcome, 30 s at most, gets what is left ([`Wait::patience`](crate::prefer::Wait::patience)).
 const REQUEST_MAX: Duration = Duration::from_secs(45);
 
 #[derive(utoipa::OpenApi)]
@@ -151,11 +154,13 @@ impl Default for Limits {
     }
 }
 
-async fn limit(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+async fn limit(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
     let Ok(_place) = limits.places.try_acquire() else {
         return ApiError::Overloaded.into_response();
     };
-    match tokio::time::timeout(limits.time, next.run(request)).await {
+    let ends = Instant::now() + limits.time;
+    request.extensions_mut().insert(RequestEnds(ends));
+    match tokio::time::timeout_at(ends, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::TimedOut.into_response(),
     }
@@ -216,6 +221,8 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::outcomes::LAST_LOOK_MAX;
+    use crate::prefer::Wait;
 
     async fn answer(app: Router) -> (StatusCode, serde_json::Value) {
         let response = app
@@ -254,6 +261,23 @@ mod tests {
         let (status, body) = answer(limited(limits.clone())).await;
         assert_eq!((status.as_u16(), &body["code"]), (503, &"timed_out".into()));
         assert_eq!(limits.places.available_permits(), IN_WORK_MAX);
+    }
+
+    /// A request that was slow to be accepted waits less for its outcome: the 202 comes before the end.
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_before_its_request_does() {
+        let slow = routing::get(async |wait: Wait| {
+            tokio::time::sleep(Duration::from_secs(10 + 5 + 8 + 2)).await;
+            let patience = wait.patience().unwrap();
+            tokio::time::sleep(patience + LAST_LOOK_MAX).await;
+            StatusCode::ACCEPTED
+        });
+        let app = Router::new()
+            .route("/", slow)
+            .layer(middleware::from_fn_with_state(Limits::default(), limit));
+        let request = Request::get("/").header("prefer", "wait=30");
+        let answer = app.oneshot(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.unwrap().status(), 202);
     }
 
     #[tokio::test]

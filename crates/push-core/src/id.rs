@@ -101,7 +101,10 @@ pub struct DeviceId(String);
 
 /// A `deviceId` that cannot be stored or indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to {} printable ASCII characters", DeviceId::BYTES_MAX)]
+#[error(
+    "must be 1 to {} printable ASCII characters, without a space at either end",
+    DeviceId::BYTES_MAX
+)]
 pub struct InvalidDeviceId;
 
 impl DeviceId {
@@ -111,10 +114,11 @@ impl DeviceId {
     /// Reads an id that an app sent.
     ///
     /// # Errors
-    /// [`InvalidDeviceId`] when it is empty, too long or not printable ASCII.
+    /// [`InvalidDeviceId`] when it is empty, too long or not printable ASCII, or has a space at an
+    /// end: the database takes `"d"` and `"d "` for the same.
     pub fn parse(id: &str) -> Result<Self, InvalidDeviceId> {
         let printable = id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if id.trim().is_empty() || id.len() > Self::BYTES_MAX || !printable {
+        if id.is_empty() || id.trim() != id || id.len() > Self::BYTES_MAX || !printable {
             return Err(InvalidDeviceId);
         }
         Ok(Self(id.to_owned()))
@@ -138,5 +142,22 @@ impl TryFrom<String> for DeviceId {
 impl From<DeviceId> for String {
     fn from(id: DeviceId) -> Self {
         id.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_id_is_told_apart_by_the_database_too() {
+        let longest = "d".repeat(DeviceId::BYTES_MAX);
+        for good in ["d", "My phone", "~!", &longest] {
+            assert_eq!(DeviceId::parse(good).unwrap().as_str(), good);
+        }
+        let longer = "d".repeat(DeviceId::BYTES_MAX + 1);
+        for bad in ["", " ", "d ", " d", "d\n", "d\u{e9}", &longer] {
+            assert_eq!(DeviceId::parse(bad), Err(InvalidDeviceId), "{bad:?}");
+        }
     }
 }

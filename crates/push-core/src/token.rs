@@ -52,7 +52,7 @@ impl FcmToken {
     /// # Errors
     /// [`InvalidToken`], which tells what a real one looks like.
     pub fn parse(text: &str) -> Result<Self, InvalidToken> {
-        if has_expo_prefix(text) {
+        if has_expo_prefix(text) || is_hyphenated_id(text) {
             return Err(InvalidToken::ExpoInFcmField);
         }
         if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -267,6 +267,10 @@ mod tests {
         );
         assert_eq!(
             FcmToken::parse("ExponentPushToken[xxxxxxxxxxxxxxxxxxxxxx]"),
+            Err(InvalidToken::ExpoInFcmField)
+        );
+        assert_eq!(
+            FcmToken::parse("F5741A13-BCDA-434B-A316-5DC0E6FFA94F"),
             Err(InvalidToken::ExpoInFcmField)
         );
         assert_eq!(FcmToken::parse(&"a".repeat(501)), Err(InvalidToken::NotFcm));

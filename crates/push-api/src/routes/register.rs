@@ -45,7 +45,7 @@ pub struct Request {
     platform: Field<String>,
     /// The app's own name for the device, unique for the customer.
     #[serde(default)]
-    #[schema(value_type = Option<String>, max_length = 191, example = "9774d56d682e549c")]
+    #[schema(value_type = Option<String>, max_length = 191, pattern = "^[!-~]([ -~]*[!-~])?$", example = "9774d56d682e549c")]
     device_id: Field<String>,
 }
 

@@ -246,7 +246,7 @@ pub(super) async fn send(
     state.accept(notification, trace).await?;
     // From here on it exists: only now may the log name it.
     seen.notification(id);
-    let waited = match wait.duration() {
+    let waited = match wait.patience() {
         Some(patience) => state.outcomes.wait(id, patience).await,
         None => Waited::StillPending,
     };
