@@ -308,3 +308,44 @@ async fn options_reach_the_device_and_a_newer_status_replaces_the_older() {
         "a browser's message passes the strict check, too"
     );
 }
+
+/// The largest content with the largest picture's address beside it, in the widest envelope that the settings'
+/// defaults make: what is accepted is not refused by a provider for its size.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_largest_push_that_is_accepted_is_taken_by_both_providers() {
+    let stack = Stack::start().await;
+    let mut phones = Vec::new();
+    for (platform, name) in [("android", "a"), ("ios", "i"), ("web", "w")] {
+        let mut fcm = Device::android_fcm(&format!("fcm {name}"));
+        let mut expo = Device::ios_expo(&format!("expo {name}"));
+        (fcm.platform, expo.platform) = (platform, platform);
+        phones.push(stack.register(1, fcm).await);
+        phones.push(stack.register(1, expo).await);
+    }
+    // 64 pairs of 9 bytes; Expo counts what JSON puts around each.
+    let data: Map<String, Value> = (0..64)
+        .map(|n| (format!("key{n:02}"), json!("word")))
+        .collect();
+    for (content, image) in [(3_500, 200), (1_700, 2_000)] {
+        let send = |image: usize| {
+            let image = format!("https://{}", "i".repeat(image - "https://".len()));
+            let send = stack.send(1).with("title", "t".repeat(200));
+            send.with("body", "b".repeat(content - 200 - 64 * 9))
+                .with("data", data.clone())
+                .with("collapseKey", "k".repeat(64))
+                .with("priority", "normal")
+                .with("imageUrl", image)
+        };
+        let refused = send(image + 1).answer().await.expect(400);
+        assert!(refused.wrong_fields().contains(&"imageUrl".to_owned()));
+        let answer = send(image).wait(20).answer().await.expect(200);
+        assert_eq!(
+            (&answer.json["fcmResult"], &answer.json["expoResult"]),
+            (&json!("success"), &json!("success")),
+            "{content} and {image}"
+        );
+        for phone in &phones {
+            assert_eq!(stack.sim.rings(phone, &answer.id()).await, 1);
+        }
+    }
+}

@@ -210,6 +210,12 @@ async fn bad_input_gets_every_problem_at_once_and_nothing_is_stored() {
         ("data", json!({"a": "x"}), json!({"click_action": "x"})),
         ("data", json!({"a": "x"}), json!({"message_type": "x"})),
         ("data", json!({"a": 1}), json!({"a": [1]})),
+        ("data", json!({"a": null}), json!({"tag": null})),
+        (
+            "data",
+            json!({"orderId": 2_023_112_712_345_678_901_u64}),
+            json!({"orderId": 2.023_112_712_345_679e19}),
+        ),
         (
             "data",
             json!({"type": "a.b-c_d9"}),

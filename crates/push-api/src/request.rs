@@ -33,6 +33,16 @@ pub enum Field<T> {
     Given(T),
 }
 
+impl<T> Field<T> {
+    /// The value, if it has the right type.
+    pub const fn given(&self) -> Option<&T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Missing | Self::Wrong => None,
+        }
+    }
+}
+
 /// A type that a JSON value can have.
 pub trait FromJson: Sized {
     /// What a value of another type is told that it must be.

@@ -15,6 +15,12 @@ use crate::provider::spelled;
 /// for everything; the rest is room for their envelopes, ours and the ids that are added.
 pub const CONTENT_BYTES_MAX: usize = 3_500;
 
+/// The same with the picture's address. Of the 4,096 bytes FCM counts 310 that we add: 155 of `data`
+/// (`click_action`, `notificationId`, `tag`), 14 for the keys of title, body and image, 141 of Android's
+/// part (`channel_id`, `sound`, `notification_priority`, `tag`), with the longest tag and the guide's
+/// sound, channel and click action. Those three may have 86 bytes more before a largest push is refused.
+pub const CONTENT_AND_IMAGE_BYTES_MAX: usize = 3_700;
+
 /// A notification as it was accepted. Its parts have been checked; it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,13 +98,50 @@ impl Content {
             .sum();
         self.title.0.len() + self.body.0.len() + data
     }
+}
 
-    /// Whether both providers will take it.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.bytes())
+    }
+}
+
+/// The room that a caller's content takes in a push. Counted whatever else is wrong with it, so that all
+/// problems are told together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentSize {
+    content: usize,
+    image: usize,
+}
+
+impl ContentSize {
+    /// Of what was sent, as far as it was.
+    #[must_use]
+    pub fn of(
+        title: Option<&str>,
+        body: Option<&str>,
+        data: Option<&serde_json::Map<String, Value>>,
+        image_url: Option<&str>,
+    ) -> Self {
+        let pair = |(key, value): (&String, &Value)| match scalar(value) {
+            Some(text) => key.len() + text.len(),
+            None if value.is_null() => 0,
+            None => key.len(),
+        };
+        let bytes = |text: Option<&str>| text.map_or(0, str::len);
+        let data: usize = data.map_or(0, |data| data.iter().map(pair).sum());
+        Self {
+            content: bytes(title) + bytes(body) + data,
+            image: bytes(image_url),
+        }
+    }
+
+    /// Whether title, body and data fit.
     ///
     /// # Errors
     /// [`Invalid`] with the size when it is over [`CONTENT_BYTES_MAX`].
-    pub fn check_size(&self) -> Result<(), Invalid> {
-        let bytes = self.bytes();
+    pub fn check_content(self) -> Result<(), Invalid> {
+        let bytes = self.content;
         if bytes > CONTENT_BYTES_MAX {
             return Err(Invalid(format!(
                 "title, body and data have {bytes} bytes of UTF-8 together; at most {CONTENT_BYTES_MAX} fit into a push"
@@ -106,11 +149,19 @@ impl Content {
         }
         Ok(())
     }
-}
 
-impl fmt::Debug for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Content({} bytes)", self.bytes())
+    /// Whether the picture's address fits beside them, once they fit themselves.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the size when it is over [`CONTENT_AND_IMAGE_BYTES_MAX`].
+    pub fn check_image(self) -> Result<(), Invalid> {
+        let bytes = self.content.min(CONTENT_BYTES_MAX) + self.image;
+        if self.image > 0 && bytes > CONTENT_AND_IMAGE_BYTES_MAX {
+            return Err(Invalid(format!(
+                "has {bytes} bytes together with title, body and data; at most {CONTENT_AND_IMAGE_BYTES_MAX} fit into a push"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -274,7 +325,7 @@ impl Data {
     /// Enough for any event of ours; the size limit is met long before.
     pub const KEYS_MAX: usize = 64;
 
-    /// Reads a JSON object: numbers and booleans become strings, `null` is dropped.
+    /// Reads a JSON object: numbers and booleans become strings, `null` is dropped once it was checked.
     ///
     /// # Errors
     /// Every problem, each with the path of its field below `data`.
@@ -287,11 +338,12 @@ impl Data {
                 Invalid(format!("must have at most {} keys", Self::KEYS_MAX)),
             ));
         }
-        for (key, value) in object.iter().take(Self::KEYS_MAX) {
-            match check_key(key).and_then(|()| scalar(value)) {
-                Ok(Some(text)) => drop(data.insert(key.clone(), text)),
-                Ok(None) => {}
-                Err(problem) => problems.push((format!("data.{key}"), problem)),
+        for (key, value) in object {
+            let checked = check_key(key).and_then(|()| check_value(value));
+            match (checked, scalar(value)) {
+                (Ok(()), Some(text)) => drop(data.insert(key.clone(), text)),
+                (Ok(()), None) => {}
+                (Err(problem), _) => problems.push((format!("data.{key}"), problem)),
             }
         }
         if problems.is_empty() {
@@ -350,15 +402,33 @@ fn check_key(key: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn scalar(value: &Value) -> Result<Option<String>, Invalid> {
+/// From here on a JSON number (a double) leaves integers out: 2^53.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+fn check_value(value: &Value) -> Result<(), Invalid> {
     match value {
-        Value::Null => Ok(None),
-        Value::Bool(flag) => Ok(Some(flag.to_string())),
-        Value::Number(number) => Ok(Some(number.to_string())),
-        Value::String(text) => Ok(Some(text.clone())),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+        // An integer that fits is kept to the digit; any other number went through a double.
+        Value::Number(number) if number.is_i64() || number.is_u64() => Ok(()),
+        Value::Number(number) if number.as_f64().is_some_and(|float| float.abs() < EXACT_MAX) => {
+            Ok(())
+        }
+        Value::Number(_) => Err(Invalid(
+            "is a number too large to be kept exactly; send it as a string".to_owned(),
+        )),
         Value::Array(_) | Value::Object(_) => Err(Invalid(
             "must be a string, number or boolean; nested values do not reach the app".to_owned(),
         )),
+    }
+}
+
+/// The text of a value, where it is one.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -416,16 +486,65 @@ mod tests {
     }
 
     #[test]
-    fn the_size_counts_title_body_and_data() {
-        let content = |body: usize| Content {
-            title: Title::parse("ab").unwrap(),
-            body: Body::parse(&"x".repeat(body)).unwrap(),
-            data: [("key".to_owned(), "value".to_owned())]
-                .into_iter()
-                .collect(),
-            image_url: None,
+    fn every_key_is_looked_at_and_null_counts() {
+        let mut many: serde_json::Map<_, _> = (0..Data::KEYS_MAX)
+            .map(|n| (n.to_string(), json!(n)))
+            .collect();
+        assert!(Data::parse(&many).is_ok());
+        many.insert("none".to_owned(), Value::Null);
+        many.insert("tag".to_owned(), Value::Null);
+        let problems = Data::parse(&many).unwrap_err();
+        let fields: Vec<_> = problems.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["data", "data.tag"]);
+    }
+
+    #[test]
+    fn a_number_arrives_as_it_was_sent_or_not_at_all() {
+        let text = r#"{"a": 18446744073709551615, "b": -9223372036854775808, "c": 0.1, "d": 1e2}"#;
+        let given = data(serde_json::from_str(text).unwrap()).unwrap();
+        let pairs: Vec<_> = given.iter().map(|(_, value)| value).collect();
+        assert_eq!(
+            pairs,
+            [
+                "18446744073709551615",
+                "-9223372036854775808",
+                "0.1",
+                "100.0"
+            ]
+        );
+        for text in [
+            r#"{"orderId": 20231127123456789012}"#,
+            r#"{"orderId": 18446744073709551616}"#,
+            r#"{"orderId": -9223372036854775809}"#,
+            r#"{"orderId": 9007199254740992.0}"#,
+            r#"{"orderId": -1e300}"#,
+        ] {
+            let problems = data(serde_json::from_str(text).unwrap()).unwrap_err();
+            assert_eq!(problems[0].0, "data.orderId");
+            assert!(problems[0].1.0.contains("send it as a string"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_size_counts_title_body_and_data_and_then_the_picture() {
+        let data = json!({"key": "value", "n": 12, "flag": true, "gone": null, "nested": [1]});
+        let data = data.as_object();
+        let counted = 2 + 8 + 3 + 8 + 6;
+        let size = |body: usize, image: usize| {
+            let (body, image) = ("x".repeat(body), "i".repeat(image));
+            ContentSize::of(Some("ab"), Some(&body), data, Some(&image))
         };
-        assert!(content(CONTENT_BYTES_MAX - 10).check_size().is_ok());
-        assert!(content(CONTENT_BYTES_MAX - 9).check_size().is_err());
+        let most = CONTENT_BYTES_MAX - counted;
+        assert!(size(most, 0).check_content().is_ok());
+        assert!(size(most + 1, 0).check_content().is_err());
+        assert!(size(most + 1_000, 0).check_image().is_ok());
+        let beside = CONTENT_AND_IMAGE_BYTES_MAX - CONTENT_BYTES_MAX;
+        assert!(size(most, beside).check_image().is_ok());
+        assert!(size(most, beside + 1).check_image().is_err());
+        // Their excess is their own problem.
+        assert!(size(most + 1_000, beside).check_image().is_ok());
+        assert!(size(0, 2_000).check_image().is_ok());
+        let nothing = ContentSize::of(None, None, None, None);
+        assert_eq!((nothing.content, nothing.image), (0, 0));
     }
 }

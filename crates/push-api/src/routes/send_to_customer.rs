@@ -6,8 +6,8 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::{
-    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title,
-    Ttl,
+    Body, CollapseKey, Content, ContentSize, Data, ImageUrl, Notification, NotificationType,
+    Priority, Title, Ttl,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -59,7 +59,8 @@ pub struct Request {
     #[schema(value_type = String, required, min_length = 1,
              example = "Ravi Kumar has been assigned to your booking TRK123. They will contact you soon.")]
     body: Field<String>,
-    /// At most 64 key-value pairs for the app. Numbers and booleans become strings, `null` is dropped.
+    /// At most 64 key-value pairs for the app. Numbers and booleans become strings, `null` is dropped. A number
+    /// that a double cannot hold exactly (an id of 17 digits or more) has to be sent as a string.
     #[serde(default)]
     #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>,
              example = json!({"type": "technician_assigned", "bookingId": "456", "priority": "high"}))]
@@ -80,7 +81,7 @@ pub struct Request {
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^[!-~]{1,64}$", example = "booking-456")]
     collapse_key: Field<String>,
-    /// A picture shown with it.
+    /// A picture shown with it. Its address has at most 3,700 bytes together with title, body and data.
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^https://", max_length = 2_000,
              example = "https://cdn.example.com/technician.jpg")]
@@ -94,6 +95,7 @@ impl Request {
     /// [`ApiError::InvalidInput`] with every problem.
     fn parse(self, now: DateTime<Utc>) -> Result<Notification, ApiError> {
         let mut problems = Problems::default();
+        let size = self.size();
         let customer = problems.required("id", self.id, CustomerId::try_from);
         let title = problems.required("title", self.title, |text| Title::parse(&text));
         let body = problems.required("body", self.body, |text| Body::parse(&text));
@@ -118,8 +120,11 @@ impl Request {
                 data,
                 image_url,
             });
-        if let Some(Err(problem)) = content.as_ref().map(Content::check_size) {
+        if let Err(problem) = size.check_content() {
             problems.note("body", problem);
+        }
+        if let Err(problem) = size.check_image() {
+            problems.note("imageUrl", problem);
         }
         let built = customer.zip(kind).zip(content);
         problems.finish(built.map(|((customer, kind), content)| Notification {
@@ -133,6 +138,19 @@ impl Request {
             created_at: now,
         }))
     }
+
+    /// The room that it takes, whatever else is wrong with it.
+    fn size(&self) -> ContentSize {
+        fn text(field: &Field<String>) -> Option<&str> {
+            field.given().map(String::as_str)
+        }
+        ContentSize::of(
+            text(&self.title),
+            text(&self.body),
+            self.data.given(),
+            text(&self.image_url),
+        )
+    }
 }
 
 /// What the guide's callers say within `data`.
@@ -143,14 +161,11 @@ struct OfData {
 
 impl OfData {
     fn read(data: &Field<Map<String, Value>>) -> Self {
-        let value = |key: &str| match data {
-            Field::Given(object) => match object.get(key)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                Value::Bool(flag) => Some(flag.to_string()),
-                Value::Null | Value::Array(_) | Value::Object(_) => None,
-            },
-            Field::Missing | Field::Wrong => None,
+        let value = |key: &str| match data.given()?.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
         };
         Self {
             kind: value("type"),
@@ -398,6 +413,35 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_size_is_told_beside_every_other_problem() {
+        let long = "x".repeat(3_000);
+        for other in [
+            json!({"title": ""}),
+            json!({"title": 1}),
+            json!({"data": {"k": "x".repeat(600), "from": "x"}}),
+            json!({"data": {"k": "x".repeat(600), "nested": []}}),
+        ] {
+            let mut body = with(json!({"body": long, "data": {"k": "x".repeat(600)}}));
+            body.as_object_mut()
+                .unwrap()
+                .extend(other.as_object().unwrap().clone());
+            let told = fields(parse(body));
+            assert_eq!((told.len(), told[1].as_str()), (2, "body"), "{told:?}");
+        }
+        let body = with(
+            json!({"body": "x".repeat(3_600), "imageUrl": format!("https://{}", "x".repeat(300))}),
+        );
+        assert_eq!(fields(parse(body)), ["body", "imageUrl"]);
+        let many: Map<String, Value> = (0..70).map(|n| (format!("k{n:02}"), json!(1))).collect();
+        let mut data = many.clone();
+        data.insert("zzz".to_owned(), json!([]));
+        assert_eq!(
+            fields(parse(with(json!({"data": data})))),
+            ["data", "data.zzz"]
+        );
+    }
+
+    #[test]
     fn single_problems_name_their_field() {
         for (extra, field) in [
             (json!({"type": "Not Good"}), "type"),
@@ -415,6 +459,12 @@ pub(super) mod tests {
             (json!({"title": ""}), "title"),
             (json!({"body": "x".repeat(3_500)}), "body"),
             (json!({"imageUrl": "https://"}), "imageUrl"),
+            (json!({"data": {"tag": null}}), "data.tag"),
+            (json!({"data": {"orderId": 2.5e19}}), "data.orderId"),
+            (
+                json!({"body": "x".repeat(3_499), "imageUrl": format!("https://{}", "x".repeat(193))}),
+                "imageUrl",
+            ),
             (json!({"collapseKey": "x".repeat(65)}), "collapseKey"),
         ] {
             assert_eq!(fields(parse(with(extra.clone()))), [field], "{extra}");
