@@ -121,6 +121,19 @@ async fn two_devices_one_fcm_one_expo_give_the_guides_answer() {
             "{entry}"
         );
     }
+    // A worker of the next version writes beside us.
+    let line = r#"{"at":"2030-01-01T00:00:00.000Z","step":"teleported","text":"new"}"#;
+    let append = format!(
+        "UPDATE notification_history SET timeline = CONCAT(timeline, '{line}\n') WHERE notification_id = UNHEX('{}')",
+        id.replace('-', "")
+    );
+    stack.database.execute(&append).await;
+    let view = stack.notification(&id).await;
+    let last = view["timeline"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["step"], &last["text"]),
+        (&json!("teleported"), &json!("new"))
+    );
 
     // The test endpoint.
     let call = stack

@@ -157,3 +157,24 @@ async fn an_address_of_the_probes_own_answers_as_the_apis_does() {
     let beside = stack.api().get("/metrics").anonymous().answer().await;
     assert_eq!(beside.status, 404, "they have an address of their own");
 }
+
+/// P8 is no tautology: what is pending for ever shows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_notification_that_nobody_looks_after_is_a_leak() {
+    let stack = Stack::with()
+        .env_api("RECONCILE_AFTER", "1s")
+        .workers(0)
+        .start()
+        .await;
+    stack.know_customer(1).await;
+    drop(stack.send(1).accepted().await);
+    eventually("the leak shows", async || {
+        let metrics = stack.metrics_of(&stack.apis[0]).await;
+        (metrics.sum("push_books_out_of_balance", "") == Some(1.0)).then_some(())
+    })
+    .await;
+    let metrics = stack.metrics_of(&stack.apis[0]).await;
+    assert_eq!(metrics.sum("push_notifications_pending", ""), Some(1.0));
+    // No worker runs in this story.
+    stack.leaves_pending();
+}

@@ -289,4 +289,17 @@ async fn an_unknown_customer_can_be_created_instead() {
     let other = stack.send(501).wait(20).answer().await.expect(200);
     assert_eq!(other.json["status"], "suppressed");
     assert_eq!(stack.database.count("customers").await, 2);
+
+    // The backend's own table, where it counts in INT: what cannot be there is unknown.
+    stack
+        .database
+        .execute("ALTER TABLE customers MODIFY id INT NOT NULL AUTO_INCREMENT")
+        .await;
+    let large = 1_i64 << 40;
+    let registered = Device::android_fcm("large").registration(large);
+    let registered = stack.register_as_is(&registered).await.expect(404);
+    assert_eq!(registered.error_code(), "unknown_customer");
+    let sent = stack.send(large).answer().await.expect(404);
+    assert_eq!(sent.error_code(), "unknown_customer");
+    assert_eq!(stack.database.count("customers").await, 2);
 }

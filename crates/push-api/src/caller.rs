@@ -2,7 +2,6 @@
 //! needs, and cannot be reached without.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -23,19 +22,19 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whose request this is, if they may do what `needed` stands for.
+    /// Lets those through who may do what `needed` stands for; `seen` is told who they are.
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`] or [`ApiError::Forbidden`].
-    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<Arc<str>, ApiError> {
+    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<(), ApiError> {
         match self {
-            Self::Open => Ok("anyone".into()),
+            Self::Open => Ok(()),
             Self::Keys(keys) => {
                 let secret = presented(headers).ok_or(ApiError::Unauthorized)?;
                 let key = keys.find(secret).ok_or(ApiError::Unauthorized)?;
                 seen.caller(key.name());
                 if key.may(needed) {
-                    Ok(Arc::clone(key.name()))
+                    Ok(())
                 } else {
                     Err(ApiError::Forbidden(needed))
                 }
@@ -83,22 +82,15 @@ needed! {
 
 /// A caller who may do what `S` stands for.
 #[derive(Debug)]
-pub struct Caller<S: Needed> {
-    /// What logs call them.
-    pub name: Arc<str>,
-    needed: PhantomData<S>,
-}
+pub struct Caller<S: Needed>(PhantomData<S>);
 
 impl<S: Needed> FromRequestParts<AppState> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let seen = Seen::of(&parts.extensions);
-        let name = state.access.admit(&parts.headers, S::SCOPE, &seen)?;
-        Ok(Self {
-            name,
-            needed: PhantomData,
-        })
+        state.access.admit(&parts.headers, S::SCOPE, &seen)?;
+        Ok(Self(PhantomData))
     }
 }
 
@@ -121,23 +113,21 @@ mod tests {
         let access = Access::Keys(ApiKeys::parse("backend:send:s3cret").unwrap());
         let seen = Seen::default();
         let admit = |given: &[(&'static str, &'static str)], scope| {
-            access
-                .admit(&headers(given), scope, &seen)
-                .map(|name| name.to_string())
+            access.admit(&headers(given), scope, &seen)
         };
         for good in [
             [("authorization", "Bearer s3cret")],
             [("authorization", "bearer  s3cret")],
             [("x-api-key", "s3cret")],
         ] {
-            assert_eq!(admit(&good, Scope::Send), Ok("backend".to_owned()));
+            assert_eq!(admit(&good, Scope::Send), Ok(()));
             assert_eq!(
                 admit(&good, Scope::Read),
                 Err(ApiError::Forbidden(Scope::Read))
             );
         }
         let basic = [("authorization", "Basic czNjcmV0"), ("x-api-key", "s3cret")];
-        assert_eq!(admit(&basic, Scope::Send), Ok("backend".to_owned()));
+        assert_eq!(admit(&basic, Scope::Send), Ok(()));
         for wrong in [
             &[][..],
             &[("authorization", "s3cret")],

@@ -23,7 +23,8 @@ pub fn describe() {
     );
     metrics::describe_gauge!(
         OUT_OF_BALANCE,
-        "accepted - (sent + failed + suppressed + pending): anything but 0 is a leak"
+        "accepted - (sent + failed + suppressed + pending that a worker looks after): anything but 0 is a leak, or an outage \
+         of broker or workers that lasts"
     );
     metrics::describe_histogram!(
         REQUEST_DURATION,
@@ -71,9 +72,10 @@ pub fn answered(method: &Method, route: &str, status: StatusCode, duration: Dura
     reason = "gauges are f64, exact far beyond these counts"
 )]
 pub fn books(books: &Books) {
-    let told = books.sent + books.failed + books.suppressed + books.pending;
+    let looked_after = books.pending as f64 - books.left_alone as f64;
+    let told = (books.sent + books.failed + books.suppressed) as f64 + looked_after;
     gauge!(PENDING).set(books.pending as f64);
-    gauge!(OUT_OF_BALANCE).set(books.accepted as f64 - told as f64);
+    gauge!(OUT_OF_BALANCE).set(books.accepted as f64 - told);
 }
 
 /// A caller may invent methods; their number as labels is bounded.

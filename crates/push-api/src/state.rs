@@ -89,7 +89,7 @@ impl AppState {
         let unknown = self.unknown_customer;
         let known = self.ask(move |store| async move {
             match unknown {
-                UnknownCustomer::Create => store.ensure_customer(customer).await.map(|()| true),
+                UnknownCustomer::Create => store.ensure_customer(customer).await,
                 UnknownCustomer::Reject => store
                     .known_customers(&[customer])
                     .await

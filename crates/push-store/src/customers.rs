@@ -8,6 +8,10 @@ use sqlx::MySqlConnection;
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::error::StoreError;
+use crate::retry::Tries;
+
+/// A value that its column cannot hold.
+const OUT_OF_RANGE: u16 = 1264;
 
 /// The id is cast because the table may not be ours, and its id `INT`.
 const KNOWN: &str = "\
@@ -25,13 +29,30 @@ const CREATE: &str = "\
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("KNOWN", KNOWN), ("CREATE", CREATE)];
 
 impl Store {
-    /// Creates the customer if there is none (`UNKNOWN_CUSTOMER=create`).
+    /// Whether there is such a customer, now that it was created if there was none
+    /// (`UNKNOWN_CUSTOMER=create`). `false` when the booking backend's column cannot hold its id.
+    ///
+    /// Asks first: to write would wait for whoever has the customer's row in hand, and use up a number of
+    /// the table's own each time.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the booking backend's table wants more than an id.
-    pub async fn ensure_customer(&self, customer: CustomerId) -> Result<(), StoreError> {
+    pub async fn ensure_customer(&self, customer: CustomerId) -> Result<bool, StoreError> {
+        let mut tries = Tries::new();
+        loop {
+            match self.ensure_once(customer).await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn ensure_once(&self, customer: CustomerId) -> Result<bool, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        create(&mut connection, &[customer]).await
+        let wanted = [customer];
+        let there = known(&mut connection, &wanted).await?.contains(&customer)
+            || create(&mut connection, &wanted).await?.contains(&customer);
+        Ok(there)
     }
 
     /// Those of `customers` that exist.
@@ -66,15 +87,40 @@ pub(crate) async fn known(
     Ok(known)
 }
 
+/// Returns those that could be created: others have an id that the booking backend's column cannot hold.
 pub(crate) async fn create(
     connection: &mut MySqlConnection,
     customers: &[CustomerId],
-) -> Result<(), StoreError> {
+) -> Result<Vec<CustomerId>, StoreError> {
+    let mut created = Vec::with_capacity(customers.len());
     for some in customers.chunks(KEYS_MAX) {
-        sqlx::query(CREATE)
-            .bind(bulk::customers(some)?)
-            .execute(&mut *connection)
-            .await?;
+        if insert(connection, some).await? {
+            created.extend_from_slice(some);
+            continue;
+        }
+        // One of them is too large, and must not take the others with it.
+        for alone in some {
+            if insert(connection, &[*alone]).await? {
+                created.push(*alone);
+            }
+        }
     }
-    Ok(())
+    Ok(created)
+}
+
+/// `false` when an id does not fit: then nothing was inserted.
+async fn insert(
+    connection: &mut MySqlConnection,
+    customers: &[CustomerId],
+) -> Result<bool, StoreError> {
+    let inserted = sqlx::query(CREATE)
+        .bind(bulk::customers(customers)?)
+        .execute(connection)
+        .await
+        .map_err(StoreError::from);
+    match inserted {
+        Ok(_) => Ok(true),
+        Err(error) if error.number() == Some(OUT_OF_RANGE) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -28,7 +28,7 @@ pub use devices::{DeadToken, Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
 pub use history::{
     Acceptance, Books, Claim, ClaimId, ClaimedRound, DeliveryView, Due, DueJob, Held,
-    NotificationView, Recording, State, StoredContent, UnknownCustomer,
+    NotificationView, Recording, State, StoredContent, TimelineView, UnknownCustomer,
 };
 pub use lease::Lease;
 pub use migrate::Migrated;

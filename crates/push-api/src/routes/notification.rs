@@ -11,8 +11,7 @@ use push_core::notification::Priority;
 use push_core::provider::{Platform, Provider};
 use push_core::settle::DeliveryOutcome;
 use push_core::status::{ProviderResult, Reason, Status};
-use push_core::timeline::{Step, TimelineEntry};
-use push_store::{DeliveryView, NotificationView};
+use push_store::{DeliveryView, NotificationView, TimelineView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -134,9 +133,9 @@ struct Decision {
     /// When it was made.
     #[schema(value_type = DateTime<Utc>)]
     at: Time,
-    /// What kind it is.
+    /// What kind it is. While programs are being replaced, also a kind that only the newer ones know.
     #[schema(schema_with = schemas::step)]
-    step: Step,
+    step: String,
     /// What was decided, and why.
     text: String,
 }
@@ -204,8 +203,8 @@ impl From<DeliveryView> for Delivery {
     }
 }
 
-impl From<TimelineEntry> for Decision {
-    fn from(entry: TimelineEntry) -> Self {
+impl From<TimelineView> for Decision {
+    fn from(entry: TimelineView) -> Self {
         Self {
             at: Time(entry.at),
             step: entry.step,
@@ -298,7 +297,11 @@ mod tests {
                 receipt: None,
                 at,
             }],
-            timeline: vec![TimelineEntry::new(at, Step::Accepted, "accepted")],
+            timeline: vec![TimelineView {
+                at,
+                step: "accepted".to_owned(),
+                text: "accepted".to_owned(),
+            }],
         };
         let time = "2023-11-14T22:13:20.120Z";
         assert_eq!(

@@ -80,8 +80,7 @@ impl Store {
                 .into_iter()
                 .filter(|customer| !known.contains(customer))
                 .collect();
-            customers::create(&mut transaction, &missing).await?;
-            known.extend(missing);
+            known.extend(customers::create(&mut transaction, &missing).await?);
         }
         let accepted: Vec<&Notification> = notifications
             .iter()

@@ -23,8 +23,8 @@ use push_core::outcome::Cause;
 use push_core::provider::{Platform, Provider};
 use push_core::settle::{DeliveryOutcome, Settlement};
 use push_core::status::{ProviderResult, Reason, Status};
-use push_core::timeline::TimelineEntry;
 use push_core::token::MaskedToken;
+use serde::Deserialize;
 
 /// The table of the rows that are read here.
 const TABLE: &str = "notification_history";
@@ -132,7 +132,18 @@ pub struct NotificationView {
     /// The last word on each device at each provider.
     pub deliveries: Vec<DeliveryView>,
     /// Every decision, oldest first.
-    pub timeline: Vec<TimelineEntry>,
+    pub timeline: Vec<TimelineView>,
+}
+
+/// A decision as it was written down.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TimelineView {
+    /// When it was made.
+    pub at: DateTime<Utc>,
+    /// What kind it is: a [`Step`](push_core::timeline::Step), or one that a newer program knows.
+    pub step: String,
+    /// What was decided, and why.
+    pub text: String,
 }
 
 /// The last word on one device at one provider.
@@ -183,7 +194,7 @@ pub enum Due {
 }
 
 /// The books (P8), as counted by one statement: `accepted` is the number of rows, the others those with
-/// that status. They balance unless a row has a status that no program of ours writes.
+/// that status. What leaks is pending for ever: see `left_alone`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Books {
     /// All that was ever accepted and is still kept.
@@ -196,4 +207,6 @@ pub struct Books {
     pub suppressed: u64,
     /// Of these: pending.
     pub pending: u64,
+    /// Of the pending: those that no worker looks after, though long due.
+    pub left_alone: u64,
 }

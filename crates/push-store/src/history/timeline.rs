@@ -2,6 +2,8 @@
 
 use push_core::timeline::TimelineEntry;
 
+use super::TimelineView;
+
 /// The lines to append.
 pub(crate) fn lines(entries: &[TimelineEntry]) -> String {
     let mut lines = String::new();
@@ -14,9 +16,27 @@ pub(crate) fn lines(entries: &[TimelineEntry]) -> String {
 }
 
 /// Reads the column; `None` when a line is no entry.
-pub(super) fn read(lines: &str) -> Option<Vec<TimelineEntry>> {
+pub(super) fn read(lines: &str) -> Option<Vec<TimelineView>> {
     lines
         .lines()
         .map(|line| serde_json::from_str(line).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A newer worker writes beside an older API, while both are being replaced.
+    #[test]
+    fn a_step_of_a_newer_program_is_read_as_it_stands() {
+        let line =
+            r#"{"at":"2030-01-01T00:00:00.000Z","step":"teleported","text":"why not","by":7}"#;
+        let told = read(line).unwrap().remove(0);
+        assert_eq!(
+            (told.step.as_str(), told.text.as_str()),
+            ("teleported", "why not")
+        );
+        assert_eq!(read("{}"), None);
+    }
 }

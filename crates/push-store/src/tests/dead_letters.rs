@@ -74,7 +74,7 @@ async fn a_dead_letter_ends_its_notification_once() {
         (2, Some(later(500)), None)
     );
     assert_eq!(view.deliveries[0].outcome, DeliveryOutcome::DeadLettered);
-    let steps: Vec<_> = view.timeline.iter().map(|e| e.step).collect();
+    let steps: Vec<_> = view.timeline.iter().map(|e| e.step.as_str()).collect();
     assert_eq!(
         steps,
         [
@@ -83,6 +83,7 @@ async fn a_dead_letter_ends_its_notification_once() {
             Step::DeadLettered,
             Step::Settled
         ]
+        .map(|step| step.as_str())
     );
     assert!(
         db.store

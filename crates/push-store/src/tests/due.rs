@@ -116,9 +116,9 @@ async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
         "not what has ended"
     );
     let view = db.store.notification(n[0].id).await.unwrap().unwrap();
-    assert_eq!(view.timeline.last(), Some(&told));
+    assert_eq!(view.timeline.last().unwrap().text, told.text);
     let ended = db.store.notification(n[1].id).await.unwrap().unwrap();
-    assert_eq!(ended.timeline.last().unwrap().step, Step::Settled);
+    assert_eq!(ended.timeline.last().unwrap().step, Step::Settled.as_str());
     // A timeline does not grow for ever.
     db.execute(
         "UPDATE notification_history SET timeline = CONCAT(timeline, REPEAT('\\n', 300000))",

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::Db;
-use crate::{Migrated, StoreError};
+use super::{Db, at};
+use crate::{Acceptance, Migrated, StoreError, UnknownCustomer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_replicas_migrate_at_once() {
@@ -98,15 +98,8 @@ async fn the_booking_backends_customers_are_left_alone() {
     // An id that its column cannot hold is not turned into another one.
     db.execute("ALTER TABLE customers MODIFY email VARCHAR(50) NULL")
         .await;
-    let error = db
-        .store
-        .ensure_customer(super::seed::customer(1 << 40))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, StoreError::Refused { number: 1264, .. }),
-        "{error}"
-    );
+    let too_large = super::seed::customer(1 << 40);
+    assert!(!db.store.ensure_customer(too_large).await.unwrap());
     assert_eq!(db.one("SELECT COUNT(*) FROM customers").await, 1);
     db.execute("INSERT INTO customers (id) VALUES (2147483647)")
         .await;
@@ -115,5 +108,16 @@ async fn the_booking_backends_customers_are_left_alone() {
         .known_customers(&[super::seed::customer(1 << 40)])
         .await;
     assert!(known.unwrap().is_empty(), "nor taken for another one");
+    // Nor does it take others with it.
+    let batch = [124, 1 << 40, 125].map(super::seed::notification);
+    let answers = db.store.accept(&batch, UnknownCustomer::Create, at(0));
+    assert_eq!(
+        answers.await.unwrap(),
+        [
+            Acceptance::Accepted,
+            Acceptance::UnknownCustomer,
+            Acceptance::Accepted
+        ]
+    );
     db.done().await;
 }

@@ -134,6 +134,9 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
             "{name}: {plan:?}"
         );
     }
+    // The books are read from an index alone.
+    let plan = db.plan("COUNT", &[t]).await;
+    assert_eq!(reads(&plan, history), [("index", "status_due")], "{plan:?}");
     let plan = db.plan("FIND", &["25", "'77'", h, h]).await;
     let keys: Vec<_> = reads(&plan, device)
         .into_iter()
