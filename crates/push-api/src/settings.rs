@@ -63,7 +63,7 @@ const UNKNOWN_CUSTOMER: Setting = Setting {
 const MIGRATE_ON_START: Setting = Setting {
     name: "MIGRATE_ON_START",
     default: "true",
-    meaning: "bring the schema up to date at start",
+    meaning: "bring the schema up to date at start; false: wait until `push-api migrate` has",
 };
 const RECONCILE_AFTER: Setting = Setting {
     name: "RECONCILE_AFTER",
