@@ -280,7 +280,6 @@ mod tests {
             },
             created_at: at,
             expires_at: Some(at),
-            sent_at: None,
             completed_at: Some(at),
             opened_at: None,
             deliveries: vec![DeliveryView {

@@ -123,8 +123,6 @@ pub struct NotificationView {
     pub created_at: DateTime<Utc>,
     /// From when on it is not sent any more.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it became sent.
-    pub sent_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub completed_at: Option<DateTime<Utc>>,
     /// When the customer opened it.

@@ -19,7 +19,7 @@ use crate::error::StoreError;
 const VIEW: &str = "\
     SELECT notification_id, status, fcm_result, expo_result, reason, attempts, \
         customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
-        created_at, expires_at, sent_at, completed_at, opened_at, timeline \
+        created_at, expires_at, completed_at, opened_at, timeline \
     FROM notification_history WHERE notification_id = ?";
 
 const DELIVERIES: &str = "\
@@ -70,7 +70,6 @@ struct ViewRow {
     collapse_key: Option<String>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
-    sent_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
     opened_at: Option<DateTime<Utc>>,
     timeline: Option<String>,
@@ -103,7 +102,6 @@ impl ViewRow {
             state: self.state.try_into()?,
             created_at: self.created_at,
             expires_at: self.expires_at,
-            sent_at: self.sent_at,
             completed_at: self.completed_at,
             opened_at: self.opened_at,
             deliveries,

@@ -113,10 +113,8 @@ async fn what_was_accepted_is_read_back_to_the_letter() {
         (view.state.fcm, view.state.expo),
         (ProviderResult::Queued, ProviderResult::Queued)
     );
-    assert_eq!(
-        (view.sent_at, view.completed_at, view.opened_at),
-        (None, None, None)
-    );
+    assert_eq!((view.completed_at, view.opened_at), (None, None));
+    assert_eq!(db.sent_at(view.id).await, None);
     let [accepted] = view.timeline.as_slice() else {
         panic!("{:?}", view.timeline)
     };

@@ -17,6 +17,7 @@ mod statements;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
+use push_core::id::NotificationId;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use uuid::Uuid;
@@ -70,6 +71,15 @@ impl Db {
     /// The single value of a query.
     async fn one(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql)
+            .fetch_one(&self.store.pool)
+            .await
+            .unwrap()
+    }
+
+    /// When a notification became sent.
+    async fn sent_at(&self, id: NotificationId) -> Option<DateTime<Utc>> {
+        sqlx::query_scalar("SELECT sent_at FROM notification_history WHERE notification_id = ?")
+            .bind(id.as_uuid())
             .fetch_one(&self.store.pool)
             .await
             .unwrap()
