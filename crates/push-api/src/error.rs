@@ -216,6 +216,9 @@ pub enum ApiError {
     /// The database is away. Holds why, for the log.
     #[error("The database is not available; try again")]
     DatabaseUnavailable(String),
+    /// The database is there and not fit for us: someone must act. Holds why, for the log.
+    #[error("The database is not available; try again")]
+    DatabaseOutOfOrder(String),
     /// A fault of ours. Holds the cause, for the log.
     #[error("Something went wrong here; the log has the cause under the request's id")]
     Internal(String),
@@ -247,7 +250,7 @@ impl ApiError {
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::Overloaded => Code::Overloaded,
             Self::TimedOut => Code::TimedOut,
-            Self::DatabaseUnavailable(_) => Code::DatabaseUnavailable,
+            Self::DatabaseUnavailable(_) | Self::DatabaseOutOfOrder(_) => Code::DatabaseUnavailable,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -275,7 +278,9 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         // The store's texts hold neither data nor secrets: they may be logged.
-        if error.is_unavailable() {
+        if error.is_out_of_order() {
+            Self::DatabaseOutOfOrder(error.to_string())
+        } else if error.is_unavailable() {
             Self::DatabaseUnavailable(error.to_string())
         } else {
             Self::Internal(error.to_string())
@@ -285,7 +290,12 @@ impl From<StoreError> for ApiError {
 
 /// What the log is told of an answer, and the caller is not.
 #[derive(Clone, Debug)]
-pub struct Cause(pub String);
+pub struct Cause {
+    /// Why, without data and secrets.
+    pub text: String,
+    /// Whether it does not pass by itself.
+    pub someone_must_act: bool,
+}
 
 impl From<&ApiError> for ErrorBody {
     fn from(error: &ApiError) -> Self {
@@ -313,8 +323,15 @@ impl IntoResponse for ApiError {
         if code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Self::DatabaseUnavailable(cause) | Self::Internal(cause) = self {
-            response.extensions_mut().insert(Cause(cause));
+        let someone_must_act = !matches!(self, Self::DatabaseUnavailable(_));
+        if let Self::DatabaseUnavailable(text)
+        | Self::DatabaseOutOfOrder(text)
+        | Self::Internal(text) = self
+        {
+            response.extensions_mut().insert(Cause {
+                text,
+                someone_must_act,
+            });
         }
         response
     }
@@ -428,13 +445,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_cause_is_for_the_log_only() {
-        let (status, body, response) = told(ApiError::Internal("row 7 is odd".to_owned())).await;
-        assert_eq!(status, 500);
-        assert!(!body.to_string().contains("row 7"));
-        assert_eq!(
-            response.extensions().get::<Cause>().unwrap().0,
-            "row 7 is odd"
-        );
+        let why = || "row 7 is odd".to_owned();
+        for (error, expected, someone_must_act) in [
+            (ApiError::Internal(why()), 500, true),
+            (ApiError::DatabaseOutOfOrder(why()), 503, true),
+            (ApiError::DatabaseUnavailable(why()), 503, false),
+        ] {
+            let (status, body, response) = told(error).await;
+            assert_eq!(status, expected);
+            assert!(!body.to_string().contains("row 7"));
+            let cause = response.extensions().get::<Cause>().unwrap();
+            assert_eq!(
+                (&cause.text, cause.someone_must_act),
+                (&why(), someone_must_act)
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_store_says_is_told_apart() {
+        use push_store::Unavailable;
+        let told = |error: StoreError| ApiError::from(error);
+        let away = StoreError::Unavailable(Unavailable::TimedOut);
+        assert!(matches!(told(away), ApiError::DatabaseUnavailable(_)));
+        let no_right = StoreError::Unavailable(Unavailable::OutOfOrder(1142));
+        assert!(matches!(told(no_right), ApiError::DatabaseOutOfOrder(_)));
+        let odd = StoreError::Refused(1264);
+        assert!(matches!(told(odd), ApiError::Internal(_)));
     }
 
     #[tokio::test]

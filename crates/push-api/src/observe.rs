@@ -114,8 +114,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Probes are asked every few seconds: they are told at `debug`. Only a fault of ours is an
-    /// error: someone must act.
+    /// Probes are asked every few seconds: they are told at `debug`. An error is only what someone must
+    /// act on: a fault of ours, or a database that is there and not fit for us.
     fn write(&self) {
         macro_rules! event {
             ($level:ident) => {
@@ -128,13 +128,17 @@ impl Line<'_> {
                     trace.id = %self.trace.trace_id(),
                     caller = self.seen.caller.get().map(AsRef::<str>::as_ref),
                     notification.id = self.seen.notification.get().map(tracing::field::display),
-                    error = self.cause.as_ref().map(|Cause(text)| text.as_str()),
+                    error = self.cause.as_ref().map(|cause| cause.text.as_str()),
                     "request"
                 )
             };
         }
         let probe = !self.route.starts_with("/api/") && self.status != StatusCode::NOT_FOUND;
-        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+        let someone_must_act = self
+            .cause
+            .as_ref()
+            .is_some_and(|cause| cause.someone_must_act);
+        if someone_must_act || self.status == StatusCode::INTERNAL_SERVER_ERROR {
             event!(error);
         } else if probe {
             event!(debug);

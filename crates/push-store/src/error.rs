@@ -11,14 +11,9 @@ pub enum StoreError {
     /// The database cannot serve now, whatever is asked. Trying again later helps.
     #[error("the database is not available: {0}")]
     Unavailable(Unavailable),
-    /// The database refused a statement: a bug, a schema that is not migrated, or missing rights.
-    #[error("the database refused a statement with error {number}{hint}")]
-    Refused {
-        /// The server's error number (1062 duplicate key, 1146 no such table, …).
-        number: u16,
-        /// What to do about it, where that is known; starts with ` (`.
-        hint: &'static str,
-    },
+    /// The database refused the values of a statement. They are at fault, and nothing else: other values pass.
+    #[error("the database refused the values of a statement with error {0}")]
+    Refused(u16),
     /// A row holds what our programs never write.
     #[error("{table}.{column} of row {row} cannot be read: {problem}")]
     Corrupt {
@@ -88,6 +83,10 @@ pub enum Unavailable {
     /// Other transactions were in the way again and again.
     #[error("other transactions were in the way (error {0})")]
     Contended(u16),
+    /// The database answers, and does not do what the program needs: rights are missing, the schema is another, a
+    /// cluster has no quorum, or an error that nobody has thought of. Someone must look at it.
+    #[error("it refuses our statements with error {0}{hint}", hint = hint(*.0))]
+    OutOfOrder(u16),
 }
 
 /// A key that exists already.
@@ -100,12 +99,18 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Whether it is unavailable for a reason that does not pass by itself: someone must act.
+    #[must_use]
+    pub const fn is_out_of_order(&self) -> bool {
+        matches!(self, Self::Unavailable(Unavailable::OutOfOrder(_)))
+    }
+
     /// The kind of error as one short word: a value for logs and metric labels.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unavailable(why) => why.reason(),
-            Self::Refused { .. } => "refused",
+            Self::Refused(_) => "refused",
             Self::Corrupt { .. } => "corrupt",
             Self::Unusable(_) => "unusable",
             Self::MigrationLocked(_) => "migration_locked",
@@ -119,18 +124,14 @@ impl StoreError {
     }
 
     pub(crate) const fn is_duplicate(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                number: DUPLICATE_KEY,
-                ..
-            }
-        )
+        matches!(self, Self::Refused(DUPLICATE_KEY))
     }
 
     pub(crate) const fn number(&self) -> Option<u16> {
         match self {
-            Self::Refused { number, .. } => Some(*number),
+            Self::Refused(number) | Self::Unavailable(Unavailable::OutOfOrder(number)) => {
+                Some(*number)
+            }
             Self::Unavailable(_)
             | Self::Corrupt { .. }
             | Self::Unusable(_)
@@ -155,6 +156,7 @@ impl Unavailable {
             Self::Closed => "closed",
             Self::ServerRefuses(_) => "server_refuses",
             Self::Contended(_) => "contended",
+            Self::OutOfOrder(_) => "out_of_order",
         }
     }
 }
@@ -204,14 +206,23 @@ fn from_io(error: &io::Error) -> Unavailable {
     }
 }
 
-/// The numbers are the same on MariaDB and MySQL ("Server Error Message Reference").
+/// The numbers are the same on MariaDB and MySQL up to 1,900 ("Server Error Message Reference"); above, each has
+/// its own.
+///
+/// What is not known to be the fault of a statement's values is the database's: whoever waits loses nothing, and
+/// whoever gives a job up for it gives up all of them.
 const fn from_number(number: u16) -> StoreError {
-    let unavailable = match number {
+    if is_fault_of_values(number) {
+        return StoreError::Refused(number);
+    }
+    StoreError::Unavailable(match number {
         1040 | 1203 | 1226 => Unavailable::TooManyConnections,
         1044 | 1045 | 1698 => Unavailable::AccessDenied,
         1049 => Unavailable::UnknownDatabase,
-        // Shutdown in progress, connection killed, query interrupted, network errors.
-        1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1317 | 1927 => Unavailable::ConnectionLost,
+        // Shutdown in progress, connection killed, query interrupted or over its time, network errors.
+        1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => {
+            Unavailable::ConnectionLost
+        }
         // The server's own files: a disk that is full or gone ("Global Error Message Reference").
         1..=200 => Unavailable::ServerRefuses(number),
         // Disk or table full, out of memory or resources, read-only.
@@ -219,15 +230,99 @@ const fn from_number(number: u16) -> StoreError {
             Unavailable::ServerRefuses(number)
         }
         1205 | 1213 => Unavailable::Contended(number),
-        _ => {
-            let hint = match number {
-                1054 | 1146 => " (the schema is not the program's: migrate)",
-                1142 | 1143 | 1227 => " (the database user lacks a right)",
-                1264 | 1364 | 1048 => " (a value does not fit its column)",
-                _ => "",
-            };
-            return StoreError::Refused { number, hint };
+        _ => Unavailable::OutOfOrder(number),
+    })
+}
+
+const fn is_fault_of_values(number: u16) -> bool {
+    matches!(
+        number,
+        // A key that exists already, or one that it refers to and that does not exist.
+        1022 | DUPLICATE_KEY | 1169 | 1586 | 1216 | 1217 | 1451 | 1452
+        // NULL or nothing where a value must be; a value that its column cannot hold, or that is none of its type.
+        | 1048 | 1364 | 1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1441 | 1525 | 1690
+        // Bytes that are no text of the character set.
+        | 1300 | 1977 | 3854
+        // Larger than the server takes at one time.
+        | 1153 | 1301
+        // A constraint or a trigger of the table says no.
+        | 1644 | 3819 | 4025
+        // JSON: MySQL's, then MariaDB's.
+        | 3140 | 3141 | 3144 | 3146 | 3147 | 3156 | 3157 | 3665 | 3666 | 3668
+        | 4035..=4040 | 4178 | 4179
+    )
+}
+
+/// What to do about an error, where that is known.
+const fn hint(number: u16) -> &'static str {
+    match number {
+        1054 | 1136 | 1146 => "; the schema is not the program's: migrate",
+        1142 | 1143 | 1227 | 1370 => "; the database user lacks a right",
+        1047 => "; has the cluster lost its quorum?",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fault_of_the_values_is_the_jobs_own() {
+        let values = [
+            1022, 1048, 1062, 1153, 1169, 1216, 1217, 1264, 1265, 1292, 1300, 1301, 1364, 1366,
+            1367, 1406, 1411, 1441, 1451, 1452, 1525, 1586, 1644, 1690, 1977, 3140, 3141, 3144,
+            3146, 3147, 3156, 3157, 3665, 3666, 3668, 3819, 3854, 4025, 4035, 4036, 4037, 4038,
+            4039, 4040, 4178, 4179,
+        ];
+        for number in 0..=u16::MAX {
+            let error = from_number(number);
+            assert_eq!(
+                error == StoreError::Refused(number),
+                values.contains(&number),
+                "{number}: {error}"
+            );
+            assert_eq!(error.is_unavailable(), !values.contains(&number));
         }
-    };
-    StoreError::Unavailable(unavailable)
+    }
+
+    #[test]
+    fn what_the_database_is_to_blame_for_is_told_apart() {
+        use Unavailable as U;
+        let table = [
+            (28, U::ServerRefuses(28), "server_refuses"),
+            (1021, U::ServerRefuses(1021), "server_refuses"),
+            (1040, U::TooManyConnections, "too_many_connections"),
+            (1044, U::AccessDenied, "access_denied"),
+            (1049, U::UnknownDatabase, "unknown_database"),
+            (1053, U::ConnectionLost, "connection_lost"),
+            (1205, U::Contended(1205), "contended"),
+            (1213, U::Contended(1213), "contended"),
+            (1290, U::ServerRefuses(1290), "server_refuses"),
+            // Its time limit for statements, on MariaDB and MySQL.
+            (1969, U::ConnectionLost, "connection_lost"),
+            (3024, U::ConnectionLost, "connection_lost"),
+            // A storage engine in trouble, a commit that failed.
+            (1030, U::OutOfOrder(1030), "out_of_order"),
+            (1180, U::OutOfOrder(1180), "out_of_order"),
+            // A cluster without quorum, a schema that is another, missing rights, a typing error of ours.
+            (1047, U::OutOfOrder(1047), "out_of_order"),
+            (1054, U::OutOfOrder(1054), "out_of_order"),
+            (1146, U::OutOfOrder(1146), "out_of_order"),
+            (1142, U::OutOfOrder(1142), "out_of_order"),
+            (1064, U::OutOfOrder(1064), "out_of_order"),
+            (0, U::OutOfOrder(0), "out_of_order"),
+            (u16::MAX, U::OutOfOrder(u16::MAX), "out_of_order"),
+        ];
+        for (number, why, reason) in table {
+            let error = from_number(number);
+            assert_eq!(error, StoreError::Unavailable(why));
+            assert_eq!(error.reason(), reason, "{number}");
+            assert_eq!(error.is_out_of_order(), reason == "out_of_order");
+        }
+        assert_eq!(
+            from_number(1142).to_string(),
+            "the database is not available: it refuses our statements with error 1142; the database user lacks a right"
+        );
+    }
 }

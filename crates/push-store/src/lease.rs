@@ -6,7 +6,7 @@ use sqlx::{Connection, Executor, MySqlConnection};
 
 use crate::Store;
 use crate::error::{StoreError, Unavailable};
-use crate::store::lock_name;
+use crate::store::{lock_name, within};
 
 /// A lock held by this process. It ends when this is dropped, when the process dies, or when the
 /// server has heard nothing from it for [`Lease::SILENCE_MAX`] (the host vanished without a farewell).
@@ -55,16 +55,19 @@ impl Store {
     /// [`StoreError`] when the database cannot be asked.
     pub async fn try_lease(&self, name: &'static str) -> Result<Option<Lease>, StoreError> {
         let mut connection = self.own_connection().await?;
-        connection.execute(SILENCE).await?;
-        let name = lock_name(&mut connection, name).await?;
-        let taken = sqlx::query_scalar::<_, Option<i64>>(TAKE)
-            .bind(&name)
-            .fetch_one(&mut connection)
-            .await?;
-        match taken {
-            Some(1) => Ok(Some(Lease { connection, name })),
-            Some(_) => Ok(None),
-            None => Err(StoreError::Unavailable(Unavailable::ServerRefuses(0))),
+        let asked = async {
+            connection.execute(SILENCE).await?;
+            let name = lock_name(&mut connection, name).await?;
+            let taken = sqlx::query_scalar::<_, Option<i64>>(TAKE)
+                .bind(&name)
+                .fetch_one(&mut connection)
+                .await?;
+            Ok((name, taken))
+        };
+        match within(Lease::ANSWER_MAX, asked).await? {
+            (name, Some(1)) => Ok(Some(Lease { connection, name })),
+            (_, Some(_)) => Ok(None),
+            (_, None) => Err(StoreError::Unavailable(Unavailable::ServerRefuses(0))),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Bringing the schema up to date, by one replica at a time.
 
+use std::time::Duration;
+
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::{Connection, MySqlConnection};
 
 use crate::Store;
 use crate::error::StoreError;
-use crate::store::lock_name;
+use crate::store::{lock_name, within};
 
 /// What [`Store::migrate`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Migrated {
 const LOCK_WAIT_S: u32 = 60;
 /// sqlx's table of applied migrations.
 const TABLE: &str = "_sqlx_migrations";
+/// How long a look into it may take: as long as the pool waits for a connection, and as much again.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
 
 const LOCK: &str = "SELECT GET_LOCK(?, ?)";
 const UNLOCK: &str = "SELECT RELEASE_LOCK(?)";
@@ -78,11 +82,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
     pub async fn migration_pending(&self) -> Result<bool, StoreError> {
-        let applied = sqlx::query_scalar::<_, i64>(APPLIED)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(StoreError::from);
-        match applied {
+        let applied = async {
+            let applied = sqlx::query_scalar::<_, i64>(APPLIED);
+            Ok(applied.fetch_all(&self.pool).await?)
+        };
+        match within(ANSWER_MAX, applied).await {
             Ok(applied) => Ok(pending(&applied) > 0),
             Err(error) if error.number() == Some(NO_TABLE) => Ok(true),
             Err(error) => Err(error),
@@ -125,7 +129,7 @@ fn explain(error: MigrateError) -> StoreError {
         MigrateError::Execute(error) => error.into(),
         MigrateError::ExecuteMigration(error, version) => {
             let error = StoreError::from(error);
-            if error.is_unavailable() {
+            if error.is_unavailable() && !error.is_out_of_order() {
                 error
             } else {
                 failed(version, error.to_string())

@@ -1,6 +1,7 @@
 //! The pool of connections, and what each connection is told at its start.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -53,6 +54,8 @@ impl fmt::Debug for Store {
 
 /// How long one plain connection may take, from the name's resolution to the last `SET`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection that comes back to the pool may take to show that it still answers.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that was idle for so long is closed: well below MariaDB's and any firewall's limits.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -78,6 +81,7 @@ impl Store {
             .acquire_timeout(settings.acquire_timeout)
             .idle_timeout(IDLE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+            .after_release(|connection, _| Box::pin(still_answers(connection)))
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
@@ -156,12 +160,22 @@ async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::E
     connection.execute(SESSION).await.map(drop)
 }
 
-async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(StoreError::Unavailable(Unavailable::TimedOut)),
+/// The pool asks a connection that comes back whether it is alive, and keeps its place taken until it answers: a
+/// connection that went silent in the middle of a call would keep it for ever. So it is asked here before, with a
+/// limit. An error closes it without a farewell, which would be waited for as well.
+async fn still_answers(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     }
+}
+
+/// What `work` gives, if it does in time.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or(Err(StoreError::Unavailable(Unavailable::TimedOut)))
 }

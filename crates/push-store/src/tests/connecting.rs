@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Db, settings};
-use crate::{Store, StoreError, Unavailable};
+use crate::{Store, StoreError, StoreSettings, Unavailable};
 
 /// Far more than any limit of the store, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,5 +108,21 @@ async fn every_connection_is_strict_utc_and_read_committed() {
     .map_err(StoreError::from)
     .unwrap_err();
     assert!(!format!("{error} {error:?}").contains("secret"));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_went_silent_gives_its_place_back() {
+    let db = Db::new().await;
+    let one = StoreSettings {
+        connections_max: 1,
+        ..settings(&format!("{}/{}", db.server, db.name))
+    };
+    let store = Store::connect(&one).await.unwrap();
+    // A call that is given up while the server says nothing.
+    let silent = sqlx::query("SELECT SLEEP(600)").execute(&store.pool);
+    assert!(timeout(Duration::from_millis(200), silent).await.is_err());
+    let next = sqlx::query("SELECT 1").execute(&store.pool).await;
+    next.map_err(StoreError::from).unwrap();
     db.done().await;
 }
