@@ -124,7 +124,8 @@ impl Settings {
         let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
         let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse);
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
-        let log = LogSettings::read(env, push_queue::LOG_DIRECTIVES);
+        let always = [push_queue::LOG_DIRECTIVES, push_store::LOG_DIRECTIVES].join(",");
+        let log = LogSettings::read(env, &always);
         Some(Self {
             log: log?,
             api: ApiSettings {

@@ -34,5 +34,11 @@ pub use lease::Lease;
 pub use migrate::Migrated;
 pub use store::{Store, StoreSettings, parse_url};
 
+/// Directives that every log filter of a program must end with, whatever an operator configures.
+///
+/// The driver logs a line for each connection that breaks or cannot be prepared; of an outage its callers tell
+/// themselves, once.
+pub const LOG_DIRECTIVES: &str = "sqlx=off";
+
 #[cfg(test)]
 mod tests;

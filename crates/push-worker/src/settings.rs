@@ -73,7 +73,12 @@ pub struct Settings {
 impl Settings {
     /// Reads all settings; `None` when a problem was noted.
     pub fn read(env: &mut Env) -> Option<Self> {
-        let always = [push_queue::LOG_DIRECTIVES, push_providers::LOG_DIRECTIVES].join(",");
+        let always = [
+            push_queue::LOG_DIRECTIVES,
+            push_providers::LOG_DIRECTIVES,
+            push_store::LOG_DIRECTIVES,
+        ]
+        .join(",");
         let log = LogSettings::read(env, &always);
         let database_url = env.required(DATABASE_URL, push_store::parse_url);
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
