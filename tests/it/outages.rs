@@ -1,6 +1,6 @@
 //! P1: accepted is never lost, whatever is cut off or killed in between. The programs recover by themselves.
 
-use push_tests::{Api, Broker, Device, Provider, Stack, eventually};
+use push_tests::{Api, Broker, Device, Phone, Provider, Stack, TableLock, eventually};
 use serde_json::json;
 
 /// Time passes for what waits to be looked for: it is due now.
@@ -207,6 +207,110 @@ async fn a_database_that_goes_away_in_the_middle_of_deliveries_loses_and_doubles
             assert_eq!(stack.sim.rings(phone, id).await, 1, "{}", phone.device.name);
         }
     }
+}
+
+/// A worker that has asked the database to record what became of its jobs, and has no answer yet.
+async fn waits_for_the_database(stack: &Stack, phone: &Phone) -> (Vec<String>, TableLock) {
+    stack.sim.latency(Provider::Fcm, 1_000).await;
+    let ids = stack.send_many(1, 5).await;
+    eventually("all of them are with the provider", async || {
+        let displays = stack.sim.displays(phone).await;
+        ids.iter().all(|id| displays[id] == 1).then_some(())
+    })
+    .await;
+    let lock = stack.database.lock_table("notification_deliveries").await;
+    eventually("a statement is under way", async || {
+        (stack.database.waiting_for_table().await > 0).then_some(())
+    })
+    .await;
+    stack.sim.latency(Provider::Fcm, 0).await;
+    (ids, lock)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_database_that_vanishes_in_the_middle_of_a_statement_is_not_waited_for() {
+    let stack = Stack::with()
+        .through_links()
+        .env_worker("DATABASE_CONNECTIONS", "2")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let mut ids = Vec::new();
+    // More often than there are connections: none may be lost for good.
+    for _ in 0..3 {
+        let (some, lock) = waits_for_the_database(&stack, &phone).await;
+        stack.links().worker_database.vanish();
+        lock.release().await;
+        for id in &some {
+            assert_eq!(stack.settled(id).await.status, "sent");
+        }
+        ids.extend(some);
+    }
+    stack.all_ready().await;
+    for id in &ids {
+        assert_eq!(stack.sim.rings(&phone, id).await, 1);
+    }
+    for log in stack.logs() {
+        let of_the_driver = |event: &serde_json::Value| {
+            let target = event["target"].as_str().unwrap_or_default();
+            target.starts_with("sqlx")
+        };
+        assert!(!log.events().iter().any(of_the_driver), "told by ourselves");
+        let told = |text: &str| {
+            log.lines()
+                .iter()
+                .filter(|line| line.contains(text))
+                .count()
+        };
+        assert!(told("no answer in time") <= 3, "once an outage");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_waits_for_a_silent_database_can_be_stopped() {
+    let mut stack = Stack::with()
+        .through_links()
+        .env_worker("SHUTDOWN_GRACE", "3s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    // Stopped between the provider's answer and the record.
+    stack.rings_twice();
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let (ids, lock) = waits_for_the_database(&stack, &phone).await;
+    stack.links().worker_database.stall();
+    lock.release().await;
+    assert_eq!(stack.terminate_worker().await, Some(0));
+    stack.links().restore();
+    stack.start_worker().await;
+    for id in &ids {
+        assert_eq!(stack.settled(id).await.status, "sent");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_cannot_record_for_want_of_a_table_waits_for_it_and_gives_nothing_up() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    // Someone must act, and is told so, by both programs.
+    stack.expect_errors("refuses our statements");
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let rename = |from: &str, to: &str| format!("RENAME TABLE {from} TO {to}");
+    let (table, elsewhere) = ("notification_deliveries", "not_there");
+    stack.database.execute(&rename(table, elsewhere)).await;
+    let id = stack.send(1).accepted().await;
+    let why = eventually("the worker says what is wrong", async || {
+        let answer = stack.readiness(&stack.workers[0]).await;
+        (answer.status == 503).then_some(answer.text)
+    })
+    .await;
+    assert!(why.contains("1146") && why.contains("migrate"), "{why}");
+    stack.database.execute(&rename(elsewhere, table)).await;
+    assert_eq!(stack.settled(&id).await.status, "sent");
+    assert_eq!(stack.sim.rings(&phone, &id).await, 1);
+    stack.all_ready().await;
+    assert_eq!(stack.database.count("dead_letters").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -17,6 +17,18 @@ pub struct Database {
     connection: Mutex<Option<MySqlConnection>>,
 }
 
+/// A table that nobody else can use.
+#[derive(Debug)]
+pub struct TableLock(MySqlConnection);
+
+impl TableLock {
+    /// Lets the others go on.
+    pub async fn release(self) {
+        // The lock ends with the connection, whatever is said to the farewell.
+        drop(self.0.close().await);
+    }
+}
+
 /// A row of `notification_history`.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each is a column of that name")]
@@ -143,6 +155,28 @@ impl Database {
     /// Runs a statement that gives nothing back.
     pub async fn execute(&self, statement: &str) {
         self.fetch(statement).await;
+    }
+
+    /// Keeps everybody else off a table, for as long as this is kept.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn lock_table(&self, table: &str) -> TableLock {
+        let mut connection = self.connect(&self.name).await.expect("a connection");
+        sqlx::raw_sql(AssertSqlSafe(format!("LOCK TABLES {table} WRITE")))
+            .execute(&mut connection)
+            .await
+            .expect("the table is locked");
+        TableLock(connection)
+    }
+
+    /// How many statements wait for a table that is locked.
+    pub async fn waiting_for_table(&self) -> i64 {
+        self.number(
+            "SELECT COUNT(*) FROM information_schema.processlist \
+             WHERE db = DATABASE() AND state = 'Waiting for table metadata lock'",
+        )
+        .await
     }
 
     /// One number.

@@ -32,7 +32,7 @@ mod wait;
 pub use answer::Answer;
 pub use api::{Api, Call, Key, Send};
 pub use broker::Broker;
-pub use database::{Database, DeadLetter, Row};
+pub use database::{Database, DeadLetter, Row, TableLock};
 pub use device::{Device, Phone};
 pub use https::Https;
 pub use link::{Link, Links};

@@ -6,11 +6,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// How often all connections were lost: a connection belongs to the time in which it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Age {
+    cuts: u64,
+    vanishings: u64,
+}
+
 /// How the wire is.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    /// How often it was cut: a connection belongs to the time in which it was made.
-    cuts: u64,
+    age: Age,
     is_cut: bool,
     is_stalled: bool,
 }
@@ -56,7 +62,7 @@ impl Link {
     /// Ends all connections, and each new one at once.
     pub fn cut(&self) {
         self.state.send_modify(|state| {
-            state.cuts += 1;
+            state.age.cuts += 1;
             state.is_cut = true;
         });
     }
@@ -64,6 +70,12 @@ impl Link {
     /// Lets no byte through, and says nothing.
     pub fn stall(&self) {
         self.state.send_modify(|state| state.is_stalled = true);
+    }
+
+    /// The host at the other end is gone without a farewell, and another has its address: what was connected hears
+    /// nothing any more, for ever; who connects from now on is served.
+    pub fn vanish(&self) {
+        self.state.send_modify(|state| state.age.vanishings += 1);
     }
 
     /// All is well again.
@@ -86,40 +98,52 @@ async fn connect(client: TcpStream, target: String, state: watch::Receiver<State
         return;
     };
     drop((client.set_nodelay(true), server.set_nodelay(true)));
-    let cuts = state.borrow().cuts;
+    let age = state.borrow().age;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::spawn(pump(from_client, to_server, state.clone(), cuts));
-    pump(from_server, to_client, state, cuts).await;
+    let (up, down) = tokio::join!(
+        pump(from_client, to_server, state.clone(), age),
+        pump(from_server, to_client, state, age)
+    );
+    // The server has its end; the client's stays open, and silent.
+    let client = (up.map(|(from, _)| from), down.map(|(_, to)| to));
+    if matches!(client, (None, None)) {
+        return;
+    }
+    std::future::pending::<()>().await;
+    drop(client);
 }
 
+/// Carries bytes until an end closes or the wire is cut. When the host vanished, the ends are not closed but returned.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
-    cuts: u64,
-) {
+    age: Age,
+) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
     let mut buffer = vec![0; 16 * 1024];
     let mut watched = state.clone();
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read,
-            _ = watched.wait_for(|state| state.cuts != cuts) => return,
+            _ = watched.wait_for(|state| state.age != age) => break,
         };
         let Ok(length @ 1..) = read else {
-            return;
+            return None;
         };
-        match state
-            .wait_for(|state| !state.is_stalled || state.cuts != cuts)
+        let age_now = state
+            .wait_for(|state| !state.is_stalled || state.age != age)
             .await
-        {
-            Ok(state) if state.cuts == cuts => {}
-            Ok(_) | Err(_) => return,
+            .map(|state| state.age);
+        if age_now.ok()? != age {
+            break;
         }
         if to.write_all(&buffer[..length]).await.is_err() {
-            return;
+            return None;
         }
     }
+    let has_vanished = state.borrow().age.vanishings != age.vanishings;
+    has_vanished.then_some((from, to))
 }
 
 /// The wires of a stack: a program can lose a server while the other still has it.

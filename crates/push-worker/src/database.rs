@@ -1,9 +1,11 @@
-//! Waiting for the database: a job that is in the worker when the database goes away stays there,
-//! unacknowledged, until it is back.
+//! Waiting for the database: within a limit for each try, and for as long as it takes for a job.
+//!
+//! A job that is in the worker when the database goes away stays there, unacknowledged, until it is back.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use push_store::StoreError;
+use push_store::{StoreError, Unavailable};
 use tokio_util::sync::CancellationToken;
 
 /// Why an operation on the database has no result.
@@ -11,15 +13,37 @@ use tokio_util::sync::CancellationToken;
 pub enum NoResult {
     /// The process is stopping.
     Stopped,
-    /// The database is there and refused: trying again would not help.
+    /// The database is there and refuses what it was given: trying again would not help.
     Failed(StoreError),
 }
 
+/// How long the database may take to answer: a host that is gone without a farewell never does. Longer
+/// than the store waits for a lock (5 s).
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long to stay away from a database that is away.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long an answer that is under way is waited for when the process stops: what the database does
+/// all the same, such as a claim, is better known than guessed.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Causes of one outage that are told, each once: it may change between two for hours.
+const CAUSES_MAX: usize = 16;
+
+/// What waits for the database now. One for the process, as the database and the metrics are.
+static OUTAGE: Outage = Outage::new();
+
+/// What the database answers, if it does in time.
+///
+/// # Errors
+/// What the store says, or that it did not answer.
+pub async fn in_time<T>(
+    asking: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let answered = tokio::time::timeout(ANSWER_MAX, asking).await;
+    answered.unwrap_or(Err(StoreError::Unavailable(Unavailable::TimedOut)))
+}
 
 /// Repeats `operation` for as long as the database is away, or until `stop`. Logs the beginning and
-/// the end of an outage, not each try.
+/// the end of an outage, and each cause once; not each try.
 pub async fn until_available<T, F>(
     stop: &CancellationToken,
     operation: impl Fn() -> F,
@@ -27,26 +51,184 @@ pub async fn until_available<T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let mut away = false;
+    wait_for(&OUTAGE, stop, operation).await
+}
+
+/// Why work waits for the database, if any does: for readiness.
+pub fn trouble() -> Option<StoreError> {
+    OUTAGE.cause()
+}
+
+async fn wait_for<T, F>(
+    outage: &Outage,
+    stop: &CancellationToken,
+    operation: impl Fn() -> F,
+) -> Result<T, NoResult>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut waiting: Option<Waiting<'_>> = None;
     loop {
-        match operation().await {
+        let tried = tokio::select! {
+            tried = in_time(operation()) => tried,
+            () = farewell(stop) => return Err(NoResult::Stopped),
+        };
+        match tried {
             Ok(result) => {
-                if away {
-                    tracing::info!("the database is back");
+                if let Some(waiting) = waiting {
+                    waiting.over();
                 }
                 return Ok(result);
             }
             Err(error) if error.is_unavailable() => {
-                if !away {
-                    tracing::warn!(%error, "the database is away; work in hand waits for it");
-                    away = true;
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return Err(NoResult::Stopped),
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
+                waiting.get_or_insert_with(|| outage.join()).because(error);
             }
             Err(error) => return Err(NoResult::Failed(error)),
         }
+        tokio::select! {
+            () = stop.cancelled() => return Err(NoResult::Stopped),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn farewell(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
+}
+
+/// An outage, as all who wait for its end see it together.
+struct Outage(Mutex<Seen>);
+
+struct Seen {
+    waiting: usize,
+    /// The latest last.
+    causes: Vec<StoreError>,
+}
+
+impl Outage {
+    const fn new() -> Self {
+        Self(Mutex::new(Seen {
+            waiting: 0,
+            causes: Vec::new(),
+        }))
+    }
+
+    fn join(&self) -> Waiting<'_> {
+        self.seen().waiting += 1;
+        Waiting(self)
+    }
+
+    fn cause(&self) -> Option<StoreError> {
+        self.seen().causes.last().cloned()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits.
+struct Waiting<'a>(&'a Outage);
+
+impl Waiting<'_> {
+    /// Tells why, unless this outage's log has it.
+    fn because(&mut self, error: StoreError) {
+        let mut seen = self.0.seen();
+        let known = seen.causes.iter().position(|cause| *cause == error);
+        match known {
+            Some(known) => drop(seen.causes.remove(known)),
+            None if seen.causes.len() >= CAUSES_MAX => drop(seen.causes.remove(0)),
+            None if error.is_out_of_order() => {
+                tracing::error!(%error, "the database is out of order: someone must act; work in hand waits");
+            }
+            None => tracing::warn!(%error, "the database is away; work in hand waits for it"),
+        }
+        seen.causes.push(error);
+    }
+
+    fn over(self) {
+        if self.0.seen().waiting == 1 {
+            tracing::info!("the database is back");
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut seen = self.0.seen();
+        seen.waiting -= 1;
+        if seen.waiting == 0 {
+            seen.causes.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const AWAY: StoreError = StoreError::Unavailable(Unavailable::ConnectionRefused);
+    const SILENT: StoreError = StoreError::Unavailable(Unavailable::TimedOut);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_database_is_tried_again_until_it_answers() {
+        let (outage, stop, tries) = (Outage::new(), CancellationToken::new(), AtomicUsize::new(0));
+        let result = wait_for(&outage, &stop, async || {
+            match tries.fetch_add(1, Ordering::Relaxed) {
+                0 => std::future::pending().await,
+                1 => {
+                    assert_eq!(outage.cause(), Some(SILENT), "readiness knows");
+                    Err(AWAY)
+                }
+                _ => {
+                    assert_eq!(outage.cause(), Some(AWAY));
+                    Ok(7)
+                }
+            }
+        });
+        assert_eq!(result.await.unwrap(), 7);
+        assert_eq!(tries.into_inner(), 3);
+        assert_eq!(outage.cause(), None, "and that it is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_waits_for_an_answer_that_is_under_way_and_for_no_other() {
+        let (outage, stop) = (Outage::new(), CancellationToken::new());
+        let answer_after = async |pause: Duration| {
+            wait_for(&outage, &stop, async || {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            })
+            .await
+        };
+        let started = Instant::now();
+        let (late, soon, ()) = tokio::join!(
+            answer_after(Duration::from_secs(5)),
+            answer_after(FAREWELL / 2),
+            async { stop.cancel() }
+        );
+        assert!(matches!(late, Err(NoResult::Stopped)));
+        assert!(soon.is_ok());
+        assert_eq!(started.elapsed(), FAREWELL);
+        let away = wait_for(&outage, &stop, async || Err::<(), _>(AWAY)).await;
+        assert!(matches!(away, Err(NoResult::Stopped)));
+        assert_eq!(outage.cause(), None);
+    }
+
+    #[tokio::test]
+    async fn what_the_values_are_to_blame_for_is_not_tried_again() {
+        let (outage, stop) = (Outage::new(), CancellationToken::new());
+        let refused = wait_for(&outage, &stop, async || {
+            Err::<(), _>(StoreError::Refused(1406))
+        });
+        assert!(matches!(
+            refused.await,
+            Err(NoResult::Failed(StoreError::Refused(1406)))
+        ));
     }
 }

@@ -4,6 +4,7 @@ use push_queue::BrokerState;
 use push_runtime::probes::{Check, Readiness};
 use push_store::Store;
 
+use crate::database::trouble;
 use crate::run::Worker;
 
 /// What stands between the worker and its work.
@@ -31,7 +32,11 @@ pub fn broker(state: &BrokerState) -> Check {
 /// How the database stands.
 pub async fn database(store: &Store) -> Check {
     match store.migration_pending().await {
-        Ok(false) => Check::Ok,
+        // It answers, and yet work waits for it: a right that was taken away, a table that is gone.
+        Ok(false) => match trouble() {
+            Some(error) => Check::Down(format!("work waits: {error}")),
+            None => Check::Ok,
+        },
         Ok(true) => Check::Down("the schema is not migrated yet; push-api does that at its start, or run `push-api migrate`".to_owned()),
         Err(error) => Check::Down(error.to_string()),
     }
