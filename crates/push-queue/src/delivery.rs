@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::ChannelLost;
 use crate::message::TRACE_PARENT;
+use crate::topology::DELIVERY_LIMIT;
 
 /// For an acknowledgement to leave this process. It takes longer only when the connection is stuck.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
@@ -71,6 +72,13 @@ impl Delivery {
             trace_parent: text(headers, TRACE_PARENT),
             pending: Pending::new(origin, delivery.delivery_tag, delivery.acker),
         }
+    }
+
+    /// Whether it was handed out more often than [`DELIVERY_LIMIT`] allows. The broker gives up what it counts
+    /// itself; since 4.3 it does not count what was returned, so whoever consumes has to look.
+    #[must_use]
+    pub fn is_beyond_limit(&self) -> bool {
+        is_beyond_limit(self.delivery_count)
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -328,6 +336,11 @@ fn delivery_count(headers: &FieldTable) -> u32 {
     u32::try_from(counted).unwrap_or(u32::MAX)
 }
 
+/// With a limit of n RabbitMQ hands a message out n + 1 times: the first time does not count.
+fn is_beyond_limit(delivered_before: u32) -> bool {
+    i64::from(delivered_before) > i64::from(DELIVERY_LIMIT)
+}
+
 fn death(headers: &FieldTable) -> Option<Death> {
     let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else {
         return None;
@@ -428,6 +441,19 @@ mod tests {
         assert!(text(&headers, TRACE_PARENT).is_some());
         let empty = table(&[("x-death", AMQPValue::FieldArray(Vec::new().into()))]);
         assert_eq!(death(&empty), None);
+    }
+
+    #[test]
+    fn a_message_that_the_broker_returns_without_end_is_beyond_the_limit() {
+        let beyond = |acquired: u32| {
+            let headers = table(&[
+                ("x-delivery-count", AMQPValue::LongLongInt(0)),
+                ("x-acquired-count", AMQPValue::LongUInt(acquired)),
+            ]);
+            is_beyond_limit(delivery_count(&headers))
+        };
+        assert!(!beyond(0) && !beyond(20), "so often the broker allows it");
+        assert!(beyond(21) && beyond(u32::MAX));
     }
 
     #[test]
