@@ -179,9 +179,12 @@ async fn two_devices_one_fcm_one_expo_give_the_guides_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_wait_that_runs_out_gives_the_202_and_the_notification_goes_on() {
-    let stack = Stack::start().await;
+    let stack = Stack::with()
+        .env_worker("PROVIDER_TIMEOUT", "30s")
+        .start()
+        .await;
     stack.register(1, Device::android_fcm("slow")).await;
-    stack.sim.latency(Provider::Fcm, 3_000).await;
+    stack.sim.latency(Provider::Fcm, 12_000).await;
     let answer = stack.send(1).wait(1).answer().await.expect(202);
     assert_eq!(answer.json["status"], "pending");
     assert_eq!(

@@ -5,7 +5,11 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_is_past_its_time_is_not_sent() {
-    let mut stack = Stack::with().env_worker("RETRY_DELAYS", "3s").start().await;
+    let mut stack = Stack::with()
+        .env_worker("RETRY_DELAYS", "10m")
+        .start()
+        .await;
+    stack.all_ready().await;
     // Its next attempt would come too late: it ends at once.
     let retried = stack.register(1, Device::android_fcm("retried")).await;
     stack
@@ -16,7 +20,7 @@ async fn what_is_past_its_time_is_not_sent() {
             json!([{"case": "unavailable"}]),
         )
         .await;
-    let id = stack.send(1).with("ttlSeconds", 2).accepted().await;
+    let id = stack.send(1).with("ttlSeconds", 300).accepted().await;
     let row = stack.settled(&id).await;
     assert_eq!(
         (row.status.as_str(), row.reason.as_str(), row.attempts),

@@ -132,6 +132,7 @@ async fn copies_ring_once(workers: usize) {
         .env_worker("PREFETCH", "2")
         .start()
         .await;
+    stack.copies_under_way();
     let phones = [
         stack.register(1, Device::android_fcm("android")).await,
         stack.register(1, Device::ios_expo("iphone")).await,

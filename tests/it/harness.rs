@@ -37,3 +37,26 @@ async fn a_notification_that_the_metrics_do_not_know_fails_the_test() {
         )
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[should_panic(expected = "push_books_out_of_balance")]
+async fn books_that_do_not_balance_fail_the_test_even_where_a_program_was_killed() {
+    let mut stack = Stack::start().await;
+    stack.all_ready().await;
+    stack.kill_worker().await;
+    // A status that there is not.
+    stack.database.execute("SET SESSION sql_mode = ''").await;
+    stack
+        .database
+        .execute(
+            "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, status, fcm_result, expo_result, \
+             reason, completed_at) VALUES (UNHEX(REPLACE(UUID(), '-', '')), 1, 'x', 'x', 'x', 'odd', 'not_sent', 'not_sent', 'expired', NOW(3))",
+        )
+        .await;
+    eventually("the API knows", async || {
+        let metrics = stack.metrics_of(&stack.apis[0]).await;
+        let told = metrics.sum("push_books_out_of_balance", "");
+        told.filter(|told| *told != 0.0)
+    })
+    .await;
+}

@@ -72,6 +72,7 @@ async fn jobs_that_another_worker_gets_while_the_first_is_at_it_ring_once() {
 
 async fn cut_off_in_the_middle(workers: usize) {
     let stack = Stack::with().workers(workers).through_links().start().await;
+    stack.copies_under_way();
     stack.all_ready().await;
     let phones = [
         stack.register(1, Device::android_fcm("android")).await,
@@ -319,7 +320,8 @@ async fn a_worker_that_is_killed_with_jobs_in_flight_loses_nothing() {
     // Killed between the provider's answer and the record: what remains of P2, softened by the tag.
     stack.rings_twice();
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
-    stack.sim.latency(Provider::Fcm, 300).await;
+    // Ten at a time: it would take twenty seconds for all of them.
+    stack.sim.latency(Provider::Fcm, 4_000).await;
     let ids = stack.send_many(1, 60).await;
     for _ in 0..2 {
         eventually("jobs are in flight", async || {

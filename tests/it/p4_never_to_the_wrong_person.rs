@@ -1,6 +1,6 @@
 //! P4: a token belongs to one customer at a time.
 
-use push_tests::{Device, Stack};
+use push_tests::{Broker, Device, Stack};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_token_moves_to_who_registers_it_last() {
@@ -46,9 +46,10 @@ async fn a_token_moves_to_who_registers_it_last() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_that_waits_does_not_follow_the_token_to_its_new_owner() {
     let stack = Stack::with()
-        .env_worker("RETRY_DELAYS", "2s,2s")
+        .env_worker("RETRY_DELAYS", "10m")
         .start()
         .await;
+    stack.all_ready().await;
     let phone = stack.register(1, Device::android_fcm("family phone")).await;
     stack
         .sim
@@ -59,17 +60,20 @@ async fn a_job_that_waits_does_not_follow_the_token_to_its_new_owner() {
         )
         .await;
     let id = stack.send(1).accepted().await;
-    push_tests::eventually("the first attempt failed", async || {
-        stack
-            .database
-            .history(&id)
-            .await
-            .filter(|row| row.attempts == 1)
+    let waiting = push_tests::eventually("it waits for its next attempt", async || {
+        stack.broker.take("push.retry.10m").await
     })
     .await;
     stack.register(2, phone.device.clone()).await;
+    // Ten minutes pass.
+    let (job, properties) = waiting;
+    stack.broker.publish(Broker::JOBS, &job, properties).await;
     let row = stack.settled(&id).await;
-    assert_eq!(row.status, "failed", "{row:?}");
+    assert_eq!(
+        (row.status.as_str(), row.attempts),
+        ("failed", 1),
+        "{row:?}"
+    );
     assert_eq!(
         stack.sim.rings(&phone, &id).await,
         0,

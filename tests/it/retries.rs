@@ -72,6 +72,8 @@ async fn a_provider_that_is_down_for_a_moment_delays_and_loses_nothing() {
             .unwrap()
             .iter()
             .map(|entry| entry["step"].as_str().unwrap())
+            // Where the broker took its time to confirm.
+            .filter(|step| *step != "republished")
             .collect();
         assert_eq!(
             steps,

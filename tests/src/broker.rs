@@ -117,6 +117,21 @@ impl Broker {
         self.queue(name).await.map_or(0, |(messages, _)| messages)
     }
 
+    /// Messages that wait to be worked on, now or later.
+    ///
+    /// # Panics
+    /// When the management API does not answer.
+    pub async fn jobs(&self) -> u32 {
+        let mut jobs = 0;
+        for queue in self.listed("queues").await {
+            let name = queue["name"].as_str().unwrap_or_default();
+            if name == Self::JOBS || name.starts_with("push.retry.") {
+                jobs += self.depth(name).await;
+            }
+        }
+        jobs
+    }
+
     /// Puts bytes on a queue, as anybody could.
     ///
     /// # Panics

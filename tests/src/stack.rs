@@ -44,6 +44,7 @@ pub(crate) struct Announced {
     pub(crate) errors: Vec<String>,
     pub(crate) leaves_pending: bool,
     pub(crate) rings_twice: bool,
+    pub(crate) copies_under_way: bool,
     /// A program was killed or restarted, so its counters began anew.
     pub(crate) counters_restarted: bool,
 }
@@ -547,6 +548,11 @@ impl Stack {
         self.announce(|announced| announced.rings_twice = true);
     }
 
+    /// Copies of jobs that have ended may be under way at the end.
+    pub fn copies_under_way(&self) {
+        self.announce(|announced| announced.copies_under_way = true);
+    }
+
     /// `text` must not be found in any log or metric at the end.
     pub fn keep_secret(&self, text: &str) {
         self.secrets.add(text);
@@ -570,6 +576,9 @@ impl Stack {
                     program.log.name
                 ));
             }
+        }
+        if announced.copies_under_way {
+            problems.extend(books::take_in_copies(self, &announced).await);
         }
         problems.extend(books::check_at_rest(self, &announced).await);
         problems
