@@ -220,10 +220,10 @@ async fn waits_for_the_database(stack: &Stack, phone: &Phone) -> (Vec<String>, T
     })
     .await;
     let lock = stack.database.lock_table("notification_deliveries").await;
-    eventually("a statement is under way", async || {
-        (stack.database.waiting_for_table().await > 0).then_some(())
-    })
-    .await;
+    stack
+        .database
+        .statement_waits("notification_deliveries")
+        .await;
     stack.sim.latency(Provider::Fcm, 0).await;
     (ids, lock)
 }
@@ -288,6 +288,21 @@ async fn a_worker_that_waits_for_a_silent_database_can_be_stopped() {
     for id in &ids {
         assert_eq!(stack.settled(id).await.status, "sent");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_reconciler_whose_database_vanishes_can_be_stopped() {
+    let mut stack = Stack::with()
+        .through_links()
+        .env_worker("SHUTDOWN_GRACE", "1s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let lock = stack.database.lock_table("notification_history").await;
+    stack.database.statement_waits("due_at").await;
+    stack.links().worker_database.vanish();
+    lock.release().await;
+    assert_eq!(stack.terminate_worker().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex;
 
 use crate::servers::Server;
+use crate::wait::eventually;
 
 /// A database of this test's own.
 #[derive(Debug)]
@@ -170,13 +171,16 @@ impl Database {
         TableLock(connection)
     }
 
-    /// How many statements wait for a table that is locked.
-    pub async fn waiting_for_table(&self) -> i64 {
-        self.number(
+    /// Waits until a statement that contains `text` waits for a table that is locked.
+    pub async fn statement_waits(&self, text: &str) {
+        let waiting = format!(
             "SELECT COUNT(*) FROM information_schema.processlist \
-             WHERE db = DATABASE() AND state = 'Waiting for table metadata lock'",
-        )
-        .await
+             WHERE db = DATABASE() AND state = 'Waiting for table metadata lock' AND info LIKE '%{text}%'"
+        );
+        eventually("a statement is under way", async || {
+            (self.number(&waiting).await > 0).then_some(())
+        })
+        .await;
     }
 
     /// One number.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::{BrokerState, Message, Queue, Route};
+use push_runtime::shutdown::Shutdown;
 use push_store::{Due, DueJob, Lease, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::database::in_time;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -23,15 +25,19 @@ const LEASE: &str = "push.reconciler";
 
 /// Reconciles until the worker is asked to stop.
 pub async fn run(worker: &Worker) {
-    let stop = &worker.shutdown.soft;
+    let Shutdown { soft, hard } = &worker.shutdown;
     let mut lease = None;
     let mut complained = false;
-    while !pause(stop).await {
-        match look(worker, &mut lease).await {
+    while !pause(soft).await {
+        let Some(looked) = hard.run_until_cancelled(look(worker, &mut lease)).await else {
+            return;
+        };
+        match looked {
             Ok(()) => complained = false,
             Err(error) => {
                 lease = None;
-                if !error.is_unavailable() && !complained {
+                let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
+                if someone_must_act && !complained {
                     tracing::error!(%error, "the reconciler cannot read what is due");
                 }
                 complained = true;
@@ -70,7 +76,7 @@ async fn publish_all_again(
     before: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     while !worker.shutdown.soft.is_cancelled() {
-        let due = worker.store.due(which, before, BATCH_MAX).await?;
+        let due = in_time(worker.store.due(which, before, BATCH_MAX)).await?;
         let found = due.len();
         let published = publish_again(worker, due).await?;
         if found < BATCH_MAX as usize || published < found {
@@ -130,10 +136,7 @@ async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, Store
             Step::Republished,
             "published again: no queue knew it any more",
         );
-        worker
-            .store
-            .push_back_due(&published, again, &entry)
-            .await?;
+        in_time(worker.store.push_back_due(&published, again, &entry)).await?;
         tracing::warn!(
             jobs = published.len(),
             "published again what no queue knew any more"

@@ -14,7 +14,7 @@ use push_store::{ClaimedRound, Recording};
 use tokio::sync::mpsc;
 
 use crate::admit::{acknowledge, dead_letter};
-use crate::database::{NoResult, until_available};
+use crate::database::{NoResult, in_time, until_available};
 use crate::hand::InHand;
 use crate::metrics;
 use crate::run::Worker;
@@ -154,7 +154,8 @@ async fn publish_next(worker: &Worker, next: Vec<NextMessage>) {
         .filter(|(_, error)| !error.may_be_published())
         .map(|(id, _)| *id)
         .collect();
-    if let Err(error) = worker.store.mark_unpublished(&surely, Utc::now()).await {
+    let hastened = in_time(worker.store.mark_unpublished(&surely, Utc::now()));
+    if let Err(error) = hastened.await {
         tracing::warn!(%error, "could not hasten the reconciler; it will find the jobs when they are due");
     }
 }
