@@ -57,6 +57,15 @@ async fn take(worker: &Worker, batch: Vec<Delivery>, claim: ClaimId) -> Vec<Take
     let mut jobs = Vec::with_capacity(batch.len());
     let mut copies = Vec::new();
     for delivery in batch {
+        if delivery.is_beyond_limit() {
+            tracing::error!(
+                deliveries = delivery.delivery_count,
+                "a message comes again and again: dead-lettered"
+            );
+            metrics::job("beyond_limit");
+            dead_letter(delivery).await;
+            continue;
+        }
         match Job::decode(&delivery.body) {
             Ok(job) => match take_in_hand(worker, &job, claim).await {
                 Some(in_hand) => jobs.push(Taken {

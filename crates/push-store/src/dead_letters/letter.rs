@@ -140,7 +140,7 @@ const fn explain(reason: GiveUpReason) -> &'static str {
         }
         GiveUpReason::Poison => "it could not be read",
         GiveUpReason::Unprocessable => {
-            "a worker could not process it: the notification is unknown, or the database refused it"
+            "a worker could not process it: the notification is unknown, the database refused it, or it interrupts workers"
         }
     }
 }
