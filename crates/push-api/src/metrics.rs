@@ -9,6 +9,7 @@ use push_store::Books;
 
 const ACCEPTED: &str = "push_notifications_accepted_total";
 const PENDING: &str = "push_notifications_pending";
+const OVERDUE: &str = "push_notifications_overdue";
 const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
 const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
@@ -23,8 +24,12 @@ pub fn describe() {
     );
     metrics::describe_gauge!(
         OUT_OF_BALANCE,
-        "accepted - (sent + failed + suppressed + pending that a worker looks after): anything but 0 is a leak, or an outage \
-         of broker or workers that lasts"
+        "accepted - (sent + failed + suppressed + pending that will be looked for): anything but 0 is a leak"
+    );
+    metrics::describe_gauge!(
+        OVERDUE,
+        "Pending notifications without news for five times RECONCILE_AFTER: no worker runs, broker or provider are away for \
+         long, or the backlog is that long"
     );
     metrics::describe_histogram!(
         REQUEST_DURATION,
@@ -72,9 +77,10 @@ pub fn answered(method: &Method, route: &str, status: StatusCode, duration: Dura
     reason = "gauges are f64, exact far beyond these counts"
 )]
 pub fn books(books: &Books) {
-    let looked_after = books.pending as f64 - books.left_alone as f64;
-    let told = (books.sent + books.failed + books.suppressed) as f64 + looked_after;
+    let looked_for = books.pending as f64 - books.leaked as f64;
+    let told = (books.sent + books.failed + books.suppressed) as f64 + looked_for;
     gauge!(PENDING).set(books.pending as f64);
+    gauge!(OVERDUE).set(books.overdue as f64);
     gauge!(OUT_OF_BALANCE).set(books.accepted as f64 - told);
 }
 

@@ -28,9 +28,9 @@ use crate::state::{AppState, Parts, now};
 const PROBERS_MAX: usize = 64;
 /// How often the books are read, at most.
 const BOOKS_EVERY: Duration = Duration::from_secs(10);
-/// A pending notification that has been due for so many times RECONCILE_AFTER is left alone: a worker that reconciles
-/// would have published it again, and set another time.
-const LEFT_ALONE_AFTER: u32 = 5;
+/// A pending notification that has been due for so many times RECONCILE_AFTER is overdue: a worker that reconciles
+/// would have published it again and set another time, were it lost.
+const OVERDUE_AFTER: u32 = 5;
 /// How long reading the books may take at all.
 const BOOKS_MAX: Duration = Duration::from_secs(60);
 /// Reading the books takes longer the more history there is: it may take this share of the time.
@@ -144,7 +144,7 @@ pub async fn run(
     }
     background.tasks.spawn(watch_books(
         state.clone(),
-        settings.reconcile_after * LEFT_ALONE_AFTER,
+        settings.reconcile_after * OVERDUE_AFTER,
         shutdown.soft.clone(),
     ));
     let broker = background.broker.clone();
@@ -187,13 +187,13 @@ async fn serve_and_drain(
 }
 
 /// Keeps the gauges of the books up to date (P8).
-async fn watch_books(state: AppState, left_alone_after: Duration, stop: CancellationToken) {
+async fn watch_books(state: AppState, overdue_after: Duration, stop: CancellationToken) {
     let watch = async {
         loop {
             // Early is later: right after a start the schema may not be there yet.
             while state.schema.ready().await.is_err() {}
             let started = Instant::now();
-            let books = state.database.books(now() - left_alone_after);
+            let books = state.database.books(now() - overdue_after);
             match tokio::time::timeout(BOOKS_MAX, books).await {
                 Ok(Ok(books)) => metrics::books(&books),
                 Ok(Err(error)) => tracing::debug!(%error, "the books cannot be read now"),

@@ -14,16 +14,17 @@ const COUNT: &str = "\
         CAST(COALESCE(SUM(status = 'failed'), 0) AS UNSIGNED) AS failed, \
         CAST(COALESCE(SUM(status = 'suppressed'), 0) AS UNSIGNED) AS suppressed, \
         CAST(COALESCE(SUM(status = 'pending'), 0) AS UNSIGNED) AS pending, \
-        CAST(COALESCE(SUM(status = 'pending' AND (due_at IS NULL OR due_at < ?)), 0) AS UNSIGNED) AS left_alone \
+        CAST(COALESCE(SUM(status = 'pending' AND due_at IS NULL), 0) AS UNSIGNED) AS leaked, \
+        CAST(COALESCE(SUM(status = 'pending' AND due_at < ?), 0) AS UNSIGNED) AS overdue \
     FROM notification_history";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("COUNT", COUNT)];
 
 impl Store {
-    /// Counts the history by status, in one statement. A pending notification that has been due since before
-    /// `long_due` is left alone: whoever looked after it would have ended it or set another time. Reads an index of
-    /// the whole table (about a second for ten million rows): ask every minute, not at every scrape.
+    /// Counts the history by status, in one statement. A pending notification is overdue when it has been due since
+    /// before `long_due`. Reads an index of the whole table (about a second for ten million rows): ask every minute, not
+    /// at every scrape.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -38,7 +39,8 @@ impl Store {
             failed: row.failed,
             suppressed: row.suppressed,
             pending: row.pending,
-            left_alone: row.left_alone,
+            leaked: row.leaked,
+            overdue: row.overdue,
         })
     }
 }
@@ -50,5 +52,6 @@ struct BooksRow {
     failed: u64,
     suppressed: u64,
     pending: u64,
-    left_alone: u64,
+    leaked: u64,
+    overdue: u64,
 }

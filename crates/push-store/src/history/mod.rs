@@ -192,7 +192,7 @@ pub enum Due {
 }
 
 /// The books (P8), as counted by one statement: `accepted` is the number of rows, the others those with
-/// that status. What leaks is pending for ever: see `left_alone`.
+/// that status. What leaks is pending for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Books {
     /// All that was ever accepted and is still kept.
@@ -205,6 +205,8 @@ pub struct Books {
     pub suppressed: u64,
     /// Of these: pending.
     pub pending: u64,
-    /// Of the pending: those that no worker looks after, though long due.
-    pub left_alone: u64,
+    /// Of the pending: those without a time at which somebody would look for them.
+    pub leaked: u64,
+    /// Of the pending: those that nobody has looked after for long. They wait in a backlog, or no worker runs.
+    pub overdue: u64,
 }
