@@ -1,8 +1,8 @@
 //! Access tokens: one for all, and a new one when FCM wants it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use push_providers::{CheckError, Fcm, PushProvider};
 use serde_json::json;
@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 
 use crate::support::server::{self, Reply, Request, Server};
 use crate::support::{
-    expiry, fcm_settings, fcm_token, fixture_cases, gated_token_endpoint, install_crypto, push,
-    push_for_a_moment, recorded, token_endpoint, words,
+    clock_reads, expiry, fcm_settings, fcm_token, fixture_cases, gated_token_endpoint,
+    install_crypto, push, push_for_a_moment, recorded, token_endpoint, words,
 };
 
 const FIXTURE: &str = include_str!("../../../../tests/fixtures/providers/fcm/errors.json");
@@ -113,7 +113,7 @@ async fn what_waits_for_another_access_token_has_less_time_to_live() {
     let fcm = Fcm::new(fcm_settings(&server.url, &tokens.url)).unwrap();
     let meanwhile = async {
         server.arrival().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        clock_reads(Utc::now() + TimeDelta::seconds(1)).await;
         gate.add_permits(1);
     };
     let (outcome, ()) = futures::join!(fcm.send(push(fcm_token("device"))), meanwhile);

@@ -223,8 +223,11 @@ async fn a_stop_hands_out_what_was_prefetched_and_ends() {
     assert_eq!(drained.len(), 20);
     ack_all(drained).await.expect("the channel is still there");
     assert!(deliveries.recv().await.is_none());
-    let depth = broker.depth(Queue::Jobs).await.unwrap();
-    assert_eq!((depth.ready, depth.consumers), (30, 0));
+    until("the consumer is gone", || async {
+        broker.depth(Queue::Jobs).await.unwrap().consumers == 0
+    })
+    .await;
+    assert_eq!(broker.depth(Queue::Jobs).await.unwrap().ready, 30);
     broker.close().await;
 }
 

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::{Body, Content, Notification, NotificationType, Priority, Title};
 use push_core::outcome::{Outcome, Pause, Retry, Sent, Withheld};
@@ -85,7 +85,12 @@ pub fn push_for_a_moment(token: Token) -> Push {
 
 /// Waits until a push has expired.
 pub async fn expiry(push: &Push) {
-    while !push.notification.is_expired(Utc::now()) {
+    clock_reads(push.notification.expires_at).await;
+}
+
+/// Waits until the clock reads so late.
+pub async fn clock_reads(time: DateTime<Utc>) {
+    while Utc::now() < time {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
