@@ -3,6 +3,7 @@
 
 pub mod env;
 pub mod probes;
+pub mod shared_answer;
 pub mod shutdown;
 pub mod telemetry;
 

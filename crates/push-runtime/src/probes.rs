@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::shared_answer::SharedAnswer;
 use crate::telemetry::Metrics;
 
 /// How long to stay away from a process that is not ready: about as long as a restart of what it needs.
@@ -119,7 +120,8 @@ pub fn metrics_response(metrics: &Metrics) -> Response {
         .into_response()
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until `stop`. Returns the address really bound.
+/// Serves `/healthz`, `/readyz` and `/metrics` until `stop`; one look at the readiness serves all who ask within a
+/// second. Returns the address really bound.
 ///
 /// # Errors
 /// When the address cannot be listened on.
@@ -133,10 +135,10 @@ where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Readiness> + Send,
 {
-    let readiness = Arc::new(readiness);
+    let (readiness, answered) = (Arc::new(readiness), SharedAnswer::default());
     let ready = move || {
-        let readiness = Arc::clone(&readiness);
-        async move { readiness().await }
+        let (readiness, answered) = (Arc::clone(&readiness), answered.clone());
+        async move { answered.or_ask(|| readiness()).await }
     };
     let router = Router::new()
         .route("/healthz", routing::get(healthz))
