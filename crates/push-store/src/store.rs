@@ -1,7 +1,6 @@
 //! The pool of connections, and what each connection is told at its start.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -56,6 +55,8 @@ impl fmt::Debug for Store {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection that comes back to the pool may take to show that it still answers.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to stay away from a database that is away.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that was idle for so long is closed: well below MariaDB's and any firewall's limits.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -76,12 +77,16 @@ impl Store {
     /// [`StoreError::Unusable`] when the URL is none, or names no database.
     pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
         let options = parse(settings.url.expose_secret())?;
+        let again = options.clone();
         let pool = MySqlPoolOptions::new()
             .max_connections(settings.connections_max.max(1))
             .acquire_timeout(settings.acquire_timeout)
             .idle_timeout(IDLE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
-            .after_release(|connection, _| Box::pin(still_answers(connection)))
+            .after_release(move |connection, _| {
+                let again = again.clone();
+                Box::pin(async move { answers_or_is_replaced(connection, &again).await })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
@@ -109,12 +114,7 @@ impl Store {
 
     /// A connection that does not belong to the pool: for locks that live as long as it does.
     pub(crate) async fn own_connection(&self) -> Result<MySqlConnection, StoreError> {
-        let connected = async {
-            let mut connection = self.options.connect().await?;
-            prepare_session(&mut connection).await?;
-            Ok(connection)
-        };
-        within(CONNECT_TIMEOUT, connected).await
+        open(&self.options).await
     }
 }
 
@@ -162,13 +162,38 @@ async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::E
 
 /// The pool asks a connection that comes back whether it is alive, and keeps its place taken until it answers: a
 /// connection that went silent in the middle of a call would keep it for ever. So it is asked here before, with a
-/// limit. An error closes it without a farewell, which would be waited for as well. (Over TLS the driver takes leave
-/// all the same: there the place is back when the server says a word, or TCP gives it up after some 15 minutes.)
-async fn still_answers(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+/// limit, and replaced when it says nothing. (To close it would not do: over TLS the driver waits for a farewell.)
+async fn answers_or_is_replaced(
+    connection: &mut MySqlConnection,
+    options: &MySqlConnectOptions,
+) -> Result<bool, sqlx::Error> {
     match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
         Ok(answer) => answer.map(|()| true),
-        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        Err(_) => {
+            *connection = once_it_is_back(options).await;
+            Ok(true)
+        }
     }
+}
+
+/// Meanwhile the place in the pool is taken; whoever got it could not connect either.
+async fn once_it_is_back(options: &MySqlConnectOptions) -> MySqlConnection {
+    loop {
+        if let Ok(connection) = open(options).await {
+            return connection;
+        }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// A connection that is ready for our statements.
+async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
+    let opened = async {
+        let mut connection = options.connect().await?;
+        prepare_session(&mut connection).await?;
+        Ok(connection)
+    };
+    within(CONNECT_TIMEOUT, opened).await
 }
 
 /// What `work` gives, if it does in time.
