@@ -24,8 +24,9 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    /// Workers may be killed by chance, but not again and again by the same notification.
-    pub const INTERRUPTIONS_MAX: u32 = 5;
+    /// Workers may be killed by chance, or by another notification that they had in hand together with this one; but
+    /// not so often. The broker's limit for deliveries is the same.
+    pub const INTERRUPTIONS_MAX: u32 = 20;
 }
 
 /// What to do with a job.

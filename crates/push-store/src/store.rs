@@ -82,6 +82,8 @@ impl Store {
             .max_connections(settings.connections_max.max(1))
             .acquire_timeout(settings.acquire_timeout)
             .idle_timeout(IDLE_TIMEOUT)
+            // A connection that is too old would be closed before it is asked whether it still answers.
+            .max_lifetime(None)
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
             .after_release(move |connection, _| {
                 let again = again.clone();

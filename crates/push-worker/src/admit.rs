@@ -120,18 +120,18 @@ async fn look_up(worker: &Worker, jobs: &[Taken], by: ClaimId) -> Result<Known, 
     let (claims, customers) = (claims.as_slice(), customers.as_slice());
     let asked = until_available(&worker.shutdown.soft, move || async move {
         // Before the database is asked, so that by its clock the claims last a little longer.
-        let until = Instant::now() + worker.claim_for;
+        let since = Instant::now();
         let (claimed, devices) = tokio::try_join!(
             worker.store.claim(by, claims, worker.claim_for),
             worker.store.active_devices(customers)
         )?;
-        Ok((claimed, devices, until))
+        Ok((claimed, devices, since))
     });
-    let (claimed, devices, until) = asked.await?;
+    let (claimed, devices, since) = asked.await?;
     for taken in jobs {
         let id = taken.job.notification.id;
         if claimed.get(&id).is_some_and(|claimed| claimed.ours) {
-            taken.in_hand.claimed(until);
+            taken.in_hand.claimed(since, worker.claim_for);
         }
     }
     Ok(Known { claimed, devices })

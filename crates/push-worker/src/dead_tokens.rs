@@ -1,11 +1,12 @@
 //! Tokens that a provider has just reported as dead: from this moment on nothing is sent to them (P5).
 //!
 //! The record of a round switches its dead tokens off, but a round ends only with its slowest target. So they
-//! are switched off in the database at once as well, for all workers; until that is committed, this worker
-//! remembers them by itself.
+//! are switched off in the database at once as well, for all workers. This worker remembers them by itself for
+//! as long as it has rounds in hand whose devices were read before that was committed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use push_core::token::Token;
@@ -15,26 +16,42 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::{NoResult, until_available};
 
-/// Tokens whose death is not committed yet, and when it was reported. Clones share them.
+/// Dead tokens that some round in hand may still take for alive. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct DeadTokens(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    dead: Mutex<HashMap<Token, DateTime<Utc>>>,
+    dead: Mutex<HashMap<Token, Death>>,
     more: Notify,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Death {
+    /// When the provider said so.
+    at: DateTime<Utc>,
+    /// From then on whoever reads the devices knows.
+    switched_off: Option<Instant>,
 }
 
 impl DeadTokens {
     /// A provider says so.
     pub fn report(&self, token: &Token, at: DateTime<Utc>) {
-        self.dead().insert(token.clone(), at);
+        let death = Death {
+            at,
+            switched_off: None,
+        };
+        self.dead().insert(token.clone(), death);
         self.0.more.notify_one();
     }
 
-    /// Whether nothing is to be sent there.
-    pub fn contains(&self, token: &Token) -> bool {
-        self.dead().contains_key(token)
+    /// Whether nothing is to be sent there by whoever read the devices at `read`.
+    pub fn contains(&self, token: &Token, read: Instant) -> bool {
+        let dead = self.dead();
+        let Some(death) = dead.get(token) else {
+            return false;
+        };
+        death.switched_off.is_none_or(|off| read < off)
     }
 
     /// Switches off what is reported, until `stop`.
@@ -46,34 +63,48 @@ impl DeadTokens {
             }
             let reported = self.reported();
             let dead = reported.as_slice();
-            let switched_off = until_available(stop, move || store.switch_off(dead)).await;
-            if let Err(NoResult::Failed(error)) = &switched_off {
-                tracing::error!(%error, tokens = dead.len(), "dead tokens could not be switched off; the records of their rounds will try again");
+            match until_available(stop, move || store.switch_off(dead)).await {
+                Ok(_) | Err(NoResult::Stopped) => {}
+                Err(NoResult::Failed(error)) => {
+                    tracing::error!(%error, tokens = dead.len(), "dead tokens could not be switched off; the records of their rounds will try again");
+                }
             }
-            self.forget(dead);
+            self.switched_off(dead, Instant::now());
         }
     }
 
-    /// What was reported again meanwhile stays.
-    fn forget(&self, switched_off: &[DeadToken]) {
-        let mut dead = self.dead();
-        for token in switched_off {
-            if dead.get(&token.token) == Some(&token.at) {
-                dead.remove(&token.token);
-            }
-        }
+    /// No round in hand has read its devices before `oldest`: what was switched off until then is known to all.
+    pub fn forget_before(&self, oldest: Instant) {
+        self.dead()
+            .retain(|_, death| death.switched_off.is_none_or(|off| off > oldest));
     }
 
-    fn reported(&self) -> Vec<DeadToken> {
+    /// Those that are not switched off yet.
+    pub(crate) fn reported(&self) -> Vec<DeadToken> {
         let dead = self.dead();
-        let all = dead.iter().map(|(token, at)| DeadToken {
+        let reported = dead
+            .iter()
+            .filter(|(_, death)| death.switched_off.is_none());
+        let reported = reported.map(|(token, death)| DeadToken {
             token: token.clone(),
-            at: *at,
+            at: death.at,
         });
-        all.collect()
+        reported.collect()
     }
 
-    fn dead(&self) -> MutexGuard<'_, HashMap<Token, DateTime<Utc>>> {
+    /// What was reported again meanwhile waits for the next time.
+    pub(crate) fn switched_off(&self, tokens: &[DeadToken], now: Instant) {
+        let mut dead = self.dead();
+        for token in tokens {
+            if let Some(death) = dead.get_mut(&token.token)
+                && death.at == token.at
+            {
+                death.switched_off = Some(now);
+            }
+        }
+    }
+
+    fn dead(&self) -> MutexGuard<'_, HashMap<Token, Death>> {
         self.0.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

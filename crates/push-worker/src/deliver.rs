@@ -71,7 +71,7 @@ impl Round<'_> {
                 Err(Withheld::Expired) if tries.is_empty() => return Fate::Expired,
                 Err(Withheld::Expired) => break,
                 Err(Withheld::TokenDead) => continue,
-                // Nothing is lost: the next round begins again with the first route.
+                // No attempt is spent: the next round begins again with the first route.
                 Err(Withheld::ClaimOver) => return Fate::Held(Duration::ZERO),
             };
             let next_route = outcome.permits_next_route();

@@ -35,8 +35,8 @@ struct Rounds {
 #[derive(Debug)]
 struct Entry {
     claim: ClaimId,
-    /// By our own steady clock, from before the database was asked. `None`: not claimed yet.
-    until: Option<Instant>,
+    /// `None`: not claimed yet.
+    claimed: Option<Claimed>,
     /// Some request for it has been started.
     sent: bool,
 }
@@ -51,6 +51,15 @@ pub struct InHand {
     _room: OwnedSemaphorePermit,
 }
 
+/// By our own steady clock, from before the database was asked.
+#[derive(Clone, Copy, Debug)]
+struct Claimed {
+    /// When its devices were read.
+    at: Instant,
+    /// The claim is ours until then.
+    until: Instant,
+}
+
 impl Hand {
     /// Takes a round in hand, unless it is already.
     pub fn take(&self, round: Round, claim: ClaimId, room: OwnedSemaphorePermit) -> Option<InHand> {
@@ -60,7 +69,7 @@ impl Hand {
         }
         let entry = Entry {
             claim,
-            until: None,
+            claimed: None,
             sent: false,
         };
         rounds.held.insert(round, entry);
@@ -72,18 +81,36 @@ impl Hand {
         })
     }
 
-    /// Renews the claims, and lets those go that were dropped, until `stop`.
-    pub async fn keep(&self, store: &Store, claim_for: Duration, stop: &CancellationToken) {
+    /// Renews the claims, lets those go that were dropped, and forgets `dead` tokens that no round in hand can know as
+    /// alive any more; until `stop`.
+    pub async fn keep(
+        &self,
+        store: &Store,
+        dead: &DeadTokens,
+        claim_for: Duration,
+        stop: &CancellationToken,
+    ) {
         // Several may fail before a claim is too short for another request.
         let every = claim_for / 8;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(every) => {}
+        let keep = async {
+            loop {
+                tokio::time::sleep(every).await;
+                self.let_go_of_dropped(store).await;
+                self.renew(store, claim_for, every).await;
+                dead.forget_before(self.oldest());
             }
-            self.let_go_of_dropped(store).await;
-            self.renew(store, claim_for, every).await;
-        }
+        };
+        stop.run_until_cancelled(keep).await;
+    }
+
+    /// When the devices were read of the round that is longest in hand.
+    fn oldest(&self) -> Instant {
+        let rounds = self.rounds();
+        let claimed = rounds.held.values().filter_map(|entry| entry.claimed);
+        claimed
+            .map(|claimed| claimed.at)
+            .min()
+            .unwrap_or_else(Instant::now)
     }
 
     async fn renew(&self, store: &Store, claim_for: Duration, every: Duration) {
@@ -94,7 +121,7 @@ impl Hand {
         }
         let renewed = tokio::time::timeout(every, store.renew_claims(&held, claim_for)).await;
         if matches!(renewed, Ok(Ok(()))) {
-            self.renewed(&held, now, now + claim_for);
+            self.renewed(&held, Instant::now(), now + claim_for);
         } else {
             // Nothing is sent any more when the claims come near their end; that is told where it happens.
             tracing::debug!(rounds = held.len(), "claims could not be renewed");
@@ -120,20 +147,23 @@ impl Hand {
         let old = rounds
             .held
             .iter()
-            .filter(|(_, entry)| entry.until.is_some_and(|mine| mine < until));
+            .filter(|(_, entry)| entry.claimed.is_some_and(|claimed| claimed.until < until));
         old.map(|(round, entry)| entry.held(*round)).collect()
     }
 
-    /// Those that were still ours at `asked`. What had been over before may have been taken by somebody else.
-    fn renewed(&self, held: &[Held], asked: Instant, until: Instant) {
+    /// Those that were still ours when the answer was there. What was over before that may have been taken by somebody
+    /// else, before the database came to renew it.
+    fn renewed(&self, held: &[Held], answered: Instant, until: Instant) {
         let held: HashSet<_> = held
             .iter()
             .map(|held| (held.notification, held.claim))
             .collect();
         for ((notification, _), entry) in &mut self.rounds().held {
-            let ours = entry.until.is_some_and(|mine| mine > asked);
-            if ours && held.contains(&(*notification, entry.claim)) {
-                entry.until = Some(until);
+            if let Some(claimed) = &mut entry.claimed
+                && claimed.until > answered
+                && held.contains(&(*notification, entry.claim))
+            {
+                claimed.until = until;
             }
         }
     }
@@ -159,10 +189,11 @@ impl InHand {
         self.claim
     }
 
-    /// The claim is ours until then.
-    pub fn claimed(&self, until: Instant) {
+    /// It is claimed, and its devices were read, since `at`; the claim is ours for so long.
+    pub fn claimed(&self, at: Instant, claim_for: Duration) {
         if let Some(entry) = self.hand.rounds().held.get_mut(&self.round) {
-            entry.until = Some(until);
+            let until = at + claim_for;
+            entry.claimed = Some(Claimed { at, until });
         }
     }
 
@@ -189,7 +220,7 @@ impl Drop for InHand {
         let Some(entry) = rounds.held.remove(&self.round) else {
             return;
         };
-        if entry.until.is_some() {
+        if entry.claimed.is_some() {
             rounds.dropped.push(entry.held(self.round));
         }
     }
@@ -208,18 +239,22 @@ pub struct Leave {
 
 impl StillWanted for Leave {
     fn withheld(&self) -> Option<Withheld> {
-        if self.dead.contains(&self.token) {
+        let mut rounds = self.hand.rounds();
+        let held = rounds.held.get_mut(&self.round);
+        let Some((entry, claimed)) = held.and_then(|entry| {
+            let claimed = entry.claimed?;
+            Some((entry, claimed))
+        }) else {
+            return Some(Withheld::ClaimOver);
+        };
+        if claimed.until < Instant::now() + self.answer_max {
+            return Some(Withheld::ClaimOver);
+        }
+        if self.dead.contains(&self.token, claimed.at) {
             return Some(Withheld::TokenDead);
         }
-        let mut rounds = self.hand.rounds();
-        let until = Instant::now() + self.answer_max;
-        match rounds.held.get_mut(&self.round) {
-            Some(entry) if entry.until.is_some_and(|mine| mine >= until) => {
-                entry.sent = true;
-                None
-            }
-            Some(_) | None => Some(Withheld::ClaimOver),
-        }
+        entry.sent = true;
+        None
     }
 }
 
@@ -259,16 +294,16 @@ mod tests {
         let mine = take(&hand, id, 1).unwrap();
         let leave = mine.leave(token(), DeadTokens::default(), ANSWER_MAX);
         assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "not claimed");
-        mine.claimed(Instant::now() + ANSWER_MAX * 2);
+        mine.claimed(Instant::now(), ANSWER_MAX * 2);
         assert_eq!(leave.withheld(), None);
-        mine.claimed(Instant::now() + ANSWER_MAX / 2);
+        mine.claimed(Instant::now(), ANSWER_MAX / 2);
         assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "too short");
         let old = hand.held_before(Instant::now() + ANSWER_MAX);
         assert_eq!(old.len(), 1);
         let renew = || hand.renewed(&old, Instant::now(), Instant::now() + ANSWER_MAX * 2);
         renew();
         assert_eq!(leave.withheld(), None, "renewed");
-        mine.claimed(Instant::now());
+        mine.claimed(Instant::now(), Duration::ZERO);
         renew();
         assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "too late");
         mine.recorded();
@@ -281,7 +316,7 @@ mod tests {
         let ids = [1, 2, 3, 4].map(|_| NotificationId::generate());
         let [sent, waiting, recorded, stranger] = ids.map(|id| take(&hand, id, 1).unwrap());
         for mine in [&sent, &waiting, &recorded] {
-            mine.claimed(Instant::now() + ANSWER_MAX * 2);
+            mine.claimed(Instant::now(), ANSWER_MAX * 2);
         }
         let leave = sent.leave(token(), DeadTokens::default(), ANSWER_MAX);
         assert_eq!(leave.withheld(), None);
@@ -293,12 +328,31 @@ mod tests {
     }
 
     #[test]
-    fn no_push_goes_to_a_token_that_another_one_found_dead() {
+    fn no_push_goes_to_a_token_that_was_found_dead_after_its_devices_were_read() {
         let (hand, dead) = (Hand::default(), DeadTokens::default());
-        let mine = take(&hand, NotificationId::generate(), 1).unwrap();
-        mine.claimed(Instant::now() + ANSWER_MAX * 2);
-        let leave = mine.leave(token(), dead.clone(), ANSWER_MAX);
+        let leave_of = |round: u32| {
+            let mine = take(&hand, NotificationId::generate(), round).unwrap();
+            mine.claimed(Instant::now(), ANSWER_MAX * 2);
+            let leave = mine.leave(token(), dead.clone(), ANSWER_MAX);
+            (mine, leave)
+        };
+        let (mine, before) = leave_of(1);
         dead.report(&token(), chrono::Utc::now());
-        assert_eq!(leave.withheld(), Some(Withheld::TokenDead));
+        assert_eq!(before.withheld(), Some(Withheld::TokenDead));
+        dead.forget_before(hand.oldest());
+        dead.switched_off(&dead.reported(), Instant::now());
+        dead.forget_before(hand.oldest());
+        assert_eq!(
+            before.withheld(),
+            Some(Withheld::TokenDead),
+            "it still has the token"
+        );
+        // Whoever reads the devices now is told by them: the app may have registered it again.
+        let (_mine, after) = leave_of(1);
+        assert_eq!(after.withheld(), None);
+        drop(mine);
+        assert!(dead.contains(&token(), Instant::now() - ANSWER_MAX));
+        dead.forget_before(hand.oldest());
+        assert!(!dead.contains(&token(), Instant::now() - ANSWER_MAX));
     }
 }

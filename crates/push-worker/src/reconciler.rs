@@ -3,9 +3,10 @@
 //! one at a time does.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use push_core::id::NotificationId;
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::{BrokerState, Message, Queue, Route};
 use push_runtime::shutdown::Shutdown;
@@ -28,14 +29,19 @@ pub async fn run(worker: &Worker) {
     let Shutdown { soft, hard } = &worker.shutdown;
     let mut lease = None;
     let mut complained = false;
+    let mut owners_first = None;
     while !pause(soft).await {
-        let Some(looked) = hard.run_until_cancelled(look(worker, &mut lease)).await else {
+        let Some(looked) = hard
+            .run_until_cancelled(look(worker, &mut lease, owners_first))
+            .await
+        else {
             return;
         };
         match looked {
             Ok(()) => complained = false,
             Err(error) => {
                 lease = None;
+                owners_first = Some(Instant::now() + worker.claim_for);
                 let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
                 if someone_must_act && !complained {
                     tracing::error!(%error, "the reconciler cannot read what is due");
@@ -54,12 +60,21 @@ async fn pause(stop: &CancellationToken) -> bool {
     }
 }
 
-async fn look(worker: &Worker, lease: &mut Option<Lease>) -> Result<(), StoreError> {
+/// After an outage of the database all claims are over, and what was sent meanwhile waits to be recorded: its
+/// owners come first, for as long as a claim lasts.
+async fn look(
+    worker: &Worker,
+    lease: &mut Option<Lease>,
+    owners_first: Option<Instant>,
+) -> Result<(), StoreError> {
     if worker.broker.state() != BrokerState::Connected || !hold(worker, lease).await? {
         return Ok(());
     }
     let now = Utc::now();
     publish_all_again(worker, Due::Unpublished, now).await?;
+    if owners_first.is_some_and(|until| Instant::now() < until) {
+        return Ok(());
+    }
     // What waits in a long work queue is overdue, and not lost. An empty queue proves that it is nowhere; a
     // longer one has handed out all that came before what it hands out now.
     let passed = if queue_is_empty(worker).await {
@@ -109,6 +124,11 @@ async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, Store
     if due.is_empty() {
         return Ok(0);
     }
+    let now = Utc::now();
+    let again = now + TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
+    let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
+    // Before: if it could not be written afterwards, they would be published every time.
+    in_time(worker.store.push_back_due(&ids, again)).await?;
     let messages = due.iter().map(|due| {
         let route = if due.job.is_given_up() {
             Route::Dead
@@ -118,30 +138,28 @@ async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, Store
         (route, Message::job(&due.job, None))
     });
     let results = worker.broker.publish_all(messages.collect()).await;
-    let published = due
-        .iter()
-        .zip(results)
-        .filter(|(_, result)| match result {
-            Ok(()) => true,
-            Err(error) => error.may_be_published(),
-        })
-        .map(|(due, _)| due.job.notification.id);
-    let published: Vec<_> = published.collect();
+    let (published, refused): (Vec<_>, Vec<_>) =
+        ids.into_iter()
+            .zip(results)
+            .partition(|(_, result)| match result {
+                Ok(()) => true,
+                Err(error) => error.may_be_published(),
+            });
+    let ids_of = |part: Vec<(NotificationId, _)>| part.into_iter().map(|(id, _)| id).collect();
+    let (published, refused): (Vec<_>, Vec<_>) = (ids_of(published), ids_of(refused));
+    in_time(worker.store.mark_unpublished(&refused, now)).await?;
     if !published.is_empty() {
-        let now = Utc::now();
-        let again =
-            now + TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
-        let entry = TimelineEntry::new(
-            now,
-            Step::Republished,
-            "published again: no queue knew it any more",
-        );
-        in_time(worker.store.push_back_due(&published, again, &entry)).await?;
         tracing::warn!(
             jobs = published.len(),
             "published again what no queue knew any more"
         );
         metrics::republished(published.len());
+        let entry = TimelineEntry::new(
+            now,
+            Step::Republished,
+            "published again: no queue knew it any more",
+        );
+        in_time(worker.store.tell(&published, &entry)).await?;
     }
     Ok(published.len())
 }

@@ -33,7 +33,8 @@ pub struct Worker {
     pub reconcile_after: Duration,
     /// How long a provider may take to answer.
     pub answer_max: Duration,
-    /// How long a claim lasts unless it is renewed: two answers' time. A killed worker's jobs wait for so long.
+    /// How long a claim lasts unless it is renewed: two answers' time. A killed worker's jobs wait for so long, and up
+    /// to the next rung.
     pub claim_for: Duration,
     pub prefetch: u16,
     /// `prefetch` permits: rounds that may be in hand at one time.
@@ -121,9 +122,12 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
     });
     let keeper = beside(worker, |worker| async move {
         tokio::join!(
-            worker
-                .hand
-                .keep(&worker.store, worker.claim_for, &worker.drained),
+            worker.hand.keep(
+                &worker.store,
+                &worker.dead_tokens,
+                worker.claim_for,
+                &worker.drained
+            ),
             worker
                 .dead_tokens
                 .switch_off(&worker.store, &worker.drained),

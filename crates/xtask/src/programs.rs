@@ -17,7 +17,7 @@ const START_MAX: Duration = Duration::from_secs(90);
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// Longer than the programs' own `SHUTDOWN_GRACE` of 25 s.
-const STOP_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(40);
 
 /// Who depends on whom: the first is stopped first.
 const STOP_ORDER: [&str; 3] = ["push-worker", "push-api", "push-sim"];

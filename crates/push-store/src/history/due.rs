@@ -42,10 +42,15 @@ const PUSHED_BACK: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(published.id) \
-    SET history.due_at = ?, history.unpublished = FALSE, \
-        history.timeline = IF(COALESCE(LENGTH(history.timeline), 0) > ?, history.timeline, \
-            CONCAT(COALESCE(history.timeline, ''), ?)) \
+    SET history.due_at = ?, history.unpublished = FALSE \
     WHERE history.status = 'pending' AND history.due_at < ?";
+
+const TELL: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(published.id) \
+    SET history.timeline = CONCAT(COALESCE(history.timeline, ''), ?) \
+    WHERE history.status = 'pending' AND COALESCE(LENGTH(history.timeline), 0) <= ?";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -53,6 +58,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("LATER", LATER),
     ("UNPUBLISHED", UNPUBLISHED),
     ("PUSHED_BACK", PUSHED_BACK),
+    ("TELL", TELL),
 ];
 
 /// When to look again at a row that cannot be read: someone has to mend it first.
@@ -118,23 +124,40 @@ impl Store {
         Ok(due)
     }
 
-    /// They were published again: `entry` says so in their timelines, and they are not due before `until`.
+    /// They are about to be published again, and are not due before `until`.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be asked; then they stay due.
+    /// [`StoreError`] when the database cannot be asked; then some stay due.
     pub async fn push_back_due(
         &self,
         ids: &[NotificationId],
         until: DateTime<Utc>,
-        entry: &TimelineEntry,
     ) -> Result<(), StoreError> {
         for some in ids.chunks(KEYS_MAX) {
             sqlx::query(PUSHED_BACK)
                 .bind(bulk::ids(some)?)
                 .bind(millis(until))
-                .bind(TIMELINE_BYTES_MAX)
-                .bind(lines(std::slice::from_ref(entry)))
                 .bind(millis(until))
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Adds `entry` to their timelines, where those are not very long.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked; then some do not tell.
+    pub async fn tell(
+        &self,
+        ids: &[NotificationId],
+        entry: &TimelineEntry,
+    ) -> Result<(), StoreError> {
+        for some in ids.chunks(KEYS_MAX) {
+            sqlx::query(TELL)
+                .bind(bulk::ids(some)?)
+                .bind(lines(std::slice::from_ref(entry)))
+                .bind(TIMELINE_BYTES_MAX)
                 .execute(&self.pool)
                 .await?;
         }

@@ -95,10 +95,8 @@ async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
         Step::Republished,
         "published again: no queue knew it any more",
     );
-    db.store
-        .push_back_due(&ids, later(120_000), &told)
-        .await
-        .unwrap();
+    db.store.push_back_due(&ids, later(120_000)).await.unwrap();
+    db.store.tell(&ids, &told).await.unwrap();
     assert!(
         db.store
             .due(Due::Overdue, later(119_999), 10)
@@ -129,10 +127,8 @@ async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
             "SELECT SUM(LENGTH(timeline)) DIV 1 FROM notification_history WHERE status = 'pending'",
         )
         .await;
-    db.store
-        .push_back_due(&ids, later(240_000), &told)
-        .await
-        .unwrap();
+    db.store.push_back_due(&ids, later(240_000)).await.unwrap();
+    db.store.tell(&ids, &told).await.unwrap();
     let after = db
         .one(
             "SELECT SUM(LENGTH(timeline)) DIV 1 FROM notification_history WHERE status = 'pending'",

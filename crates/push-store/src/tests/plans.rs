@@ -162,7 +162,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("[\"", "[{\"id\":\"")
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
-    let cases: [(&str, &[&str], &str, &str); 15] = [
+    let cases: [(&str, &[&str], &str, &str); 16] = [
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
         ("FCM_OWNERS", &[dead], "device", "fcm_token_once"),
@@ -181,12 +181,8 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("LET_GO", &[held], "history", "notification"),
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
-        (
-            "PUSHED_BACK",
-            &[ids, t, "9", "''", t],
-            "history",
-            "notification",
-        ),
+        ("PUSHED_BACK", &[ids, t, t], "history", "notification"),
+        ("TELL", &[ids, "''", "9"], "history", "notification"),
         ("SETTLE", &["'[]'"], "history", "notification"),
     ];
     for (name, parameters, table, key) in cases {
