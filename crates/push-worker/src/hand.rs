@@ -35,6 +35,7 @@ struct Rounds {
 #[derive(Debug)]
 struct Entry {
     claim: ClaimId,
+    taken: Instant,
     /// `None`: not claimed yet.
     claimed: Option<Claimed>,
     /// Some request for it has been started.
@@ -69,6 +70,7 @@ impl Hand {
         }
         let entry = Entry {
             claim,
+            taken: Instant::now(),
             claimed: None,
             sent: false,
         };
@@ -103,14 +105,11 @@ impl Hand {
         stop.run_until_cancelled(keep).await;
     }
 
-    /// When the devices were read of the round that is longest in hand.
+    /// No round in hand has read its devices before that.
     fn oldest(&self) -> Instant {
         let rounds = self.rounds();
-        let claimed = rounds.held.values().filter_map(|entry| entry.claimed);
-        claimed
-            .map(|claimed| claimed.at)
-            .min()
-            .unwrap_or_else(Instant::now)
+        let taken = rounds.held.values().map(|entry| entry.taken);
+        taken.min().unwrap_or_else(Instant::now)
     }
 
     async fn renew(&self, store: &Store, claim_for: Duration, every: Duration) {
