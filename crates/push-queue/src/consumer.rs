@@ -8,7 +8,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{Delivery, Origin};
@@ -18,6 +18,14 @@ use crate::topology::Queue;
 
 /// For subscribing, and for taking leave.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// A subscription that was silent for so long, with nothing in hand, is made anew.
+///
+/// RabbitMQ 3.10 (seen with 3.10.8) does not tell a consumer when its quorum queue is deleted and declared again in
+/// the same moment, as other processes of ours do when they miss it. The broker goes on with the old subscription,
+/// and takes what it delivers to it for something that it has delivered before: the messages stay where nobody
+/// sees them. A new channel gets them.
+const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// What a queue delivers. Ends when it was stopped and everything prefetched was handed out.
 pub struct Deliveries {
@@ -93,6 +101,8 @@ enum Over {
     Stopped,
     /// The broker cancelled it: the queue was deleted.
     Cancelled,
+    /// It was silent for long, and is to be made anew.
+    Silent,
     /// The channel or its connection is gone.
     Lost(String),
 }
@@ -107,6 +117,7 @@ impl Worker {
             match over {
                 Over::Stopped => return,
                 Over::Cancelled => link.declare_again().await,
+                Over::Silent => {}
                 Over::Lost(reason) => {
                     link.fail(format!("consuming from {}: {reason}", self.queue.name()));
                 }
@@ -155,9 +166,15 @@ impl Worker {
         loop {
             let delivery = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return self.drain(subscription).await,
-                () = self.outgoing.closed() => return self.drain(subscription).await,
+                () = self.stop.cancelled() => return self.drain(subscription, Over::Stopped).await,
+                () = self.outgoing.closed() => return self.drain(subscription, Over::Stopped).await,
                 delivery = subscription.consumer.next() => delivery,
+                () = sleep(SILENT_MAX) => {
+                    if subscription.origin.is_settled() {
+                        return self.drain(subscription, Over::Silent).await;
+                    }
+                    continue;
+                }
             };
             match delivery {
                 Some(Ok(delivery)) => self.hand_over(&subscription.origin, delivery).await,
@@ -169,7 +186,7 @@ impl Worker {
     }
 
     /// Cancels the consumer, then hands out what the broker had sent until then.
-    async fn drain(&self, mut subscription: Subscription) -> Over {
+    async fn drain(&self, mut subscription: Subscription, over: Over) -> Over {
         let channel: &Channel = subscription.origin.channel();
         let tag = subscription.consumer.tag();
         let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
@@ -179,7 +196,7 @@ impl Worker {
                 self.hand_over(&subscription.origin, delivery).await;
             }
         }
-        Over::Stopped
+        over
     }
 
     /// If nobody reads any more, the delivery is dropped, and so goes back to its queue.

@@ -195,6 +195,11 @@ impl Origin {
         self.channel.status().connected()
     }
 
+    /// Whether nothing that it delivered waits to be settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled().is_empty()
+    }
+
     /// A frame was written that settled these.
     fn settled(&self, tags: impl IntoIterator<Item = DeliveryTag>) {
         self.last_settled.now();

@@ -277,3 +277,25 @@ async fn what_kills_its_worker_again_and_again_ends_in_the_dead_letters() {
     assert_eq!(delivery.death.as_ref().unwrap().reason, "delivery_limit");
     broker.close().await;
 }
+
+/// RabbitMQ may forget to deliver to a subscription whose queue was deleted and declared again.
+#[tokio::test]
+async fn a_silent_subscription_is_made_anew_and_loses_nothing() {
+    let stand = Stand::new();
+    let broker = stand.broker().await;
+    let mut deliveries = broker.consume(ConsumeFrom::Jobs, 5, never());
+    let consumer = || {
+        let consumers = stand.management.list("consumers", &stand.vhost);
+        consumers.first().map(|one| one["consumer_tag"].clone())
+    };
+    until("it consumes", || async { consumer().is_some() }).await;
+    let first = consumer();
+    until("it is another subscription", || async {
+        let now = consumer();
+        now.is_some() && now != first
+    })
+    .await;
+    broker.publish(Route::Jobs, message("later")).await.unwrap();
+    assert_eq!(id(&next(&mut deliveries).await), "later");
+    broker.close().await;
+}
