@@ -21,10 +21,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// A subscription that was silent for so long, with nothing in hand, is made anew.
 ///
-/// RabbitMQ 3.10 (seen with 3.10.8) does not tell a consumer when its quorum queue is deleted and declared again in
-/// the same moment, as other processes of ours do when they miss it. The broker goes on with the old subscription,
-/// and takes what it delivers to it for something that it has delivered before: the messages stay where nobody
-/// sees them. A new channel gets them.
+/// Seen with RabbitMQ 3.10.8, under load, after `push.jobs` was deleted by hand and declared again at once by another
+/// process: the broker counted one consumer and one unacknowledged message, and the message never came out of the
+/// client. Where it stuck is not known; a new channel gets it, because the end of the old one returns it to the queue.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// What a queue delivers. Ends when it was stopped and everything prefetched was handed out.

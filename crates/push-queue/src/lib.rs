@@ -28,7 +28,7 @@ pub use delivery::{Death, Delivery, ack_all};
 pub use error::{BrokerUrlError, ChannelLost, ConnectError, DepthError, PublishError};
 pub use message::Message;
 pub use settings::{BrokerSettings, parse_url};
-pub use topology::{ConsumeFrom, DELIVERY_LIMIT, Queue, Route, Topology};
+pub use topology::{ConsumeFrom, Queue, Route, Topology};
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.
 ///

@@ -278,7 +278,7 @@ async fn what_kills_its_worker_again_and_again_ends_in_the_dead_letters() {
     broker.close().await;
 }
 
-/// RabbitMQ may forget to deliver to a subscription whose queue was deleted and declared again.
+/// A subscription can be one for the broker and yet deliver nothing, after its queue was deleted and declared again.
 #[tokio::test]
 async fn a_silent_subscription_is_made_anew_and_loses_nothing() {
     let stand = Stand::new();
