@@ -1,5 +1,6 @@
 //! P1: accepted is never lost, whatever is cut off or killed in between. The programs recover by themselves.
 
+use lapin::types::AMQPValue;
 use push_tests::{Api, Broker, Device, Phone, Provider, Stack, TableLock, eventually};
 use serde_json::json;
 
@@ -226,6 +227,70 @@ async fn waits_for_the_database(stack: &Stack, phone: &Phone) -> (Vec<String>, T
         .await;
     stack.sim.latency(Provider::Fcm, 0).await;
     (ids, lock)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn jobs_do_not_wait_in_a_worker_whose_database_stays_away() {
+    let stack = Stack::with()
+        .through_links()
+        .env_worker("GIVE_BACK_AFTER", "1s")
+        .env_worker("PREFETCH", "10")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let phones = [
+        stack.register(1, Device::android_fcm("android")).await,
+        stack.register(1, Device::ios_expo("iphone")).await,
+    ];
+    stack.sim.latency(Provider::Fcm, 2_000).await;
+    // Some are with the provider, the others wait in the worker and behind it.
+    let mut ids = stack.send_many(1, 5).await;
+    eventually("some are with the provider", async || {
+        (stack.sim.counts().await["fcm"]["inFlight"].as_u64() == Some(5)).then_some(())
+    })
+    .await;
+    stack.links().worker_database.cut();
+    ids.extend(stack.send_many(1, 15).await);
+    stack
+        .broker
+        .publish(Broker::DEAD, b"garbage", lapin::BasicProperties::default())
+        .await;
+    // A consumer counts for as long as it holds a message.
+    for (queue, waiting) in [(Broker::JOBS, 15), (Broker::DEAD, 1)] {
+        eventually("the worker holds nothing, and takes nothing", async || {
+            (stack.broker.queue(queue).await == Some((waiting, 0))).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(stack.readiness(&stack.workers[0]).await.status, 503);
+    let (body, properties) = stack.broker.take(Broker::JOBS).await.expect("a job");
+    let headers = properties.headers().clone().unwrap_or_default();
+    assert!(headers.contains_key("traceparent"), "{headers:?}");
+    let spent = headers.inner().get("x-delivery-count");
+    assert!(
+        matches!(spent, None | Some(AMQPValue::LongLongInt(0))),
+        "no delivery was spent: {headers:?}"
+    );
+    stack.broker.publish(Broker::JOBS, &body, properties).await;
+
+    stack.links().restore();
+    for id in &ids {
+        let row = stack.settled(id).await;
+        assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
+        for phone in &phones {
+            assert_eq!(stack.sim.rings(phone, id).await, 1, "{}", phone.device.name);
+        }
+        let told = stack.notification(id).await.to_string();
+        assert!(!told.contains("interrupted"), "its owner was first: {told}");
+    }
+    eventually("the garbage has its row", async || {
+        (stack.database.count("dead_letters").await == 1).then_some(())
+    })
+    .await;
+    stack.all_ready().await;
+    let lines = stack.logs()[1].lines();
+    let told = lines.iter().filter(|line| line.contains("\"WARN\""));
+    assert!(told.count() <= 6, "once an outage: {lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

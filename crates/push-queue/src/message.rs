@@ -4,6 +4,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use push_core::job::Job;
 
+use crate::delivery::Delivery;
+
 /// The header of the W3C "Trace Context" recommendation.
 pub(crate) const TRACE_PARENT: &str = "traceparent";
 /// `delivery_mode`: kept on disk.
@@ -39,6 +41,18 @@ impl Message {
             kind: Self::JOB.to_owned(),
             timestamp: u64::try_from(job.notification.created_at.timestamp()).unwrap_or(0),
             trace_parent,
+        }
+    }
+
+    /// What was delivered, as a new message: the broker counts its deliveries from the start.
+    #[must_use]
+    pub fn anew(delivery: &Delivery) -> Self {
+        Self {
+            body: delivery.body.clone(),
+            message_id: delivery.message_id.clone().unwrap_or_default(),
+            kind: delivery.kind.clone().unwrap_or_default(),
+            timestamp: delivery.timestamp.unwrap_or(0),
+            trace_parent: delivery.trace_parent.clone(),
         }
     }
 

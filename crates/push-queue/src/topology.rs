@@ -78,6 +78,14 @@ pub enum ConsumeFrom {
     Dead,
 }
 
+impl ConsumeFrom {
+    /// The queue's name on the broker.
+    #[must_use]
+    pub fn name(self) -> String {
+        Queue::from(self).name()
+    }
+}
+
 impl From<ConsumeFrom> for Queue {
     fn from(from: ConsumeFrom) -> Self {
         match from {

@@ -8,14 +8,16 @@ use push_core::admit::{Admission, Claimed, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::Job;
 use push_core::plan::{Device, PlannedTarget};
-use push_queue::{Delivery, Message, Route};
+use push_queue::{ConsumeFrom, Delivery, Message, Route};
 use push_store::{Claim, ClaimId};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{NoResult, until_available};
 use crate::hand::InHand;
 use crate::metrics;
 use crate::run::Worker;
+use crate::subscription::give_back;
 
 /// A job that is to be worked on now.
 pub struct Admitted {
@@ -33,19 +35,23 @@ struct Taken {
 }
 
 /// Admits a batch with one look at the database. Every delivery of the batch is either in the
-/// result or has been acknowledged, dead-lettered or returned to the queue.
-pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted> {
+/// result or has been acknowledged, dead-lettered or given back to the queue; that, once `pause` is cancelled.
+pub async fn admit_batch(
+    worker: &Worker,
+    batch: Vec<Delivery>,
+    pause: &CancellationToken,
+) -> Vec<Admitted> {
     let claim = ClaimId::generate();
-    let jobs = take(worker, batch, claim).await;
-    match look_up(worker, &jobs, claim).await {
+    let jobs = take(worker, batch, claim, pause).await;
+    match look_up(worker, &jobs, claim, pause).await {
         Ok(known) => admit_known(worker, jobs, &known).await,
         Err(NoResult::Stopped) => {
-            give_back(jobs).await;
+            put_back(worker, jobs).await;
             Vec::new()
         }
         Err(NoResult::Failed(error)) => {
             tracing::warn!(%error, jobs = jobs.len(), "a batch could not be looked up; its jobs are taken one by one");
-            one_by_one(worker, jobs, claim).await
+            one_by_one(worker, jobs, claim, pause).await
         }
     }
 }
@@ -53,9 +59,14 @@ pub async fn admit_batch(worker: &Worker, batch: Vec<Delivery>) -> Vec<Admitted>
 /// Takes the jobs out of the deliveries. What is no job goes to the dead letters, alone; what is in
 /// hand already is dropped. Taken before the look at the database: a copy that is taken after the
 /// first was recorded is seen to be stale.
-async fn take(worker: &Worker, batch: Vec<Delivery>, claim: ClaimId) -> Vec<Taken> {
+async fn take(
+    worker: &Worker,
+    batch: Vec<Delivery>,
+    claim: ClaimId,
+    pause: &CancellationToken,
+) -> Vec<Taken> {
     let mut jobs = Vec::with_capacity(batch.len());
-    let mut copies = Vec::new();
+    let (mut copies, mut too_many) = (Vec::new(), Vec::new());
     for delivery in batch {
         if delivery.is_beyond_limit() {
             tracing::error!(
@@ -67,17 +78,24 @@ async fn take(worker: &Worker, batch: Vec<Delivery>, claim: ClaimId) -> Vec<Take
             continue;
         }
         match Job::decode(&delivery.body) {
-            Ok(job) => match take_in_hand(worker, &job, claim).await {
-                Some(in_hand) => jobs.push(Taken {
-                    delivery,
-                    job,
-                    in_hand,
-                }),
-                None => {
-                    metrics::job("in_hand");
-                    copies.push(delivery);
+            Ok(job) => {
+                let Some(room) = room(worker, pause).await else {
+                    too_many.push(delivery);
+                    continue;
+                };
+                let round = (job.notification.id, job.round);
+                match worker.hand.take(round, claim, room) {
+                    Some(in_hand) => jobs.push(Taken {
+                        delivery,
+                        job,
+                        in_hand,
+                    }),
+                    None => {
+                        metrics::job("in_hand");
+                        copies.push(delivery);
+                    }
                 }
-            },
+            }
             Err(reason) => {
                 tracing::error!(%reason, bytes = delivery.body.len(), "a message on the work queue is no job: dead-lettered");
                 metrics::job("poison");
@@ -86,16 +104,15 @@ async fn take(worker: &Worker, batch: Vec<Delivery>, claim: ClaimId) -> Vec<Take
         }
     }
     acknowledge(copies).await;
+    give_back(worker, ConsumeFrom::Jobs, too_many).await;
     jobs
 }
 
 /// Waits until the worker has room: after a reconnect the rounds of the lost connection are still at work.
-async fn take_in_hand(worker: &Worker, job: &Job, claim: ClaimId) -> Option<InHand> {
+async fn room(worker: &Worker, pause: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+    let room = Arc::clone(&worker.room).acquire_owned();
     // Never closed.
-    let room = Arc::clone(&worker.room).acquire_owned().await.ok()?;
-    worker
-        .hand
-        .take((job.notification.id, job.round), claim, room)
+    pause.run_until_cancelled(room).await?.ok()
 }
 
 /// What the database knows about a batch of jobs.
@@ -105,7 +122,12 @@ struct Known {
 }
 
 /// Claims what is to be worked on, and finds the customers' devices.
-async fn look_up(worker: &Worker, jobs: &[Taken], by: ClaimId) -> Result<Known, NoResult> {
+async fn look_up(
+    worker: &Worker,
+    jobs: &[Taken],
+    by: ClaimId,
+    pause: &CancellationToken,
+) -> Result<Known, NoResult> {
     let claim = |taken: &Taken| Claim {
         notification: taken.job.notification.id,
         round: taken.job.round,
@@ -118,7 +140,7 @@ async fn look_up(worker: &Worker, jobs: &[Taken], by: ClaimId) -> Result<Known, 
     customers.sort_unstable();
     customers.dedup();
     let (claims, customers) = (claims.as_slice(), customers.as_slice());
-    let asked = until_available(&worker.shutdown.soft, move || async move {
+    let asked = until_available(pause, move || async move {
         // Before the database is asked, so that by its clock the claims last a little longer.
         let since = Instant::now();
         let (claimed, devices) = tokio::try_join!(
@@ -138,13 +160,18 @@ async fn look_up(worker: &Worker, jobs: &[Taken], by: ClaimId) -> Result<Known, 
 }
 
 /// So that one row that cannot be read holds up no other job.
-async fn one_by_one(worker: &Worker, jobs: Vec<Taken>, claim: ClaimId) -> Vec<Admitted> {
+async fn one_by_one(
+    worker: &Worker,
+    jobs: Vec<Taken>,
+    claim: ClaimId,
+    pause: &CancellationToken,
+) -> Vec<Admitted> {
     let mut admitted = Vec::new();
     for taken in jobs {
         let single = vec![taken];
-        match look_up(worker, &single, claim).await {
+        match look_up(worker, &single, claim, pause).await {
             Ok(known) => admitted.extend(admit_known(worker, single, &known).await),
-            Err(NoResult::Stopped) => give_back(single).await,
+            Err(NoResult::Stopped) => put_back(worker, single).await,
             Err(NoResult::Failed(error)) => {
                 for Taken { delivery, job, .. } in single {
                     tracing::error!(%error, notification.id = %job.notification.id, "the job cannot be looked up: dead-lettered");
@@ -267,10 +294,10 @@ async fn requeue_later(delivery: Delivery, wait: Duration, stop: CancellationTok
     requeue(delivery).await;
 }
 
-async fn give_back(jobs: Vec<Taken>) {
-    for taken in jobs {
-        requeue(taken.delivery).await;
-    }
+/// Out of hand first: the message may come again at once.
+async fn put_back(worker: &Worker, jobs: Vec<Taken>) {
+    let deliveries = jobs.into_iter().map(|taken| taken.delivery).collect();
+    give_back(worker, ConsumeFrom::Jobs, deliveries).await;
 }
 
 /// Acknowledges what is recorded. If the channel is lost, the jobs come again, and are recognised.

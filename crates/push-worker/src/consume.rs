@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
-use crate::admit::{Admitted, admit_batch, dead_letter, requeue};
+use crate::admit::{Admitted, admit_batch, dead_letter};
 use crate::deliver::deliver;
 use crate::metrics;
 use crate::run::Worker;
 use crate::settle::{self, Worked};
+use crate::subscription::Subscription;
 
 /// Jobs looked up with one query at most. Never more than there is room for.
 const ADMIT_BATCH_MAX: usize = 100;
@@ -26,11 +27,7 @@ const ADMIT_BATCH_MAX: usize = 100;
 /// # Errors
 /// When settling ended early: what was sent since then is not recorded, and comes again.
 pub async fn consume(worker: Arc<Worker>) -> Result<(), JoinError> {
-    let mut deliveries = worker.broker.consume(
-        ConsumeFrom::Jobs,
-        worker.prefetch,
-        worker.shutdown.soft.clone(),
-    );
+    let mut jobs = Subscription::start(&worker, ConsumeFrom::Jobs, worker.prefetch);
     let (worked, to_settle) = mpsc::channel(usize::from(worker.prefetch));
     let settler = tokio::spawn({
         let worker = Arc::clone(&worker);
@@ -43,17 +40,11 @@ pub async fn consume(worker: Arc<Worker>) -> Result<(), JoinError> {
     let in_flight = TaskTracker::new();
     let batch_max = ADMIT_BATCH_MAX.min(usize::from(worker.prefetch));
     loop {
-        let batch = deliveries.recv_batch(batch_max).await;
+        let batch = jobs.next(&worker, batch_max).await;
         if batch.is_empty() {
             break;
         }
-        if worker.shutdown.soft.is_cancelled() {
-            for delivery in batch {
-                requeue(delivery).await;
-            }
-            continue;
-        }
-        for admitted in admit_batch(&worker, batch).await {
+        for admitted in admit_batch(&worker, batch, &jobs.pause()).await {
             in_flight.spawn(work(Arc::clone(&worker), admitted, worked.clone()));
         }
     }
@@ -76,8 +67,7 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     });
     let settlement = tokio::select! {
         settlement = round.catch_unwind() => settlement,
-        // Unacknowledged: the broker gives the job to another worker.
-        () = worker.shutdown.hard.cancelled() => return,
+        () = worker.shutdown.hard.cancelled() => return worker.abandoned.keep(delivery),
     };
     let Ok(settlement) = settlement else {
         // It would happen again, here and on every other worker.
@@ -88,11 +78,7 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     // The settler ends only after the last sender is gone.
     drop(
         worked
-            .send(Worked {
-                delivery,
-                settlement,
-                in_hand,
-            })
+            .send(Worked::new(delivery, settlement, in_hand))
             .await,
     );
 }

@@ -1,11 +1,13 @@
 //! Waiting for the database: within a limit for each try, and for as long as it takes for a job.
 //!
-//! A job that is in the worker when the database goes away stays there, unacknowledged, until it is back.
+//! A job that is in the worker when the database goes away stays there, unacknowledged, for a while; if the database
+//! stays away, it is given back (see [`crate::subscription`] and [`crate::settle`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use push_store::{StoreError, Unavailable};
+use push_store::{Store, StoreError, Unavailable};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Why an operation on the database has no result.
@@ -25,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long an answer that is under way is waited for when the process stops: what the database does
 /// all the same, such as a claim, is better known than guessed.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How often it is looked whether an outage lasts long.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Causes of one outage that are told, each once: it may change between two for hours.
 const CAUSES_MAX: usize = 16;
 
@@ -57,6 +61,18 @@ where
 /// Why work waits for the database, if any does: for readiness.
 pub fn trouble() -> Option<StoreError> {
     OUTAGE.cause()
+}
+
+/// Returns a moment after work has waited for the database for `patience` without a break.
+pub async fn away_for(patience: Duration) {
+    OUTAGE.lasts(patience).await;
+}
+
+/// Waits until the database answers and nobody waits for it any more, or for `stop`.
+pub async fn back(store: &Store, stop: &CancellationToken) {
+    // What else it says is for those who ask it for something.
+    drop(until_available(stop, || store.ping()).await);
+    stop.run_until_cancelled(OUTAGE.is_over()).await;
 }
 
 async fn wait_for<T, F>(
@@ -102,6 +118,8 @@ struct Outage(Mutex<Seen>);
 
 struct Seen {
     waiting: usize,
+    /// Somebody waits since then.
+    since: Option<Instant>,
     /// The latest last.
     causes: Vec<StoreError>,
 }
@@ -110,13 +128,32 @@ impl Outage {
     const fn new() -> Self {
         Self(Mutex::new(Seen {
             waiting: 0,
+            since: None,
             causes: Vec::new(),
         }))
     }
 
     fn join(&self) -> Waiting<'_> {
-        self.seen().waiting += 1;
+        let mut seen = self.seen();
+        seen.waiting += 1;
+        seen.since.get_or_insert_with(Instant::now);
         Waiting(self)
+    }
+
+    async fn lasts(&self, patience: Duration) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let since = self.seen().since;
+            if since.is_some_and(|since| since.elapsed() >= patience) {
+                return;
+            }
+        }
+    }
+
+    async fn is_over(&self) {
+        while self.seen().waiting > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     fn cause(&self) -> Option<StoreError> {
@@ -159,6 +196,7 @@ impl Drop for Waiting<'_> {
         let mut seen = self.0.seen();
         seen.waiting -= 1;
         if seen.waiting == 0 {
+            seen.since = None;
             seen.causes.clear();
         }
     }
@@ -218,6 +256,27 @@ mod tests {
         let away = wait_for(&outage, &stop, async || Err::<(), _>(AWAY)).await;
         assert!(matches!(away, Err(NoResult::Stopped)));
         assert_eq!(outage.cause(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_long_when_somebody_has_waited_for_so_long_without_a_break() {
+        let (outage, patience) = (Outage::new(), Duration::from_secs(60));
+        let is_long = async || {
+            tokio::time::timeout(LOOK_EVERY * 2, outage.lasts(patience))
+                .await
+                .is_ok()
+        };
+        for _ in 0..2 {
+            let first = outage.join();
+            tokio::time::sleep(patience / 2).await;
+            let second = outage.join();
+            drop(first);
+            assert!(!is_long().await);
+            tokio::time::sleep(patience / 2).await;
+            assert!(is_long().await);
+            drop(second);
+            assert!(!is_long().await, "it is over");
+        }
     }
 
     #[tokio::test]

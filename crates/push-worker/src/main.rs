@@ -20,6 +20,7 @@ mod recorder;
 mod run;
 mod settings;
 mod settle;
+mod subscription;
 
 use std::io::Write;
 use std::net::SocketAddr;

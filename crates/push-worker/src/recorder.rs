@@ -5,11 +5,13 @@ use chrono::Utc;
 use push_core::job::{GiveUpReason, Job};
 use push_queue::{ConsumeFrom, Delivery};
 use push_store::{DeadLetterRecord, Kept};
+use tokio_util::sync::CancellationToken;
 
 use crate::admit::acknowledge;
 use crate::database::{NoResult, until_available};
 use crate::metrics;
 use crate::run::Worker;
+use crate::subscription::Subscription;
 
 /// Dead letters are rare, and may be large.
 const PREFETCH: u16 = 50;
@@ -19,22 +21,20 @@ const UNRECORDABLE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1
 
 /// Records dead letters until the worker is asked to stop.
 pub async fn run(worker: &Worker) {
-    let mut letters =
-        worker
-            .broker
-            .consume(ConsumeFrom::Dead, PREFETCH, worker.shutdown.soft.clone());
+    let mut letters = Subscription::start(worker, ConsumeFrom::Dead, PREFETCH);
     loop {
-        let batch = letters.recv_batch(usize::from(PREFETCH)).await;
+        let batch = letters.next(worker, usize::from(PREFETCH)).await;
         if batch.is_empty() {
             return;
         }
-        record_batch(worker, batch).await;
+        record_batch(worker, batch, &letters.pause()).await;
     }
 }
 
-async fn record_batch(worker: &Worker, batch: Vec<Delivery>) {
+/// What is not recorded before `pause` is dropped, and so goes back to its queue.
+async fn record_batch(worker: &Worker, batch: Vec<Delivery>, pause: &CancellationToken) {
     let records: Vec<_> = batch.iter().map(read).collect();
-    match record(worker, &records).await {
+    match record(worker, &records, pause).await {
         Ok(kept) => {
             records
                 .iter()
@@ -46,22 +46,27 @@ async fn record_batch(worker: &Worker, batch: Vec<Delivery>) {
         Err(NoResult::Failed(error)) => {
             tracing::warn!(%error, "a batch of dead letters could not be recorded; they are taken one by one");
             for (delivery, record) in batch.into_iter().zip(records) {
-                record_one(worker, delivery, record).await;
+                record_one(worker, delivery, record, pause).await;
             }
         }
     }
 }
 
 /// So that a dead letter that cannot be recorded as what it is holds up no other: it is kept as bytes.
-async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecord) {
+async fn record_one(
+    worker: &Worker,
+    delivery: Delivery,
+    letter: DeadLetterRecord,
+    pause: &CancellationToken,
+) {
     let bytes = || DeadLetterRecord::Poison {
         bytes: delivery.body.to_vec(),
         why: "could not be recorded as a job".to_owned(),
     };
-    let recorded = match record(worker, std::slice::from_ref(&letter)).await {
+    let recorded = match record(worker, std::slice::from_ref(&letter), pause).await {
         Err(NoResult::Failed(error)) => {
             tracing::error!(%error, "a dead letter cannot be recorded as a job; its bytes are kept");
-            record(worker, &[bytes()]).await
+            record(worker, &[bytes()], pause).await
         }
         other => other,
     };
@@ -83,9 +88,13 @@ async fn record_one(worker: &Worker, delivery: Delivery, letter: DeadLetterRecor
     }
 }
 
-async fn record(worker: &Worker, records: &[DeadLetterRecord]) -> Result<Vec<Kept>, NoResult> {
+async fn record(
+    worker: &Worker,
+    records: &[DeadLetterRecord],
+    pause: &CancellationToken,
+) -> Result<Vec<Kept>, NoResult> {
     let record = move || worker.store.record_dead_letters(records, Utc::now());
-    until_available(&worker.shutdown.hard, record).await
+    until_available(pause, record).await
 }
 
 /// What a message on `push.dead` is: a job given up by a worker, one given up by the broker or

@@ -1,14 +1,15 @@
 //! The life of a worker process: start, work, drain.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::join_all;
 use push_core::ladder::Ladder;
 use push_core::plan::Reach;
 use push_providers::{Expo, Fcm, Providers};
-use push_queue::Broker;
+use push_queue::{Broker, Delivery};
 use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::requeue;
 use crate::dead_tokens::DeadTokens;
 use crate::hand::Hand;
 use crate::reconciler::Watermark;
@@ -31,6 +33,8 @@ pub struct Worker {
     pub reach: Reach,
     pub ladder: Ladder,
     pub reconcile_after: Duration,
+    /// How long jobs wait for the database before they go back to the queue.
+    pub give_back_after: Duration,
     /// How long a provider may take to answer.
     pub answer_max: Duration,
     /// How long a claim lasts unless it is renewed: two answers' time. A killed worker's jobs wait for so long, and up
@@ -40,6 +44,9 @@ pub struct Worker {
     /// `prefetch` permits: rounds that may be in hand at one time.
     pub room: Arc<Semaphore>,
     pub hand: Hand,
+    /// Jobs whose work was broken off: they go back to the queue once their claims are let go, so that whoever gets
+    /// them finds them free.
+    pub abandoned: Abandoned,
     pub dead_tokens: DeadTokens,
     pub watermark: Watermark,
     /// The broker did not take all of the last batch of next jobs.
@@ -47,6 +54,26 @@ pub struct Worker {
     pub shutdown: Shutdown,
     /// What was in flight at the stop is finished.
     pub drained: CancellationToken,
+}
+
+/// Messages that are kept until the end.
+#[derive(Default)]
+pub struct Abandoned(Mutex<Vec<Delivery>>);
+
+impl Abandoned {
+    /// Keeps one.
+    pub fn keep(&self, delivery: Delivery) {
+        self.kept().push(delivery);
+    }
+
+    async fn give_back(&self) {
+        let kept = std::mem::take(&mut *self.kept());
+        join_all(kept.into_iter().map(requeue)).await;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Delivery>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -74,11 +101,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         providers: providers(settings.fcm, settings.expo)?,
         ladder: settings.ladder,
         reconcile_after: settings.reconcile_after,
+        give_back_after: settings.give_back_after,
         answer_max: settings.provider_timeout,
         claim_for: settings.provider_timeout * 2,
         prefetch: settings.prefetch,
         room: Arc::new(Semaphore::new(usize::from(settings.prefetch))),
         hand: Hand::default(),
+        abandoned: Abandoned::default(),
         dead_tokens: DeadTokens::default(),
         watermark: Watermark::default(),
         next_is_refused: AtomicBool::new(false),
@@ -142,6 +171,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         ("the reconciler", reconciler.await),
     ];
     worker.hand.let_go_of_dropped(&worker.store).await;
+    worker.abandoned.give_back().await;
     for (name, result) in ended {
         result.with_context(|| format!("{name} ended early"))?;
     }

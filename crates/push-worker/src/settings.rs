@@ -41,6 +41,7 @@ settings! {
     RETRY_DELAYS = "10s,30s,2m,5m,15m", "the rungs of the retry ladder, 1 to 10, from shortest to longest";
     RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is to be fetched first (names the queues; receipts are not fetched yet)";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
+    GIVE_BACK_AFTER = "60s", "how long jobs wait in the worker for a database that is away before they go back to the queue, 1s to 600s; less than RabbitMQ's consumer_timeout (30 minutes)";
     PREFETCH = "200", "jobs in the worker at one time, 1 to 10000";
     PUSH_SOUND = "notificationtone.wav", "the sound's file name in the app";
     PUSH_CHANNEL_ID = "urgent", "Android's notification channel";
@@ -66,6 +67,8 @@ pub struct Settings {
     /// How long a provider may take to answer.
     pub provider_timeout: Duration,
     pub reconcile_after: Duration,
+    /// How long jobs wait for the database before they go back to the queue.
+    pub give_back_after: Duration,
     pub prefetch: u16,
     pub shutdown_grace: Duration,
 }
@@ -95,6 +98,7 @@ impl Settings {
         let reconcile_after = env
             .or_default(RECONCILE_AFTER, RetryDelay::parse)
             .map(RetryDelay::as_duration);
+        let give_back_after = env.or_default(GIVE_BACK_AFTER, parse::seconds(600));
         let prefetch = env.or_default(PREFETCH, parse::number(10_000));
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(600));
         let (fcm, expo) = providers?;
@@ -121,6 +125,7 @@ impl Settings {
             ladder,
             provider_timeout: provider_timeout?,
             reconcile_after: reconcile_after?,
+            give_back_after: give_back_after?,
             prefetch: u16::try_from(prefetch?.get()).unwrap_or(u16::MAX),
             shutdown_grace: shutdown_grace?,
         })

@@ -2,8 +2,10 @@
 //!
 //! The order is the promise: a job is acknowledged only when what became of it is committed. Killed
 //! before the record, it comes again; killed after it, its copy is recognised as stale, and what
-//! comes next is published by the reconciler, because it was recorded too.
+//! comes next is published by the reconciler, because it was recorded too. Only while the database is away for long does a
+//! round wait for its record without its message.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use chrono::Utc;
@@ -14,7 +16,7 @@ use push_store::{ClaimedRound, Recording};
 use tokio::sync::mpsc;
 
 use crate::admit::{acknowledge, dead_letter};
-use crate::database::{NoResult, in_time, until_available};
+use crate::database::{NoResult, away_for, in_time, until_available};
 use crate::hand::InHand;
 use crate::metrics;
 use crate::run::Worker;
@@ -24,92 +26,167 @@ const BATCH_MAX: usize = 200;
 
 /// A job whose round is over.
 pub struct Worked {
-    pub delivery: Delivery,
-    pub settlement: Settlement,
-    pub in_hand: InHand,
+    message: Option<Delivery>,
+    trace_parent: Option<String>,
+    settlement: Settlement,
+    in_hand: InHand,
 }
 
-/// Settles whatever is waiting, until nothing more can come.
-pub async fn run(worker: &Worker, mut worked: mpsc::Receiver<Worked>) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while worked.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        settle_batch(worker, std::mem::take(&mut batch)).await;
+impl Worked {
+    /// What came of the job in `message`.
+    pub fn new(message: Delivery, settlement: Settlement, in_hand: InHand) -> Self {
+        Self {
+            trace_parent: message.trace_parent.clone(),
+            message: Some(message),
+            settlement,
+            in_hand,
+        }
     }
 }
 
-async fn settle_batch(worker: &Worker, batch: Vec<Worked>) {
-    let (mut deliveries, mut rounds, mut in_hand) = (Vec::new(), Vec::new(), Vec::new());
+/// A round that waits for its record. Its message does not wait for ever (see [`crate::subscription`]): without one it is
+/// recorded all the same; and should that not come to pass, the reconciler finds the notification, who lets owners
+/// record first.
+struct Waiting {
+    message: Option<Delivery>,
+    trace_parent: Option<String>,
+    in_hand: InHand,
+}
+
+/// Settles whatever is waiting, until nothing more can come.
+pub async fn run(worker: &Worker, worked: mpsc::Receiver<Worked>) {
+    let mut inbox = Inbox {
+        worked,
+        waiting: Vec::new(),
+    };
+    loop {
+        let batch = inbox.next_batch().await;
+        if batch.is_empty() {
+            return;
+        }
+        settle_batch(worker, batch, &mut inbox).await;
+    }
+}
+
+/// What is still to be settled.
+struct Inbox {
+    worked: mpsc::Receiver<Worked>,
+    /// Taken out before its turn.
+    waiting: Vec<Worked>,
+}
+
+impl Inbox {
+    async fn next_batch(&mut self) -> Vec<Worked> {
+        if self.waiting.is_empty() {
+            self.worked.recv_many(&mut self.waiting, BATCH_MAX).await;
+        }
+        let batch = self.waiting.len().min(BATCH_MAX);
+        self.waiting.drain(..batch).collect()
+    }
+
+    /// The messages of all that waits.
+    fn take_messages(&mut self) -> impl Iterator<Item = Delivery> {
+        self.waiting
+            .extend(std::iter::from_fn(|| self.worked.try_recv().ok()));
+        self.waiting
+            .iter_mut()
+            .filter_map(|worked| worked.message.take())
+    }
+}
+
+async fn settle_batch(worker: &Worker, batch: Vec<Worked>, inbox: &mut Inbox) {
+    let (mut rounds, mut waiting) = (Vec::new(), Vec::new());
     for worked in batch {
-        deliveries.push(worked.delivery);
         rounds.push(ClaimedRound {
             claim: worked.in_hand.claim(),
             settlement: worked.settlement,
         });
-        in_hand.push(worked.in_hand);
+        waiting.push(Waiting {
+            message: worked.message,
+            trace_parent: worked.trace_parent,
+            in_hand: worked.in_hand,
+        });
     }
-    match record(worker, &rounds).await {
-        Ok(recordings) => {
-            // Recorded, a copy is recognised by the record; and the next round may come any moment.
-            in_hand.into_iter().for_each(InHand::recorded);
-            follow_up(worker, deliveries, &rounds, &recordings).await;
-        }
-        // Unacknowledged, the jobs go back to the queue when the connection closes.
-        Err(NoResult::Stopped) => {}
+    match record(worker, &rounds, &mut waiting, inbox).await {
+        Ok(recordings) => follow_up(worker, waiting, &rounds, &recordings).await,
+        Err(NoResult::Stopped) => abandon(worker, waiting),
         Err(NoResult::Failed(error)) => {
             tracing::warn!(%error, rounds = rounds.len(), "a batch could not be recorded; its rounds are taken one by one");
-            for ((delivery, round), in_hand) in deliveries.into_iter().zip(rounds).zip(in_hand) {
-                settle_one(worker, delivery, round, in_hand).await;
+            for (round, waiting) in rounds.into_iter().zip(waiting) {
+                settle_one(worker, round, waiting, inbox).await;
             }
         }
     }
 }
 
 /// So that one round that cannot be recorded holds up no other.
-async fn settle_one(worker: &Worker, delivery: Delivery, round: ClaimedRound, in_hand: InHand) {
-    let round = [round];
-    match record(worker, &round).await {
-        Ok(recordings) => {
-            in_hand.recorded();
-            follow_up(worker, vec![delivery], &round, &recordings).await;
-        }
-        Err(NoResult::Stopped) => {}
+async fn settle_one(worker: &Worker, round: ClaimedRound, waiting: Waiting, inbox: &mut Inbox) {
+    let (round, mut waiting) = ([round], vec![waiting]);
+    match record(worker, &round, &mut waiting, inbox).await {
+        Ok(recordings) => follow_up(worker, waiting, &round, &recordings).await,
+        Err(NoResult::Stopped) => abandon(worker, waiting),
         Err(NoResult::Failed(error)) => {
             let [round] = round;
             let notification = round.settlement.notification;
             tracing::error!(%error, notification.id = %notification, "the round cannot be recorded: dead-lettered");
             metrics::job("unprocessable");
-            dead_letter(delivery).await;
+            for message in waiting.into_iter().filter_map(|waiting| waiting.message) {
+                dead_letter(message).await;
+            }
         }
     }
 }
 
-async fn record(worker: &Worker, rounds: &[ClaimedRound]) -> Result<Vec<Recording>, NoResult> {
+/// Unacknowledged, the jobs go back to the queue.
+fn abandon(worker: &Worker, waiting: Vec<Waiting>) {
+    let messages = waiting.into_iter().filter_map(|waiting| waiting.message);
+    messages.for_each(|message| worker.abandoned.keep(message));
+}
+
+async fn record(
+    worker: &Worker,
+    rounds: &[ClaimedRound],
+    waiting: &mut [Waiting],
+    inbox: &mut Inbox,
+) -> Result<Vec<Recording>, NoResult> {
     let record = move || {
         worker
             .store
             .record(rounds, Utc::now(), worker.reconcile_after)
     };
-    until_available(&worker.shutdown.hard, record).await
+    let mut recorded = pin!(until_available(&worker.shutdown.hard, record));
+    loop {
+        tokio::select! {
+            recorded = &mut recorded => return recorded,
+            () = away_for(worker.give_back_after) => {
+                let messages = waiting.iter_mut().filter_map(|waiting| waiting.message.take());
+                acknowledge(messages.chain(inbox.take_messages()).collect()).await;
+            }
+        }
+    }
 }
 
 /// Publishes what comes next for the rounds that were not recorded before, then acknowledges all.
 async fn follow_up(
     worker: &Worker,
-    deliveries: Vec<Delivery>,
+    waiting: Vec<Waiting>,
     rounds: &[ClaimedRound],
     recordings: &[Recording],
 ) {
-    let mut next = Vec::new();
-    for ((delivery, round), recording) in deliveries.iter().zip(rounds).zip(recordings) {
+    let (mut next, mut messages) = (Vec::new(), Vec::new());
+    for ((waiting, round), recording) in waiting.into_iter().zip(rounds).zip(recordings) {
+        // Recorded, a copy is recognised by the record; and the next round may come any moment.
+        waiting.in_hand.recorded();
         if *recording == Recording::Recorded {
             let settlement = &round.settlement;
-            next.extend(next_message(settlement, delivery.trace_parent.clone()));
+            next.extend(next_message(settlement, waiting.trace_parent));
             metrics::settled(settlement);
             log(settlement);
         }
+        messages.extend(waiting.message);
     }
     publish_next(worker, next).await;
-    acknowledge(deliveries).await;
+    acknowledge(messages).await;
 }
 
 type NextMessage = (NotificationId, (Route, Message));
