@@ -53,6 +53,13 @@ impl RetryDelay {
     pub const fn as_duration(self) -> Duration {
         self.0
     }
+
+    /// Several times as long; `None` when that is no delay any more.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Option<Self> {
+        let longer = self.0.checked_mul(factor)?;
+        (!longer.is_zero() && longer <= Self::MAX).then_some(Self(longer))
+    }
 }
 
 impl fmt::Display for RetryDelay {

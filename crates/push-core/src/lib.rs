@@ -16,6 +16,8 @@ pub mod notification;
 pub mod outcome;
 pub mod plan;
 pub mod provider;
+pub mod receipt;
+pub mod receipt_batch;
 pub mod settle;
 pub mod status;
 pub mod timeline;

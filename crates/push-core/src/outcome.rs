@@ -70,7 +70,7 @@ pub enum Withheld {
 }
 
 /// The provider's name for an accepted message: FCM's `projects/…/messages/…`, Expo's ticket id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProviderMessageId(String);
 

@@ -29,6 +29,8 @@ spelled! {
         DeadLettered = "dead_lettered",
         /// It has ended.
         Settled = "settled",
+        /// Expo told whether a push that it had accepted was delivered, or did not tell in time.
+        Receipt = "receipt",
     }
 }
 

@@ -25,7 +25,7 @@ mod transport;
 mod tests;
 
 pub use error::{CheckError, SetupError};
-pub use expo::{Expo, ExpoSettings, Receipt};
+pub use expo::{Expo, ExpoSettings};
 pub use fcm::{Fcm, FcmSettings};
 pub use providers::Providers;
 pub use push::{Look, Push, PushProvider, StillWanted};

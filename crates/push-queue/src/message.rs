@@ -3,6 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use push_core::job::Job;
+use push_core::receipt_batch::ReceiptBatch;
 
 use crate::delivery::Delivery;
 
@@ -30,6 +31,8 @@ pub struct Message {
 impl Message {
     /// The type of a message that carries a [`Job`].
     pub const JOB: &'static str = "push.job";
+    /// The type of a message that carries a [`ReceiptBatch`].
+    pub const RECEIPTS: &'static str = "push.receipts";
 
     /// A job. Its timestamp is the notification's acceptance, so that the age of a queue's head is
     /// the age of the notification.
@@ -53,6 +56,20 @@ impl Message {
             kind: delivery.kind.clone().unwrap_or_default(),
             timestamp: delivery.timestamp.unwrap_or(0),
             trace_parent: delivery.trace_parent.clone(),
+        }
+    }
+
+    /// Receipts to be fetched. Named after the first of them, as old as the oldest.
+    #[must_use]
+    pub fn receipts(batch: &ReceiptBatch) -> Self {
+        let first = batch.tickets.first();
+        let oldest = batch.tickets.iter().map(|ticket| ticket.accepted_at).min();
+        Self {
+            body: batch.encode(),
+            message_id: first.map_or_else(String::new, |ticket| ticket.notification.to_string()),
+            kind: Self::RECEIPTS.to_owned(),
+            timestamp: oldest.map_or(0, |at| u64::try_from(at.timestamp()).unwrap_or(0)),
+            trace_parent: None,
         }
     }
 

@@ -42,7 +42,7 @@ const NO_DELIVERY_LIMIT: i32 = i32::MAX;
 pub struct Topology {
     /// One queue `push.retry.<delay>` each (`RETRY_DELAYS`).
     pub retry_delays: Vec<RetryDelay>,
-    /// One queue `push.receipts.<delay>` each (`RECEIPT_DELAY`).
+    /// One queue `push.receipts.<delay>` each (`RECEIPT_DELAY`, and four times that).
     pub receipt_delays: Vec<RetryDelay>,
 }
 
@@ -55,6 +55,10 @@ pub enum Route {
     Retry(RetryDelay),
     /// Given up.
     Dead,
+    /// Receipts to be fetched now.
+    Receipts,
+    /// Receipts to be fetched after this delay.
+    ReceiptsAfter(RetryDelay),
 }
 
 impl Route {
@@ -65,6 +69,8 @@ impl Route {
             Self::Jobs => (EXCHANGE_PUSH, Queue::Jobs.name()),
             Self::Retry(delay) => (EXCHANGE_PUSH, Queue::Retry(delay).name()),
             Self::Dead => (EXCHANGE_DEAD, Queue::Dead.name()),
+            Self::Receipts => (EXCHANGE_PUSH, Queue::Receipts.name()),
+            Self::ReceiptsAfter(delay) => (EXCHANGE_PUSH, Queue::ReceiptsAfter(delay).name()),
         }
     }
 }
@@ -76,6 +82,8 @@ pub enum ConsumeFrom {
     Jobs,
     /// The dead letters.
     Dead,
+    /// The receipts to fetch.
+    Receipts,
 }
 
 impl ConsumeFrom {
@@ -91,6 +99,7 @@ impl From<ConsumeFrom> for Queue {
         match from {
             ConsumeFrom::Jobs => Self::Jobs,
             ConsumeFrom::Dead => Self::Dead,
+            ConsumeFrom::Receipts => Self::Receipts,
         }
     }
 }
@@ -361,5 +370,12 @@ mod tests {
         );
         let (exchange, key) = Route::Retry(RetryDelay::parse("10s").unwrap()).address();
         assert_eq!((exchange, key.as_str()), ("push", "push.retry.10s"));
+        let later = Route::ReceiptsAfter(RetryDelay::parse("1h").unwrap());
+        for (route, key) in [
+            (Route::Receipts, "push.receipts"),
+            (later, "push.receipts.1h"),
+        ] {
+            assert_eq!(route.address(), ("push", key.to_owned()));
+        }
     }
 }

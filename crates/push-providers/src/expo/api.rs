@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use push_core::outcome::{Outcome, ProviderMessageId, Retry, Sent};
+use push_core::receipt::Receipt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Url};
 use secrecy::ExposeSecret;
@@ -18,9 +19,9 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::error::SetupError;
+use crate::expo::ExpoSettings;
 use crate::expo::classify::{self, Verdict};
 use crate::expo::message::message;
-use crate::expo::{ExpoSettings, Receipt};
 use crate::http::Answer;
 use crate::push::{Look, Push};
 use crate::transport::Failure;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::receipt::Receipt;
 use serde_json::{Map, Value};
 
-use crate::expo::Receipt;
 use crate::http::Answer;
 use crate::transport::FLOOR;
 

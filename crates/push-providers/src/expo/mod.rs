@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use push_core::outcome::{Outcome, ProviderMessageId, Withheld};
 use push_core::provider::Provider;
+use push_core::receipt::Receipt;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 
@@ -42,15 +43,6 @@ impl ExpoSettings {
     pub const RATE: u32 = 600;
     /// Expo names none; the same as FCM's.
     pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-}
-
-/// What became of a push that Expo had accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Receipt {
-    /// Handed to FCM or APNs.
-    Delivered,
-    /// Not delivered; the outcome is never [`Outcome::Accepted`].
-    Failed(Outcome),
 }
 
 /// The Expo Push Service, as one access token (or none).

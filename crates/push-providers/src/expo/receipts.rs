@@ -1,8 +1,8 @@
 //! What became of accepted pushes.
 
 use push_core::outcome::{Outcome, ProviderMessageId};
+use push_core::receipt::Receipt;
 
-use crate::expo::Receipt;
 use crate::expo::api::ExpoApi;
 
 /// "At most 1000 ids a request" (Expo docs).

@@ -6,7 +6,8 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use push_core::outcome::{Outcome, ProviderMessageId};
-use push_providers::{Expo, PushProvider, Receipt};
+use push_core::receipt::Receipt;
+use push_providers::{Expo, PushProvider};
 use serde_json::{Value, json};
 
 use crate::support::outcomes::{Row, Subject, patience, run, run_recorded, run_without_connection};

@@ -2,7 +2,8 @@
 
 use futures::future::join_all;
 use push_core::outcome::ProviderMessageId;
-use push_providers::{Expo, PushProvider, Receipt};
+use push_core::receipt::Receipt;
+use push_providers::{Expo, PushProvider};
 use serde_json::{Value, json};
 
 use crate::support::server::{Reply, Request, Server};
