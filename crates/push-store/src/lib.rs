@@ -20,6 +20,7 @@ mod hash;
 mod history;
 mod lease;
 mod migrate;
+mod receipts;
 mod retry;
 mod store;
 
@@ -32,6 +33,7 @@ pub use history::{
 };
 pub use lease::Lease;
 pub use migrate::Migrated;
+pub use receipts::{Noted, ReceiptsRecorded};
 pub use store::{Store, StoreSettings, parse_url};
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.

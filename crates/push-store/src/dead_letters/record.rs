@@ -81,17 +81,36 @@ impl Store {
             }
             kept_each.push(kept);
         }
-        let rows: Vec<LetterRow> = rows.iter().map(LetterRow::of).collect();
-        for some in bulk::arrays(&rows, ROWS_MAX)? {
-            sqlx::query(INSERT)
-                .bind(millis(now))
-                .bind(some.json)
-                .execute(&mut *transaction)
-                .await?;
-        }
+        insert(&mut transaction, &rows, now).await?;
         transaction.commit().await?;
         Ok(kept_each)
     }
+}
+
+/// Keeps dead letters whose notifications have ended already.
+pub(crate) async fn keep(
+    connection: &mut MySqlConnection,
+    records: &[DeadLetterRecord],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let rows: Vec<Letter> = records.iter().flat_map(letters).collect();
+    insert(connection, &rows, now).await
+}
+
+async fn insert(
+    connection: &mut MySqlConnection,
+    rows: &[Letter<'_>],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let rows: Vec<LetterRow> = rows.iter().map(LetterRow::of).collect();
+    for some in bulk::arrays(&rows, ROWS_MAX)? {
+        sqlx::query(INSERT)
+            .bind(millis(now))
+            .bind(some.json)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 fn about(record: &DeadLetterRecord) -> Option<NotificationId> {

@@ -9,7 +9,7 @@ use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
 
 pub use off::DeadToken;
-pub(crate) use off::switch_off_in;
+pub(crate) use off::{DeadKey, switch_off_in, switch_off_keys_in};
 
 /// The table of the rows that are read here.
 const TABLE: &str = "customer_push_tokens";

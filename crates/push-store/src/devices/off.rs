@@ -173,6 +173,24 @@ pub struct DeadToken {
     pub at: DateTime<Utc>,
 }
 
+/// A dead token of which only the key is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadKey {
+    /// The token's hash.
+    pub(crate) hash: Vec<u8>,
+    /// What an app registered after this stands.
+    pub(crate) at: DateTime<Utc>,
+}
+
+impl DeadKey {
+    fn of(dead: &DeadToken) -> Self {
+        Self {
+            hash: hash::of_token(dead.token.reveal()),
+            at: dead.at,
+        }
+    }
+}
+
 /// An element of the statements' array.
 #[derive(Serialize)]
 struct DeadRow {
@@ -180,12 +198,11 @@ struct DeadRow {
     died: String,
 }
 
-/// The tokens of a provider in the order of the key, each with the last report of its death.
-fn rows_of(provider: Provider, dead: &[DeadToken]) -> Vec<DeadRow> {
+/// In the order of the key, each with the last report of its death.
+fn rows_of(dead: impl Iterator<Item = DeadKey>) -> Vec<DeadRow> {
     let mut last: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-    for dead in dead.iter().filter(|dead| dead.token.provider() == provider) {
-        let hash = bulk::hex(&hash::of_token(dead.token.reveal()));
-        let at = last.entry(hash).or_insert(dead.at);
+    for dead in dead {
+        let at = last.entry(bulk::hex(&dead.hash)).or_insert(dead.at);
         *at = dead.at.max(*at);
     }
     last.into_iter()
@@ -203,29 +220,43 @@ pub(crate) async fn switch_off_in(
 ) -> Result<Vec<CustomerId>, StoreError> {
     let mut customers = Vec::new();
     for provider in Provider::ALL {
-        let (owners, switch_off) = match provider {
-            Provider::Fcm => (FCM_OWNERS, FCM_DEAD),
-            Provider::Expo => (EXPO_OWNERS, EXPO_DEAD),
-        };
-        for some in rows_of(*provider, dead).chunks(KEYS_MAX) {
-            let some = bulk::array(some)?;
-            let owners: Vec<i64> = sqlx::query_scalar(owners)
-                .bind(&some)
-                .fetch_all(&mut *connection)
-                .await?;
-            if owners.is_empty() {
-                continue;
-            }
-            sqlx::query(switch_off)
-                .bind(&some)
-                .execute(&mut *connection)
-                .await?;
-            customers.extend(
-                owners
-                    .into_iter()
-                    .filter_map(|id| CustomerId::try_from(id).ok()),
-            );
+        let of_it = dead
+            .iter()
+            .filter(|dead| dead.token.provider() == *provider);
+        let keys = of_it.map(DeadKey::of);
+        customers.extend(switch_off_keys_in(connection, *provider, keys).await?);
+    }
+    customers.sort_unstable();
+    customers.dedup();
+    Ok(customers)
+}
+
+/// The same for tokens of one provider that are known by their keys.
+pub(crate) async fn switch_off_keys_in(
+    connection: &mut MySqlConnection,
+    provider: Provider,
+    dead: impl Iterator<Item = DeadKey>,
+) -> Result<Vec<CustomerId>, StoreError> {
+    let mut customers = Vec::new();
+    let (owners, switch_off) = match provider {
+        Provider::Fcm => (FCM_OWNERS, FCM_DEAD),
+        Provider::Expo => (EXPO_OWNERS, EXPO_DEAD),
+    };
+    for some in rows_of(dead).chunks(KEYS_MAX) {
+        let some = bulk::array(some)?;
+        let owners: Vec<i64> = sqlx::query_scalar(owners)
+            .bind(&some)
+            .fetch_all(&mut *connection)
+            .await?;
+        if owners.is_empty() {
+            continue;
         }
+        sqlx::query(switch_off)
+            .bind(&some)
+            .execute(&mut *connection)
+            .await?;
+        let owners = owners.into_iter().map(CustomerId::try_from);
+        customers.extend(owners.filter_map(Result::ok));
     }
     customers.sort_unstable();
     customers.dedup();

@@ -40,7 +40,7 @@ const UPSERT: &str = "\
         provider_id = VALUES(provider_id), \
         attempts = GREATEST(notification_deliveries.attempts, VALUES(attempts)), \
         maybe_delivered = GREATEST(notification_deliveries.maybe_delivered, VALUES(maybe_delivered)), \
-        error_code = VALUES(error_code), error_text = VALUES(error_text), at = VALUES(at)";
+        error_code = VALUES(error_code), error_text = VALUES(error_text), receipt = NULL, at = VALUES(at)";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("UPSERT", UPSERT)];

@@ -1,16 +1,12 @@
 //! Pending notifications that no queue knows any more: what the reconciler works on.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use push_core::id::{CustomerId, NotificationId};
+use push_core::id::NotificationId;
 use push_core::job::Job;
-use push_core::notification::{
-    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title,
-};
 use push_core::timeline::TimelineEntry;
 use sqlx::FromRow;
-use sqlx::types::Json;
-use uuid::Uuid;
 
+use super::content::NotificationRow;
 use super::timeline::lines;
 use super::{Due, DueJob, TABLE};
 use crate::Store;
@@ -108,7 +104,7 @@ impl Store {
             .await?;
         let mut due = Vec::with_capacity(rows.len());
         for row in rows {
-            let id = row.notification_id;
+            let id = row.notification.notification_id;
             match DueJob::try_from(row) {
                 Ok(job) => due.push(job),
                 Err(error) => {
@@ -167,17 +163,8 @@ impl Store {
 
 #[derive(FromRow)]
 struct DueRow {
-    notification_id: Uuid,
-    customer_id: i64,
-    notification_type: String,
-    title: String,
-    body: String,
-    data: Option<Json<Data>>,
-    image_url: Option<String>,
-    priority: String,
-    collapse_key: Option<String>,
-    created_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
+    #[sqlx(flatten)]
+    notification: NotificationRow,
     round: u32,
     due_at: DateTime<Utc>,
     next_job: Option<String>,
@@ -189,48 +176,15 @@ impl TryFrom<DueRow> for DueJob {
     fn try_from(row: DueRow) -> Result<Self, StoreError> {
         let at = Row {
             table: TABLE,
-            key: row.notification_id,
+            key: row.notification.notification_id,
         };
         let (due_at, recorded) = (row.due_at, row.round);
         let mut job = match &row.next_job {
             Some(next) => at.read("next_job", Job::decode(next.as_bytes()).ok())?,
-            None => Job::first(row.try_into()?),
+            None => Job::first(row.notification.try_into()?),
         };
         // Whatever was recorded, the next round must be news to the worker.
         job.round = job.round.max(recorded.saturating_add(1));
         Ok(Self { job, due_at })
-    }
-}
-
-impl TryFrom<DueRow> for Notification {
-    type Error = StoreError;
-
-    fn try_from(row: DueRow) -> Result<Self, StoreError> {
-        let at = Row {
-            table: TABLE,
-            key: row.notification_id,
-        };
-        let content = Content {
-            title: at.read("title", Title::parse(&row.title).ok())?,
-            body: at.read("body", Body::parse(&row.body).ok())?,
-            data: row.data.map(|data| data.0).unwrap_or_default(),
-            image_url: at
-                .read_nullable("image_url", row.image_url, |url| ImageUrl::parse(&url).ok())?,
-        };
-        Ok(Self {
-            id: row.notification_id.into(),
-            customer: at.read("customer_id", CustomerId::try_from(row.customer_id).ok())?,
-            kind: at.read(
-                "notification_type",
-                NotificationType::parse(&row.notification_type).ok(),
-            )?,
-            content,
-            priority: at.read("priority", Priority::from_spelling(&row.priority))?,
-            collapse_key: at.read_nullable("collapse_key", row.collapse_key, |key| {
-                CollapseKey::parse(&key).ok()
-            })?,
-            created_at: row.created_at,
-            expires_at: at.read("expires_at", row.expires_at)?,
-        })
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod books;
 pub(crate) mod claim;
+pub(crate) mod content;
 pub(crate) mod deliveries;
 pub(crate) mod due;
 pub(crate) mod lock;

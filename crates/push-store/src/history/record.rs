@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::admit::Recorded;
 use push_core::id::NotificationId;
+use push_core::receipt::Ticket;
 use push_core::settle::Next;
 use push_core::status::Status;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::Store;
 use crate::bulk;
 use crate::devices::{DeadToken, switch_off_in};
 use crate::error::StoreError;
+use crate::receipts::open::open;
 use crate::retry::Tries;
 
 /// The rows are locked, and known to be fresh; the condition is repeated all the same, because a statement that settles
@@ -70,7 +72,8 @@ impl Store {
     /// round was worked on. Dead tokens are switched off in the same transaction (P5).
     ///
     /// `grace` is what the broker is given, beyond a rung's delay, to bring the next job back before the
-    /// reconciler publishes it again.
+    /// reconciler publishes it again. `receipts_after` is how long after this the receipts of Expo's tickets are asked for:
+    /// beyond that and the grace they are looked for as well.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was recorded, unless the connection broke during the commit. Record the same
@@ -80,10 +83,11 @@ impl Store {
         rounds: &[ClaimedRound],
         now: DateTime<Utc>,
         grace: Duration,
+        receipts_after: Duration,
     ) -> Result<Vec<Recording>, StoreError> {
         let mut tries = Tries::new();
         loop {
-            match self.record_once(rounds, now, grace).await {
+            match self.record_once(rounds, now, grace, receipts_after).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -95,6 +99,7 @@ impl Store {
         rounds: &[ClaimedRound],
         now: DateTime<Utc>,
         grace: Duration,
+        receipts_after: Duration,
     ) -> Result<Vec<Recording>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let ids = rounds.iter().map(|round| round.settlement.notification);
@@ -116,6 +121,10 @@ impl Store {
                 }
             }
             write(&mut transaction, &fresh, now, grace).await?;
+            let tickets = fresh
+                .iter()
+                .flat_map(|(round, _)| Ticket::of(&round.settlement));
+            open(&mut transaction, tickets, now, receipts_after + grace).await?;
         }
         transaction.commit().await?;
         Ok(recordings)

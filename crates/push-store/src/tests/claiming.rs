@@ -5,7 +5,7 @@ use push_core::id::NotificationId;
 use push_core::status::Status;
 
 use super::Db;
-use super::recording::under;
+use super::recording::{RECEIPTS_AFTER, under};
 use super::seed::{later, sent, waits};
 use crate::{Claim, ClaimId, Held, Recording};
 
@@ -65,7 +65,10 @@ async fn a_claim_lasts_for_as_long_as_it_is_renewed() {
     time_passes(&db).await;
     assert!(asks(&db, b, n[1].id, 1).await.ours);
     let settled = [sent(&n[2], 1)];
-    let recorded = db.store.record(&under(a, &settled), later(0), GRACE).await;
+    let recorded = db
+        .store
+        .record(&under(a, &settled), later(0), GRACE, RECEIPTS_AFTER)
+        .await;
     assert_eq!(recorded.unwrap(), [Recording::Recorded], "nobody took it");
     let all: Vec<_> = n.iter().map(|n| held(n.id, a)).collect();
     db.store.renew_claims(&all, LONG).await.unwrap();
@@ -111,7 +114,7 @@ async fn only_the_record_of_the_owner_counts() {
     let record = async |claim, settlements: &[_]| {
         let recorded = db
             .store
-            .record(&under(claim, settlements), later(0), GRACE)
+            .record(&under(claim, settlements), later(0), GRACE, RECEIPTS_AFTER)
             .await;
         recorded.unwrap()[0]
     };

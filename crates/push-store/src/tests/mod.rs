@@ -10,6 +10,7 @@ mod due;
 mod leases;
 mod migrating;
 mod plans;
+mod receipts;
 mod recording;
 mod seed;
 mod statements;

@@ -94,7 +94,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", t, "''", id, "9",
     ];
-    let cases: [(&str, &[&str], &str, &str); 14] = [
+    let cases: [(&str, &[&str], &str, &str); 15] = [
         ("VIEW", &[id], history, "notification"),
         ("DELIVERIES", &[id], "delivery", "PRIMARY"),
         ("LOCK_FOUND", &["77", "0", "0"], device, "PRIMARY"),
@@ -117,6 +117,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("OFF_EXPO", &[t, h, "25"], device, "expo_token_once"),
         ("DUE", &["FALSE", t, "5"], history, "status_due"),
         ("LATER", &[t, id], history, "notification"),
+        ("DUE_TICKETS", &[t, "5"], "expo_tickets", "due"),
         ("END", &ended, history, "notification"),
         (
             "GIVE_UP_DELIVERY",
@@ -162,7 +163,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("[\"", "[{\"id\":\"")
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
-    let cases: [(&str, &[&str], &str, &str); 16] = [
+    let cases: [(&str, &[&str], &str, &str); 22] = [
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
         ("FCM_OWNERS", &[dead], "device", "fcm_token_once"),
@@ -184,6 +185,12 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("PUSHED_BACK", &[ids, t, t], "history", "notification"),
         ("TELL", &[ids, "''", "9"], "history", "notification"),
         ("SETTLE", &["'[]'"], "history", "notification"),
+        ("TICKETS_OF", &[ids], "ticket", "PRIMARY"),
+        ("TICKETS_LATER", &["'[]'"], "ticket", "PRIMARY"),
+        ("DELIVERIES_OF", &[ids], "delivery", "PRIMARY"),
+        ("NOTE_RECEIPTS", &["'[]'"], "delivery", "PRIMARY"),
+        ("ENDED", &[ids], "history", "notification"),
+        ("TAKE_BACK", &["'[]'"], "history", "notification"),
     ];
     for (name, parameters, table, key) in cases {
         let plan = db.plan(name, parameters).await;

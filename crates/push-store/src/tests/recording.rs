@@ -18,6 +18,8 @@ use super::{Db, at};
 use crate::{Books, Claim, ClaimId, ClaimedRound, Due, Recording, StoreError, UnknownCustomer};
 
 const GRACE: Duration = Duration::from_secs(60);
+/// How long after a record its receipts are asked for.
+pub const RECEIPTS_AFTER: Duration = Duration::from_secs(900);
 
 impl Db {
     /// Accepts notifications of customer 1.
@@ -39,7 +41,7 @@ impl Db {
     ) -> Result<Vec<Recording>, StoreError> {
         let claim = self.claims(settlements).await;
         let rounds = under(claim, settlements);
-        self.store.record(&rounds, now, grace).await
+        self.store.record(&rounds, now, grace, RECEIPTS_AFTER).await
     }
 
     /// A claim for all of these rounds.

@@ -6,7 +6,7 @@ use std::path::Path;
 use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
-use crate::{customers, dead_letters, devices, history, lease, migrate, store};
+use crate::{customers, dead_letters, devices, history, lease, migrate, receipts, store};
 
 /// The constants, by name.
 pub fn constants() -> Vec<(&'static str, &'static str)> {
@@ -27,6 +27,10 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         history::record::STATEMENTS,
         history::state::STATEMENTS,
         history::view::STATEMENTS,
+        receipts::due::STATEMENTS,
+        receipts::ended::STATEMENTS,
+        receipts::open::STATEMENTS,
+        receipts::record::STATEMENTS,
         dead_letters::letter::STATEMENTS,
         dead_letters::record::STATEMENTS,
     ]

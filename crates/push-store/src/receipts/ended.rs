@@ -1,0 +1,271 @@
+//! What notifications that had ended come to when a receipt turns out bad.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use push_core::id::NotificationId;
+use push_core::job::{GiveUpReason, GivenUp, Job, Progress, TrailEntry};
+use push_core::notification::Notification;
+use push_core::provider::PerProvider;
+use push_core::receipt::{Failure, recount};
+use push_core::settle::DeliveryOutcome;
+use push_core::status::{Ending, ProviderResult, Reason, Status};
+use push_core::timeline::{Step, TimelineEntry};
+use serde::Serialize;
+use sqlx::{FromRow, MySqlConnection};
+
+use super::record::DeliveryRow;
+use crate::DeadLetterRecord;
+use crate::bulk::{self, KEYS_MAX};
+use crate::dead_letters::record::keep;
+use crate::decode::Row;
+use crate::error::StoreError;
+use crate::history::content::NotificationRow;
+use crate::history::timeline::lines;
+
+const ENDED: &str = "\
+    SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
+        history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
+        history.expires_at, history.status, history.round, history.fcm_result, history.expo_result \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS failed \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(failed.id)";
+
+/// What is NULL in the array stays as it is.
+const TAKE_BACK: &str = "\
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
+            id CHAR(32) PATH '$.id', \
+            round BIGINT PATH '$.round', \
+            status MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.status', \
+            reason MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.reason', \
+            expo_result MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.expo_result', \
+            timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
+        )) AS told \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(told.id) \
+    SET history.sent_at = IF(told.status IS NULL, history.sent_at, NULL), \
+        history.reason = COALESCE(told.reason, history.reason), \
+        history.expo_result = COALESCE(told.expo_result, history.expo_result), \
+        history.round = COALESCE(told.round, history.round), \
+        history.status = COALESCE(told.status, history.status), \
+        history.timeline = CONCAT(COALESCE(history.timeline, ''), told.timeline) \
+    WHERE told.status IS NULL OR history.status = 'sent'";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("ENDED", ENDED), ("TAKE_BACK", TAKE_BACK)];
+
+/// What came of it.
+pub(super) struct Ended {
+    /// How many had been sent, and have failed.
+    pub(super) failed: u64,
+    /// What is kept for a replay.
+    pub(super) letters: Vec<DeadLetterRecord>,
+}
+
+/// Writes the timelines, and what those come to that have `failed` deliveries.
+pub(super) async fn end(
+    connection: &mut MySqlConnection,
+    deliveries: &mut HashMap<NotificationId, Vec<DeliveryRow>>,
+    failed: &BTreeSet<NotificationId>,
+    mut timelines: BTreeMap<NotificationId, Vec<TimelineEntry>>,
+    now: DateTime<Utc>,
+) -> Result<Ended, StoreError> {
+    let mut changes: BTreeMap<NotificationId, Change> = BTreeMap::new();
+    let mut ended = Ended {
+        failed: 0,
+        letters: Vec::new(),
+    };
+    let ids: Vec<_> = failed.iter().copied().collect();
+    for row in ended_rows(connection, &ids).await? {
+        let id = row.notification.notification_id.into();
+        let (Some(rows), timeline) = (deliveries.get_mut(&id), timelines.entry(id).or_default())
+        else {
+            continue;
+        };
+        let standing = Standing::of(&row)?;
+        let letter = letter(row, &standing, rows, now);
+        let change = Change::of(&standing, rows, letter.as_ref(), timeline, now);
+        ended.failed += u64::from(change.status.is_some());
+        ended.letters.extend(letter);
+        changes.insert(id, change);
+    }
+    let rows = timelines.into_iter().map(|(id, entries)| ToldRow {
+        id: bulk::id(id),
+        change: changes.remove(&id).unwrap_or_default(),
+        timeline: lines(&entries),
+    });
+    let rows: Vec<_> = rows.collect();
+    for some in bulk::arrays(&rows, KEYS_MAX)? {
+        sqlx::query(TAKE_BACK)
+            .bind(some.json)
+            .execute(&mut *connection)
+            .await?;
+    }
+    keep(connection, &ended.letters, now).await?;
+    Ok(ended)
+}
+
+async fn ended_rows(
+    connection: &mut MySqlConnection,
+    ids: &[NotificationId],
+) -> Result<Vec<EndedRow>, StoreError> {
+    let mut rows = Vec::with_capacity(ids.len());
+    for some in ids.chunks(KEYS_MAX) {
+        let found: Vec<EndedRow> = sqlx::query_as(ENDED)
+            .bind(bulk::ids(some)?)
+            .fetch_all(&mut *connection)
+            .await?;
+        rows.extend(found);
+    }
+    Ok(rows)
+}
+
+/// The dead letter of what could be sent again: one job for all devices that are given up. Without its content there is
+/// nothing to send again, and the push is refused for good.
+fn letter(
+    row: EndedRow,
+    standing: &Standing,
+    deliveries: &mut [DeliveryRow],
+    now: DateTime<Utc>,
+) -> Option<DeadLetterRecord> {
+    let mut given_up: Vec<_> = deliveries.iter_mut().filter_map(given_up).collect();
+    let (_, reason, _) = given_up.first()?;
+    let reason = *reason;
+    let notification = match Notification::try_from(row.notification) {
+        Ok(notification) => notification,
+        Err(error) => {
+            tracing::warn!(%error, "a push that could be sent again has no content any more: no dead letter");
+            for (delivery, ..) in given_up {
+                delivery.outcome = DeliveryOutcome::Refused;
+            }
+            return None;
+        }
+    };
+    let mut progress = Progress {
+        results: standing.results,
+        ..Progress::default()
+    };
+    for (delivery, reason, cause) in &mut given_up {
+        delivery.outcome = DeliveryOutcome::DeadLettered;
+        progress.remember(TrailEntry {
+            at: now,
+            provider: delivery.provider,
+            registration: delivery.registration,
+            cause: cause.clone(),
+        });
+        progress.given_up.push(GivenUp {
+            registration: delivery.registration,
+            provider: delivery.provider,
+            platform: delivery.platform,
+            token: delivery.masked(),
+            reason: *reason,
+            cause: cause.clone(),
+            tries: delivery.attempts,
+        });
+    }
+    let job = Job {
+        round: standing.round.saturating_add(1),
+        targets: Some(Vec::new()),
+        progress,
+        ..Job::first(notification)
+    };
+    Some(DeadLetterRecord::Job {
+        job: Box::new(job),
+        reason,
+    })
+}
+
+/// A delivery that is given up now, and why.
+fn given_up(
+    delivery: &mut DeliveryRow,
+) -> Option<(&mut DeliveryRow, GiveUpReason, push_core::outcome::Cause)> {
+    let failure = Failure {
+        outcome: delivery.outcome,
+        cause: delivery.failed_by_receipt()?,
+    };
+    let reason = failure.given_up()?;
+    Some((delivery, reason, failure.cause))
+}
+
+/// How a notification stood before.
+struct Standing {
+    status: Status,
+    round: u32,
+    results: PerProvider<ProviderResult>,
+}
+
+impl Standing {
+    fn of(row: &EndedRow) -> Result<Self, StoreError> {
+        let at = Row {
+            table: "notification_history",
+            key: row.notification.notification_id,
+        };
+        let result = |column, text: &str| at.read(column, ProviderResult::from_spelling(text));
+        Ok(Self {
+            status: at.read("status", Status::from_spelling(&row.status))?,
+            round: row.round,
+            results: PerProvider {
+                fcm: result("fcm_result", &row.fcm_result)?,
+                expo: result("expo_result", &row.expo_result)?,
+            },
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct EndedRow {
+    #[sqlx(flatten)]
+    notification: NotificationRow,
+    status: String,
+    round: u32,
+    fcm_result: String,
+    expo_result: String,
+}
+
+/// What becomes of a notification; what is `None` stays.
+#[derive(Default, Serialize)]
+struct Change {
+    round: Option<u32>,
+    status: Option<&'static str>,
+    reason: Option<&'static str>,
+    expo_result: Option<&'static str>,
+}
+
+impl Change {
+    /// A dead letter takes the round that its job has, as always: nothing else may come under it.
+    fn of(
+        standing: &Standing,
+        deliveries: &[DeliveryRow],
+        letter: Option<&DeadLetterRecord>,
+        timeline: &mut Vec<TimelineEntry>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let rows = deliveries.iter().map(|row| (row.provider, row.outcome));
+        let (results, ending) = recount(standing.results, &rows.collect::<Vec<_>>());
+        if letter.is_some() {
+            let text = "kept as a dead letter";
+            timeline.push(TimelineEntry::new(now, Step::DeadLettered, text));
+        }
+        let ending = ending.filter(|_| standing.status == Status::Sent);
+        if let Some(ending) = ending {
+            let reason = ending.reason().map_or("", Reason::as_str);
+            let text = format!("{}: {reason}", ending.status());
+            timeline.push(TimelineEntry::new(now, Step::Settled, text));
+        }
+        Self {
+            round: letter.map(|_| standing.round.saturating_add(1)),
+            status: ending.map(|ending| ending.status().as_str()),
+            reason: ending.and_then(Ending::reason).map(Reason::as_str),
+            expo_result: Some(results.expo.as_str()),
+        }
+    }
+}
+
+/// An element of [`TAKE_BACK`]'s array.
+#[derive(Serialize)]
+struct ToldRow {
+    id: String,
+    #[serde(flatten)]
+    change: Change,
+    timeline: String,
+}
