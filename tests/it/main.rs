@@ -27,6 +27,7 @@ mod payloads;
 mod policy_both;
 mod queue;
 mod readme;
+mod receipts;
 mod register;
 mod restarts;
 mod retries;

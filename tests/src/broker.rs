@@ -25,6 +25,8 @@ impl Broker {
     pub const JOBS: &str = "push.jobs";
     /// The name of the queue of dead letters in the contract.
     pub const DEAD: &str = "push.dead";
+    /// The name of the queue of receipts to fetch in the contract.
+    pub const RECEIPTS: &str = "push.receipts";
 
     /// Creates a virtual host, if the broker can be managed.
     pub(crate) async fn create(

@@ -14,6 +14,8 @@ pub enum Provider {
     Expo,
     /// Google's token endpoint.
     Oauth,
+    /// Expo's receipts.
+    Receipts,
 }
 
 impl Provider {
@@ -24,6 +26,7 @@ impl Provider {
             Self::Fcm => "fcm",
             Self::Expo => "expo",
             Self::Oauth => "oauth",
+            Self::Receipts => "receipts",
         }
     }
 }
@@ -82,6 +85,19 @@ impl Sim {
     pub async fn latency(&self, provider: Provider, milliseconds: u32) {
         let body = json!({"provider": provider.as_str(), "ms": milliseconds});
         self.post("/sim/latency", body).await;
+    }
+
+    /// How long after its ticket a receipt appears.
+    pub async fn receipts_appear_after(&self, milliseconds: u32) {
+        self.post("/sim/receipts", json!({"delayMs": milliseconds}))
+            .await;
+    }
+
+    /// How many receipts each request so far has asked for, oldest first.
+    pub async fn receipts_asked(&self) -> Vec<usize> {
+        let requests = self.requests(Provider::Receipts, "").await;
+        let ids = |request: &Value| request["body"]["ids"].as_array().map_or(0, Vec::len);
+        requests.iter().map(ids).collect()
     }
 
     /// The public half of the worker's key: from now on signatures are checked.

@@ -4,7 +4,8 @@
 //! The way of a job: [`consume`] takes it from the queue → [`admit`] compares it with what is
 //! recorded and finds the devices → [`deliver`] asks the providers → [`settle`] records what
 //! follows, publishes what comes next, and only then acknowledges. Beside that way, [`recorder`]
-//! moves dead letters into their table and [`reconciler`] publishes again what no queue knows.
+//! moves dead letters into their table, [`receipts`] asks Expo what became of what it took, and [`reconciler`]
+//! publishes again what no queue knows.
 
 mod admit;
 mod check;
@@ -15,6 +16,7 @@ mod deliver;
 mod hand;
 mod metrics;
 mod readiness;
+mod receipts;
 mod reconciler;
 mod recorder;
 mod run;

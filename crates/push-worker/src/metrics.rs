@@ -6,8 +6,10 @@ use metrics::{counter, histogram};
 use push_core::job::GiveUpReason;
 use push_core::outcome::{Outcome, Sent};
 use push_core::provider::Provider;
+use push_core::receipt::{Answer, Receipt};
 use push_core::settle::{Next, Settlement};
-use push_store::{DeadLetterRecord, Kept};
+use push_core::status::Status;
+use push_store::{DeadLetterRecord, Kept, Noted};
 
 /// Notifications that have ended, by status. The same name as in the contract.
 const SETTLED: &str = "push_notifications_settled_total";
@@ -23,6 +25,13 @@ const RETRIES: &str = "push_retries_total";
 const DEAD_LETTERS: &str = "push_dead_letters_total";
 /// Attempts that ended without anybody knowing whether the push was delivered.
 const MAYBE_DELIVERED: &str = "push_maybe_delivered_total";
+/// Of the notifications that have ended: those whose status changed afterwards, by the status that they had. The rows of
+/// a status are those that were settled with it, less these.
+const TAKEN_BACK: &str = "push_notifications_taken_back_total";
+/// Expo's receipts, by what was decided about them.
+const RECEIPTS: &str = "push_receipts_total";
+/// Requests for receipts, by outcome.
+const RECEIPT_REQUESTS: &str = "push_receipt_requests_total";
 /// Jobs published again because no queue knew them.
 const REPUBLISHED: &str = "push_republished_total";
 
@@ -33,17 +42,21 @@ pub fn job(decision: &'static str) {
 
 /// A provider answered, or did not.
 pub fn provider_answered(provider: Provider, outcome: &Outcome, took: Duration) {
-    let label = match outcome {
+    let label = outcome_label(outcome);
+    counter!(PROVIDER_REQUESTS, "provider" => provider.as_str(), "outcome" => label).increment(1);
+    histogram!(PROVIDER_SECONDS, "provider" => provider.as_str()).record(took.as_secs_f64());
+    if outcome.sent() == Sent::Maybe {
+        maybe_delivered(provider);
+    }
+}
+
+const fn outcome_label(outcome: &Outcome) -> &'static str {
+    match outcome {
         Outcome::Accepted(_) => "accepted",
         Outcome::TokenDead(_) => "token_dead",
         Outcome::Retry(_) => "retry",
         Outcome::OperatorMustAct { .. } => "operator_must_act",
         Outcome::Refused(_) => "refused",
-    };
-    counter!(PROVIDER_REQUESTS, "provider" => provider.as_str(), "outcome" => label).increment(1);
-    histogram!(PROVIDER_SECONDS, "provider" => provider.as_str()).record(took.as_secs_f64());
-    if outcome.sent() == Sent::Maybe {
-        maybe_delivered(provider);
     }
 }
 
@@ -83,6 +96,36 @@ pub fn dead_lettered(record: &DeadLetterRecord, kept: Kept) {
             }
         }
     }
+}
+
+/// Expo was asked for receipts, and gave some or did not.
+pub fn receipts_asked(refused: Option<&Outcome>) {
+    let label = refused.map_or("answered", outcome_label);
+    counter!(RECEIPT_REQUESTS, "outcome" => label).increment(1);
+}
+
+/// A receipt was asked for.
+pub fn receipt(answer: &Answer, noted: Noted) {
+    let label = match (noted, answer) {
+        (Noted::Later(_), _) => "later",
+        (Noted::GivenUp, _) => "given_up",
+        (Noted::Stale, _) => "stale",
+        (Noted::Recorded, Answer::Receipt(Receipt::Failed(outcome))) => outcome_label(outcome),
+        (Noted::Recorded, Answer::Receipt(Receipt::Delivered)) => "delivered",
+        (Noted::Recorded, Answer::Absent | Answer::NotNow(_)) => "late",
+    };
+    counter!(RECEIPTS, "result" => label).increment(1);
+}
+
+/// Notifications had been sent, and have failed.
+pub fn failed_by_receipt(notifications: u64) {
+    counter!(SETTLED, "status" => Status::Failed.as_str()).increment(notifications);
+    counter!(TAKEN_BACK, "status" => Status::Sent.as_str()).increment(notifications);
+}
+
+/// Receipts are asked for again that no queue knew.
+pub fn receipts_reminded(receipts: usize) {
+    counter!(RECEIPTS, "result" => "reminded").increment(receipts as u64);
 }
 
 /// Jobs were published again.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::in_time;
 use crate::metrics;
+use crate::receipts::overdue::remind_of_overdue;
 use crate::run::Worker;
 
 /// How often it looks.
@@ -71,6 +72,7 @@ async fn look(
         return Ok(());
     }
     let now = Utc::now();
+    remind_of_overdue(worker, now).await?;
     publish_all_again(worker, Due::Unpublished, now).await?;
     if owners_first.is_some_and(|until| Instant::now() < until) {
         return Ok(());

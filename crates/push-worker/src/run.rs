@@ -8,6 +8,7 @@ use anyhow::Context;
 use futures::future::join_all;
 use push_core::ladder::Ladder;
 use push_core::plan::Reach;
+use push_core::receipt::Rhythm;
 use push_providers::{Expo, Fcm, Providers};
 use push_queue::{Broker, Delivery};
 use push_runtime::probes;
@@ -23,7 +24,7 @@ use crate::dead_tokens::DeadTokens;
 use crate::hand::Hand;
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
-use crate::{consume, readiness, reconciler, recorder};
+use crate::{consume, readiness, receipts, reconciler, recorder};
 
 /// All that the stages share.
 pub struct Worker {
@@ -35,6 +36,8 @@ pub struct Worker {
     pub reconcile_after: Duration,
     /// How long jobs wait for the database before they go back to the queue.
     pub give_back_after: Duration,
+    /// When Expo's receipts are asked for.
+    pub receipts: Rhythm,
     /// How long a provider may take to answer.
     pub answer_max: Duration,
     /// How long a claim lasts unless it is renewed: two answers' time. A killed worker's jobs wait for so long, and up
@@ -102,6 +105,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         ladder: settings.ladder,
         reconcile_after: settings.reconcile_after,
         give_back_after: settings.give_back_after,
+        receipts: settings.receipts,
         answer_max: settings.provider_timeout,
         claim_for: settings.provider_timeout * 2,
         prefetch: settings.prefetch,
@@ -146,6 +150,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 /// ends before that takes the others with it: half a worker would go unnoticed.
 async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
     let recorder = beside(worker, |worker| async move { recorder::run(&worker).await });
+    let receipts = beside(worker, |worker| async move { receipts::run(&worker).await });
     let reconciler = beside(worker, |worker| async move {
         reconciler::run(&worker).await;
     });
@@ -168,6 +173,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         ("settling", consumed),
         ("the claims' keeper", keeper.await),
         ("the recorder", recorder.await),
+        ("fetching receipts", receipts.await),
         ("the reconciler", reconciler.await),
     ];
     worker.hand.let_go_of_dropped(&worker.store).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use push_core::ladder::{Ladder, RetryDelay};
 use push_core::provider::{DeliveryPolicy, Provider};
+use push_core::receipt::Rhythm;
 use push_providers::{ExpoSettings, FcmSettings, Look};
 use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
@@ -39,7 +40,7 @@ settings! {
     PROVIDER_TIMEOUT = "15s", "how long a provider may take to answer, 10s to 60s";
     DELIVERY_POLICY = "failover", "failover: one provider a device, FCM first; both: every provider it has a token for";
     RETRY_DELAYS = "10s,30s,2m,5m,15m", "the rungs of the retry ladder, 1 to 10, from shortest to longest";
-    RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is to be fetched first (names the queues; receipts are not fetched yet)";
+    RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is asked for, 5h at most; while it is missing again every four times that, for 23 hours; the same on all workers";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
     GIVE_BACK_AFTER = "60s", "how long jobs wait in the worker for a database that is away before they go back to the queue, 1s to 600s; less than RabbitMQ's consumer_timeout (30 minutes)";
     PREFETCH = "200", "jobs in the worker at one time, 1 to 10000";
@@ -69,6 +70,7 @@ pub struct Settings {
     pub reconcile_after: Duration,
     /// How long jobs wait for the database before they go back to the queue.
     pub give_back_after: Duration,
+    pub receipts: Rhythm,
     pub prefetch: u16,
     pub shutdown_grace: Duration,
 }
@@ -94,7 +96,7 @@ impl Settings {
                 .ok_or_else(|| format!("is {text:?}; write failover or both"))
         });
         let ladder = env.optional(RETRY_DELAYS, parse_ladder);
-        let receipt_delay = env.or_default(RECEIPT_DELAY, RetryDelay::parse);
+        let receipts = env.or_default(RECEIPT_DELAY, parse_rhythm);
         let reconcile_after = env
             .or_default(RECONCILE_AFTER, RetryDelay::parse)
             .map(RetryDelay::as_duration);
@@ -103,6 +105,7 @@ impl Settings {
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(600));
         let (fcm, expo) = providers?;
         let ladder = ladder.unwrap_or_default();
+        let receipts = receipts?;
         Some(Self {
             log: log?,
             store: StoreSettings {
@@ -114,7 +117,7 @@ impl Settings {
                 url: amqp_url?,
                 topology: Topology {
                     retry_delays: ladder.rungs().to_vec(),
-                    receipt_delays: vec![receipt_delay?],
+                    receipt_delays: receipts.delays(),
                 },
                 connection_name: "push-worker".to_owned(),
             },
@@ -126,6 +129,7 @@ impl Settings {
             provider_timeout: provider_timeout?,
             reconcile_after: reconcile_after?,
             give_back_after: give_back_after?,
+            receipts,
             prefetch: u16::try_from(prefetch?.get()).unwrap_or(u16::MAX),
             shutdown_grace: shutdown_grace?,
         })
@@ -145,6 +149,11 @@ fn parse_provider_timeout(text: &str) -> Result<Duration, String> {
     } else {
         Ok(timeout)
     }
+}
+
+fn parse_rhythm(text: &str) -> Result<Rhythm, String> {
+    let first = RetryDelay::parse(text).map_err(|error| error.to_string())?;
+    Rhythm::starting_with(first).map_err(|error| error.to_string())
 }
 
 fn parse_ladder(text: &str) -> Result<Ladder, String> {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use chrono::Utc;
 use push_core::id::NotificationId;
+use push_core::receipt::Ticket;
 use push_core::settle::{Next, Settlement};
 use push_queue::{Delivery, Message, Route};
 use push_store::{ClaimedRound, Recording};
@@ -19,6 +20,7 @@ use crate::admit::{acknowledge, dead_letter};
 use crate::database::{NoResult, away_for, in_time, until_available};
 use crate::hand::InHand;
 use crate::metrics;
+use crate::receipts::remind;
 use crate::run::Worker;
 
 /// What is recorded in one transaction at most: 200 rows were seen to take a few milliseconds.
@@ -150,9 +152,10 @@ async fn record(
     inbox: &mut Inbox,
 ) -> Result<Vec<Recording>, NoResult> {
     let record = move || {
+        let receipts_after = worker.receipts.first.as_duration();
         worker
             .store
-            .record(rounds, Utc::now(), worker.reconcile_after)
+            .record(rounds, Utc::now(), worker.reconcile_after, receipts_after)
     };
     let mut recorded = pin!(until_available(&worker.shutdown.hard, record));
     loop {
@@ -173,19 +176,24 @@ async fn follow_up(
     rounds: &[ClaimedRound],
     recordings: &[Recording],
 ) {
-    let (mut next, mut messages) = (Vec::new(), Vec::new());
+    let (mut next, mut tickets, mut messages) = (Vec::new(), Vec::new(), Vec::new());
     for ((waiting, round), recording) in waiting.into_iter().zip(rounds).zip(recordings) {
         // Recorded, a copy is recognised by the record; and the next round may come any moment.
         waiting.in_hand.recorded();
         if *recording == Recording::Recorded {
             let settlement = &round.settlement;
             next.extend(next_message(settlement, waiting.trace_parent));
+            tickets.extend(Ticket::of(settlement));
             metrics::settled(settlement);
             log(settlement);
         }
         messages.extend(waiting.message);
     }
-    publish_next(worker, next).await;
+    let receipts = Route::ReceiptsAfter(worker.receipts.first);
+    tokio::join!(
+        publish_next(worker, next),
+        remind(worker, receipts, &tickets)
+    );
     acknowledge(messages).await;
 }
 

@@ -81,8 +81,11 @@ impl Drop for Subscription {
 pub async fn give_back(worker: &Worker, from: ConsumeFrom, deliveries: Vec<Delivery>) {
     let anew = match from {
         ConsumeFrom::Jobs if !worker.shutdown.soft.is_cancelled() => Route::Jobs,
+        ConsumeFrom::Receipts if !worker.shutdown.soft.is_cancelled() => Route::Receipts,
         // Nothing ever falls from the dead letters, however often they are returned.
-        ConsumeFrom::Jobs | ConsumeFrom::Dead => return return_all(deliveries).await,
+        ConsumeFrom::Jobs | ConsumeFrom::Receipts | ConsumeFrom::Dead => {
+            return return_all(deliveries).await;
+        }
     };
     let messages = deliveries
         .iter()

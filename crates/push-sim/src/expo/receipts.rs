@@ -22,7 +22,8 @@ const IDS_MAX: usize = 1_000;
 /// Answers one request for receipts. An id without a receipt is left out.
 pub(crate) fn get_receipts(sim: &Sim, head: &Parts, body: &[u8]) -> Verdict {
     let now_ms = sim.clock.now_ms();
-    let ids = ids(head, body);
+    let plain = unpacked(head, body);
+    let ids = plain.as_deref().map_err(Problem::clone).and_then(ids);
     let verdict = sim
         .outage(Provider::Receipts)
         .or_else(|| refused(sim, head, &ids))
@@ -38,7 +39,7 @@ pub(crate) fn get_receipts(sim: &Sim, head: &Parts, body: &[u8]) -> Verdict {
         accepted: verdict.accepted,
         note: verdict.note,
         headers: &head.headers,
-        body,
+        body: plain.as_deref().unwrap_or(body),
     });
     if verdict.accepted {
         sim.lane(Provider::Receipts).count_accepted(1);
@@ -46,9 +47,8 @@ pub(crate) fn get_receipts(sim: &Sim, head: &Parts, body: &[u8]) -> Verdict {
     verdict
 }
 
-fn ids(head: &Parts, body: &[u8]) -> Result<Vec<String>, Problem> {
-    let plain = unpacked(head, body)?;
-    let request = Json::parse(&plain)
+fn ids(plain: &[u8]) -> Result<Vec<String>, Problem> {
+    let request = Json::parse(plain)
         .map_err(|error| Problem::validation(format!("the body is not JSON: {error}")))?;
     let Some(Json::Array(ids)) = request.get("ids") else {
         return Err(Problem::validation("\"ids\" must be an array"));
