@@ -29,6 +29,7 @@ mod queue;
 mod readme;
 mod receipts;
 mod register;
+mod replay;
 mod restarts;
 mod retries;
 mod send;

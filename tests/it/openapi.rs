@@ -52,7 +52,11 @@ async fn every_path_of_the_document_is_there_and_closed() {
                 continue;
             }
             walked += 1;
-            let concrete = path.replace("{notificationId}", "00000000-0000-7000-8000-000000000000");
+            let nobody = "00000000-0000-7000-8000-000000000000";
+            let concrete = path
+                .replace("{notificationId}", nobody)
+                .replace("{operationId}", nobody)
+                .replace("{id}", "17");
             let call = || {
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
                 api.call(method, &concrete)

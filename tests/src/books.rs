@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 const SETTLED: &str = "push_notifications_settled_total";
 /// Of those: what has another status since.
 const TAKEN_BACK: &str = "push_notifications_taken_back_total";
+const REOPENED: &str = "push_notifications_reopened_total";
 
 /// Statements that must count nothing, and what it means if they do.
 const NEVER: &[(&str, &str)] = &[
@@ -22,7 +23,7 @@ const NEVER: &[(&str, &str)] = &[
         "a notification has ended but looks unfinished",
     ),
     (
-        "SELECT COUNT(*) FROM notification_history WHERE status = 'pending' AND (completed_at IS NOT NULL OR sent_at IS NOT NULL)",
+        "SELECT COUNT(*) FROM notification_history WHERE status = 'pending' AND (completed_at IS NOT NULL OR reason IS NOT NULL)",
         "a notification is pending but looks finished",
     ),
     (
@@ -187,8 +188,9 @@ async fn differences(stack: &Stack, all_counted: bool) -> Vec<String> {
         let wanted = rows as f64;
         let mut told = metrics.sum(name, &label).unwrap_or(0.0);
         if name == SETTLED {
-            // A counter never goes back: what ended otherwise after all is counted beside it.
+            // A counter never goes back: what ended otherwise after all, or was replayed, is counted beside it.
             told -= metrics.sum(TAKEN_BACK, &label).unwrap_or(0.0);
+            told -= metrics.sum(REOPENED, &label).unwrap_or(0.0);
         }
         // A gauge may be told by each program; a counter is added up.
         (told - wanted)

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat, Utc};
 use push_core::id::NotificationId;
 use push_core::status::{ProviderResult, Reason, Status};
 use push_store::State;
@@ -62,6 +63,16 @@ pub struct SendAnswer {
     /// Over all devices at Expo.
     #[schema(schema_with = schemas::provider_result)]
     expo_result: ProviderResult,
+}
+
+/// A time as all answers spell it: RFC 3339, UTC, milliseconds.
+#[derive(Debug)]
+pub struct Time(pub DateTime<Utc>);
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
 }
 
 /// The words of an endpoint for a notification.

@@ -2,6 +2,7 @@
 //! needs, and cannot be reached without.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -22,19 +23,19 @@ pub enum Access {
 }
 
 impl Access {
-    /// Lets those through who may do what `needed` stands for; `seen` is told who they are.
+    /// Lets those through who may do what `needed` stands for, and names them; `seen` is told, too.
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`] or [`ApiError::Forbidden`].
-    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<(), ApiError> {
+    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<Arc<str>, ApiError> {
         match self {
-            Self::Open => Ok(()),
+            Self::Open => Ok(Arc::from(NOBODY)),
             Self::Keys(keys) => {
                 let secret = presented(headers).ok_or(ApiError::Unauthorized)?;
                 let key = keys.find(secret).ok_or(ApiError::Unauthorized)?;
                 seen.caller(key.name());
                 if key.may(needed) {
-                    Ok(())
+                    Ok(Arc::clone(key.name()))
                 } else {
                     Err(ApiError::Forbidden(needed))
                 }
@@ -42,6 +43,9 @@ impl Access {
         }
     }
 }
+
+/// Whoever calls where keys are not asked for.
+const NOBODY: &str = "auth-disabled";
 
 /// The secret in `Authorization: Bearer`, else the one in `X-Api-Key`.
 fn presented(headers: &HeaderMap) -> Option<&str> {
@@ -77,20 +81,36 @@ needed! {
     /// Needs the scope `send`.
     Send,
     /// Needs the scope `read`.
-    Read
+    Read,
+    /// Needs the scope `admin`.
+    Admin
 }
 
 /// A caller who may do what `S` stands for.
 #[derive(Debug)]
-pub struct Caller<S: Needed>(PhantomData<S>);
+pub struct Caller<S: Needed> {
+    name: Arc<str>,
+    scope: PhantomData<S>,
+}
+
+impl<S: Needed> Caller<S> {
+    /// The name of the API key, for audits.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
 
 impl<S: Needed> FromRequestParts<AppState> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let seen = Seen::of(&parts.extensions);
-        state.access.admit(&parts.headers, S::SCOPE, &seen)?;
-        Ok(Self(PhantomData))
+        let name = state.access.admit(&parts.headers, S::SCOPE, &seen)?;
+        Ok(Self {
+            name,
+            scope: PhantomData,
+        })
     }
 }
 
@@ -113,21 +133,24 @@ mod tests {
         let access = Access::Keys(ApiKeys::parse("backend:send:s3cret").unwrap());
         let seen = Seen::default();
         let admit = |given: &[(&'static str, &'static str)], scope| {
-            access.admit(&headers(given), scope, &seen)
+            access
+                .admit(&headers(given), scope, &seen)
+                .map(|name| name.to_string())
         };
+        let backend = || Ok("backend".to_owned());
         for good in [
             [("authorization", "Bearer s3cret")],
             [("authorization", "bearer  s3cret")],
             [("x-api-key", "s3cret")],
         ] {
-            assert_eq!(admit(&good, Scope::Send), Ok(()));
+            assert_eq!(admit(&good, Scope::Send), backend());
             assert_eq!(
                 admit(&good, Scope::Read),
                 Err(ApiError::Forbidden(Scope::Read))
             );
         }
         let basic = [("authorization", "Basic czNjcmV0"), ("x-api-key", "s3cret")];
-        assert_eq!(admit(&basic, Scope::Send), Ok(()));
+        assert_eq!(admit(&basic, Scope::Send), backend());
         for wrong in [
             &[][..],
             &[("authorization", "s3cret")],

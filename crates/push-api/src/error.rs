@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use push_store::StoreError;
+use push_store::{Refusal, StoreError};
 use serde::Serialize;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
@@ -42,6 +42,18 @@ pub enum Code {
     UnknownCustomer,
     /// There is no such notification.
     UnknownNotification,
+    /// There is no such dead letter.
+    UnknownDeadLetter,
+    /// The dead letter was replayed before.
+    AlreadyReplayed,
+    /// The dead letter was discarded before.
+    AlreadyDiscarded,
+    /// The dead letter's notification is pending.
+    NotificationPending,
+    /// The notification's time is over.
+    Expired,
+    /// The dead letter can never be replayed.
+    NotReplayable,
     /// There is no such path.
     NotFound,
     /// The path exists, and does not know this method.
@@ -66,13 +78,19 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
         Self::Forbidden,
         Self::UnknownCustomer,
         Self::UnknownNotification,
+        Self::UnknownDeadLetter,
+        Self::AlreadyReplayed,
+        Self::AlreadyDiscarded,
+        Self::NotificationPending,
+        Self::Expired,
+        Self::NotReplayable,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
@@ -92,9 +110,15 @@ impl Code {
             Self::InvalidInput | Self::MalformedJson => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::UnknownCustomer | Self::UnknownNotification | Self::NotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::UnknownCustomer
+            | Self::UnknownNotification
+            | Self::UnknownDeadLetter
+            | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::AlreadyReplayed
+            | Self::AlreadyDiscarded
+            | Self::NotificationPending
+            | Self::Expired
+            | Self::NotReplayable => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -115,6 +139,20 @@ impl Code {
             Self::Forbidden => "the key lacks the scope",
             Self::UnknownCustomer => "there is no such customer",
             Self::UnknownNotification => "there is no such notification",
+            Self::UnknownDeadLetter => "there is no such dead letter",
+            Self::AlreadyReplayed => {
+                "somebody has replayed the dead letter; its details say who and what came of it"
+            }
+            Self::AlreadyDiscarded => {
+                "somebody has discarded the dead letter; its details say who and why"
+            }
+            Self::NotificationPending => {
+                "another replay of the same notification is under way; try again after `Retry-After`"
+            }
+            Self::Expired => "the notification's time is over; `extendTtlSeconds` gives it more",
+            Self::NotReplayable => {
+                "what is needed to send it is not there any more; the message says what"
+            }
             Self::NotFound => "there is no such path",
             Self::MethodNotAllowed => "the path does not know this method",
             Self::BodyTimeout => "the body did not arrive in time",
@@ -201,6 +239,9 @@ pub enum ApiError {
     /// The notification is not known.
     #[error("There is no such notification")]
     UnknownNotification,
+    /// Nothing was done with a dead letter.
+    #[error("{}", refused(*.0))]
+    DeadLetter(Refusal),
     /// The path is not known.
     #[error("There is no such path; /openapi.json lists them all")]
     NotFound,
@@ -222,6 +263,51 @@ pub enum ApiError {
     /// A fault of ours. Holds the cause, for the log.
     #[error("Something went wrong here; the log has the cause under the request's id")]
     Internal(String),
+}
+
+/// Why nothing was done with a dead letter, and what to do.
+const fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unknown => "There is no such dead letter",
+        Refusal::AlreadyReplayed => {
+            "The dead letter has been replayed before; its details say by whom and what came of it"
+        }
+        Refusal::AlreadyDiscarded => {
+            "The dead letter has been discarded before; its details say by whom and why"
+        }
+        Refusal::Pending => {
+            "The notification is pending: another replay of it is under way. Try again when that is over"
+        }
+        Refusal::UnknownNotification => {
+            "The database has no such notification, so that nothing can be recorded about it. Discard the dead letter"
+        }
+        Refusal::ContentGone => {
+            "The notification's content was erased, or purged for its age. Discard the dead letter; send a new notification if it is still wanted"
+        }
+        Refusal::Expired => {
+            "The notification's time is over. Give it more with extendTtlSeconds if it is still worth sending"
+        }
+        Refusal::IncompleteBytes => {
+            "The message was too large to be kept as a whole. Discard the dead letter; who published it has to do so again"
+        }
+        Refusal::Unreadable => {
+            "This program cannot read what is kept of the job: a newer program wrote it, or it names nobody. Upgrade, or discard the dead letter"
+        }
+    }
+}
+
+const fn refusal_code(refusal: Refusal) -> Code {
+    match refusal {
+        Refusal::Unknown => Code::UnknownDeadLetter,
+        Refusal::AlreadyReplayed => Code::AlreadyReplayed,
+        Refusal::AlreadyDiscarded => Code::AlreadyDiscarded,
+        Refusal::Pending => Code::NotificationPending,
+        Refusal::Expired => Code::Expired,
+        Refusal::UnknownNotification
+        | Refusal::ContentGone
+        | Refusal::IncompleteBytes
+        | Refusal::Unreadable => Code::NotReplayable,
+    }
 }
 
 fn count(problems: usize) -> String {
@@ -246,6 +332,7 @@ impl ApiError {
             Self::BodyTimeout(_) => Code::BodyTimeout,
             Self::UnknownCustomer => Code::UnknownCustomer,
             Self::UnknownNotification => Code::UnknownNotification,
+            Self::DeadLetter(refusal) => refusal_code(*refusal),
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::Overloaded => Code::Overloaded,
@@ -257,7 +344,9 @@ impl ApiError {
 
     const fn retry_after(&self) -> Option<Duration> {
         match self.code() {
-            Code::DatabaseUnavailable | Code::NotReady => Some(DATABASE_RETRY_AFTER),
+            Code::DatabaseUnavailable | Code::NotReady | Code::NotificationPending => {
+                Some(DATABASE_RETRY_AFTER)
+            }
             Code::Overloaded | Code::TimedOut => Some(OVERLOAD_RETRY_AFTER),
             Code::InvalidInput
             | Code::MalformedJson
@@ -265,6 +354,11 @@ impl ApiError {
             | Code::Forbidden
             | Code::UnknownCustomer
             | Code::UnknownNotification
+            | Code::UnknownDeadLetter
+            | Code::AlreadyReplayed
+            | Code::AlreadyDiscarded
+            | Code::Expired
+            | Code::NotReplayable
             | Code::NotFound
             | Code::MethodNotAllowed
             | Code::BodyTimeout
@@ -400,10 +494,29 @@ error_set! {
         ApiError::BodyTooLarge { bytes_max: 65_536 },
         ApiError::UnsupportedMediaType,
     ];
+    /// What every endpoint can answer that reads a query.
+    QueryErrors: [
+        ApiError::InvalidInput(vec![FieldProblem::new("limit", "must be 1 to 200")]),
+    ];
     /// What an endpoint can answer that is about a customer.
     CustomerErrors: [ApiError::UnknownCustomer];
     /// What an endpoint can answer that is about a notification.
     NotificationErrors: [ApiError::UnknownNotification];
+    /// What an endpoint can answer that is about a dead letter.
+    DeadLetterErrors: [ApiError::DeadLetter(Refusal::Unknown)];
+    /// What replaying a dead letter can answer.
+    ReplayErrors: [
+        ApiError::DeadLetter(Refusal::AlreadyReplayed),
+        ApiError::DeadLetter(Refusal::AlreadyDiscarded),
+        ApiError::DeadLetter(Refusal::Pending),
+        ApiError::DeadLetter(Refusal::Expired),
+        ApiError::DeadLetter(Refusal::ContentGone),
+    ];
+    /// What discarding a dead letter can answer.
+    DiscardErrors: [
+        ApiError::DeadLetter(Refusal::AlreadyReplayed),
+        ApiError::DeadLetter(Refusal::AlreadyDiscarded),
+    ];
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ impl fmt::Display for Scope {
     }
 }
 
+/// The width of the columns that say who did something.
+const NAME_BYTES_MAX: usize = 64;
+
 /// One key.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
@@ -136,9 +139,9 @@ fn parse_key(entry: &str) -> Result<ApiKey, String> {
         return Err(form.to_owned());
     };
     let nameable = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if name.is_empty() || !name.bytes().all(nameable) {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(nameable) {
         return Err(format!(
-            "{form}: the name is 1 or more of the characters A-Z, a-z, 0-9, `_`, `.` and `-`"
+            "{form}: the name is 1 to {NAME_BYTES_MAX} of the characters A-Z, a-z, 0-9, `_`, `.` and `-`"
         ));
     }
     let scopes: Option<Vec<Scope>> = scopes.split('+').map(Scope::parse).collect();

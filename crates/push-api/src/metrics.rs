@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use metrics::{counter, gauge, histogram};
+use push_core::status::Status;
 use push_queue::PublishError;
 use push_store::Books;
 
@@ -13,6 +14,7 @@ const OVERDUE: &str = "push_notifications_overdue";
 const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
 const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
+const REOPENED: &str = "push_notifications_reopened_total";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -37,6 +39,10 @@ pub fn describe() {
         "From a request's head to its answer's head"
     );
     metrics::describe_counter!(PUBLISHED, "First jobs by what the broker said");
+    metrics::describe_counter!(
+        REOPENED,
+        "Notifications that had ended with this status and are pending again, because a dead letter was replayed"
+    );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     counter!(ACCEPTED).increment(0);
     counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
@@ -59,6 +65,11 @@ pub fn published(outcome: Result<(), &PublishError>) {
         Err(PublishError::Unknown) => "unknown",
     };
     counter!(PUBLISHED, "outcome" => outcome).increment(1);
+}
+
+/// A notification that had ended is pending again. It will be counted as settled once more.
+pub fn reopened(was: Status) {
+    counter!(REOPENED, "status" => was.as_str()).increment(1);
 }
 
 /// A request was answered. `route` is a template of the router, never a path.

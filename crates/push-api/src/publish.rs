@@ -50,8 +50,13 @@ impl Publisher {
     /// Publishes the first job of a committed notification; returns within the broker's two seconds,
     /// at once when it is away.
     pub async fn publish(&self, notification: Notification, trace: TraceContext) {
-        let id = notification.id;
-        let message = Message::job(&Job::first(notification), Some(trace.to_string()));
+        self.publish_job(&Job::first(notification), trace).await;
+    }
+
+    /// The same for a later job, which is committed as well: a replay.
+    pub async fn publish_job(&self, job: &Job, trace: TraceContext) {
+        let id = job.notification.id;
+        let message = Message::job(job, Some(trace.to_string()));
         let published = self.broker.publish(Route::Jobs, message).await;
         metrics::published(published.as_ref().copied());
         if let Err(error) = published {

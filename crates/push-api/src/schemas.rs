@@ -1,7 +1,9 @@
 //! What the OpenAPI document says of types that are not ours to annotate.
 
+use push_core::job::GiveUpReason;
 use push_core::notification::Priority;
 use push_core::provider::{Platform, Provider};
+use push_core::replay::LetterState;
 use push_core::settle::DeliveryOutcome;
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::Step;
@@ -33,6 +35,10 @@ enums! {
     delivery_outcome: DeliveryOutcome;
     /// A kind of decision.
     step: Step;
+    /// Why something was given up.
+    give_up_reason: GiveUpReason;
+    /// What was done with a dead letter.
+    letter_state: LetterState;
 }
 
 /// Why a notification failed or was suppressed, or `null`.
@@ -45,6 +51,12 @@ pub fn reason() -> Object {
 #[must_use]
 pub fn priority_or_null() -> Object {
     one_of(Priority::ALL.iter().map(|value| value.as_str()), true)
+}
+
+/// Who carries a push, or `null`.
+#[must_use]
+pub fn provider_or_null() -> Object {
+    one_of(Provider::ALL.iter().map(|value| value.as_str()), true)
 }
 
 /// What a device runs, or `null`.

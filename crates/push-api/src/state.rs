@@ -2,12 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::id::CustomerId;
 use push_core::notification::Notification;
 use push_runtime::telemetry::Metrics;
-use push_store::{Store, StoreError, UnknownCustomer};
+use push_store::{DeadLetterId, Replay, Replayed, Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
@@ -15,6 +16,7 @@ use crate::caller::Access;
 use crate::database::in_time;
 use crate::error::ApiError;
 use crate::health::Health;
+use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
 use crate::schema::Schema;
@@ -42,6 +44,8 @@ pub struct Parts {
     pub(crate) publisher: Publisher,
     /// Tells what became of them.
     pub(crate) outcomes: Outcomes,
+    /// How long a notification may be without news before a worker looks for its job.
+    pub(crate) reconcile_after: Duration,
     /// What `/metrics` tells, where it is served beside the API.
     pub(crate) metrics: Option<Metrics>,
     /// What has to end before the process does.
@@ -126,5 +130,35 @@ impl AppState {
             ))
         };
         accepting.await.unwrap_or_else(lost)
+    }
+
+    /// Commits the replay of a dead letter and publishes its job. Both are done even if the caller hangs up
+    /// meanwhile, and before the process ends.
+    ///
+    /// # Errors
+    /// Why it was not replayed. A broker that is away is no error.
+    pub async fn replay(
+        &self,
+        letter: DeadLetterId,
+        how: Replay,
+        trace: TraceContext,
+    ) -> Result<(), ApiError> {
+        self.schema.ready().await?;
+        let state = self.clone();
+        let replaying = self.tasks.spawn(async move {
+            let replaying = state.database.replay_dead_letter(letter, &how, now());
+            let replayed = in_time(replaying).await?.map_err(ApiError::DeadLetter)?;
+            if let Replayed::Job(replayed) = replayed {
+                metrics::reopened(replayed.was);
+                state.publisher.publish_job(&replayed.job, trace).await;
+            }
+            Ok(())
+        });
+        let lost = |_| {
+            Err(ApiError::Internal(
+                "a replay ended without an answer".to_owned(),
+            ))
+        };
+        replaying.await.unwrap_or_else(lost)
     }
 }

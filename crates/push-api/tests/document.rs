@@ -140,17 +140,20 @@ async fn operations(app: &Router) -> Vec<Operation> {
             let responses = operation["responses"].as_object().unwrap();
             found.push(Operation {
                 method: method.to_uppercase(),
-                path: path.replace("{notificationId}", NOBODY),
+                path: path
+                    .replace("{notificationId}", NOBODY)
+                    .replace("{operationId}", NOBODY)
+                    .replace("{id}", "17"),
                 scope: schemes[0]["bearer"][0].as_str().unwrap().to_owned(),
                 statuses: responses
                     .keys()
                     .map(|status| status.parse().unwrap())
                     .collect(),
-                reads_body: operation.get("requestBody").is_some(),
+                reads_body: operation["requestBody"]["required"] == true,
             });
         }
     }
-    assert_eq!(found.len(), 5);
+    assert_eq!(found.len(), 9);
     found
 }
 

@@ -74,6 +74,10 @@ pub struct Progress {
     /// Whether the provider refused the message itself for some device.
     #[serde(default)]
     pub refused: bool,
+    /// Whether it was given up before, and is tried again because an operator said so: then a target without a try is
+    /// not one that was never tried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
     /// Devices given up for a reason that an operator can mend; dead-lettered when the rest is settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_up: Vec<GivenUp>,

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod provider;
 pub mod receipt;
 pub mod receipt_batch;
+pub mod replay;
 pub mod settle;
 pub mod status;
 pub mod timeline;

@@ -210,7 +210,7 @@ impl<'a> Round<'a> {
                 .waiting
                 .push((self.ladder.rung_for(*wait), target.clone())),
             // Never tried: nothing to give up, nothing to replay.
-            Fate::Expired if target.never_tried() => self.lapsed = true,
+            Fate::Expired if self.never_tried(target) => self.lapsed = true,
             Fate::Expired => {
                 let cause = Cause::new("expired", "its time was over before the next attempt");
                 let asked = Asked::next_of(&report.planned);
@@ -223,9 +223,14 @@ impl<'a> Round<'a> {
                     cause,
                 );
             }
-            Fate::Gone if target.never_tried() => {}
+            Fate::Gone if self.never_tried(target) => {}
             Fate::Gone => self.failed_at(target.provider),
         }
+    }
+
+    /// A target of a replay had its tries before.
+    const fn never_tried(&self, target: &JobTarget) -> bool {
+        target.never_tried() && !self.progress.replayed
     }
 
     fn tried(&mut self, planned: &PlannedTarget, tries: &[Try]) {

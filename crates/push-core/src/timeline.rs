@@ -25,6 +25,8 @@ spelled! {
         Postponed = "postponed",
         /// It was published again, because no queue knew it any more.
         Republished = "republished",
+        /// An operator had a dead letter of it tried again.
+        Replayed = "replayed",
         /// It was given up and kept as a dead letter.
         DeadLettered = "dead_lettered",
         /// It has ended.

@@ -8,11 +8,12 @@ use futures::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, DeliveryTag, FieldTable};
 use lapin::{Acker, Channel};
+use push_core::job::GiveUpReason;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::ChannelLost;
-use crate::message::TRACE_PARENT;
+use crate::message::{GIVEN_UP, Message, TRACE_PARENT};
 use crate::topology::DELIVERY_LIMIT;
 
 /// For an acknowledgement to leave this process. It takes longer only when the connection is stuck.
@@ -38,6 +39,8 @@ pub struct Delivery {
     pub death: Option<Death>,
     /// Header `traceparent`.
     pub trace_parent: Option<String>,
+    /// Header `x-push-given-up`: why a worker gave it up as a whole.
+    pub given_up: Option<GiveUpReason>,
     pending: Pending,
 }
 
@@ -70,6 +73,8 @@ impl Delivery {
             delivery_count: delivery_count(headers),
             death: death(headers),
             trace_parent: text(headers, TRACE_PARENT),
+            given_up: text(headers, GIVEN_UP)
+                .and_then(|reason| GiveUpReason::from_spelling(&reason)),
             pending: Pending::new(origin, delivery.delivery_tag, delivery.acker),
         }
     }
@@ -79,6 +84,16 @@ impl Delivery {
     #[must_use]
     pub fn is_beyond_limit(&self) -> bool {
         is_beyond_limit(self.delivery_count)
+    }
+
+    /// What to publish to the dead letters before this is acknowledged, so that they say why: the broker does not let
+    /// who rejects a message add anything to it.
+    #[must_use]
+    pub fn given_up_for(&self, reason: GiveUpReason) -> Message {
+        Message {
+            given_up: Some(reason),
+            ..Message::anew(self)
+        }
     }
 
     pub(crate) fn is_lost(&self) -> bool {

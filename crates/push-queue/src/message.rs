@@ -2,13 +2,15 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use push_core::job::Job;
+use push_core::job::{GiveUpReason, Job};
 use push_core::receipt_batch::ReceiptBatch;
 
 use crate::delivery::Delivery;
 
 /// The header of the W3C "Trace Context" recommendation.
 pub(crate) const TRACE_PARENT: &str = "traceparent";
+/// Why a job as a whole was given up: a message that is rejected cannot say so.
+pub(crate) const GIVEN_UP: &str = "x-push-given-up";
 /// `delivery_mode`: kept on disk.
 const PERSISTENT: u8 = 2;
 
@@ -26,6 +28,8 @@ pub struct Message {
     pub timestamp: u64,
     /// Header `traceparent`: the trace that this belongs to.
     pub trace_parent: Option<String>,
+    /// Header `x-push-given-up`: on its way to the dead letters, why it is there as a whole.
+    pub given_up: Option<GiveUpReason>,
 }
 
 impl Message {
@@ -44,6 +48,20 @@ impl Message {
             kind: Self::JOB.to_owned(),
             timestamp: u64::try_from(job.notification.created_at.timestamp()).unwrap_or(0),
             trace_parent,
+            given_up: None,
+        }
+    }
+
+    /// Bytes that may be a job: what an operator has published again, as it was.
+    #[must_use]
+    pub fn bytes(body: Vec<u8>, message_id: String, timestamp: u64) -> Self {
+        Self {
+            body,
+            message_id,
+            kind: Self::JOB.to_owned(),
+            timestamp,
+            trace_parent: None,
+            given_up: None,
         }
     }
 
@@ -56,6 +74,7 @@ impl Message {
             kind: delivery.kind.clone().unwrap_or_default(),
             timestamp: delivery.timestamp.unwrap_or(0),
             trace_parent: delivery.trace_parent.clone(),
+            given_up: None,
         }
     }
 
@@ -70,6 +89,7 @@ impl Message {
             kind: Self::RECEIPTS.to_owned(),
             timestamp: oldest.map_or(0, |at| u64::try_from(at.timestamp()).unwrap_or(0)),
             trace_parent: None,
+            given_up: None,
         }
     }
 
@@ -79,6 +99,12 @@ impl Message {
             headers.insert(
                 TRACE_PARENT.into(),
                 AMQPValue::LongString(trace_parent.as_str().into()),
+            );
+        }
+        if let Some(reason) = self.given_up {
+            headers.insert(
+                GIVEN_UP.into(),
+                AMQPValue::LongString(reason.as_str().into()),
             );
         }
         BasicProperties::default()

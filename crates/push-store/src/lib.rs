@@ -24,7 +24,10 @@ mod receipts;
 mod retry;
 mod store;
 
-pub use dead_letters::{DeadLetterRecord, Kept};
+pub use dead_letters::{
+    DeadLetterId, DeadLetterRecord, Discard, Filter, Kept, KeptBytes, LetterDetails, LetterPlace,
+    LetterView, Refusal, Replay, Replayed, ReplayedJob, TargetNow,
+};
 pub use devices::{DeadToken, Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
 pub use history::{

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use push_core::admit::{Admission, Claimed, admit};
 use push_core::id::{CustomerId, NotificationId};
-use push_core::job::Job;
+use push_core::job::{GiveUpReason, Job};
 use push_core::plan::{Device, PlannedTarget};
 use push_queue::{ConsumeFrom, Delivery, Message, Route};
 use push_store::{Claim, ClaimId};
@@ -74,7 +74,7 @@ async fn take(
                 "a message comes again and again: dead-lettered"
             );
             metrics::job("beyond_limit");
-            dead_letter(delivery).await;
+            give_up(worker, delivery, GiveUpReason::DeliveryLimit).await;
             continue;
         }
         match Job::decode(&delivery.body) {
@@ -218,7 +218,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
             Admission::Interrupts => {
                 tracing::error!(notification.id = %job.notification.id, "one worker after the other was interrupted while it had this in hand: dead-lettered");
                 metrics::job("interrupts");
-                dead_letter(delivery).await;
+                give_up(worker, delivery, GiveUpReason::DeliveryLimit).await;
             }
             Admission::AlreadySettled => {
                 metrics::job("already_settled");
@@ -313,6 +313,18 @@ pub async fn acknowledge(deliveries: Vec<Delivery>) {
 pub async fn requeue(delivery: Delivery) {
     if delivery.requeue().await.is_err() {
         tracing::debug!("the channel of a job to be returned is lost; the broker returns it");
+    }
+}
+
+/// Gives a job up as it is, and says why. Where that cannot be said, the job is more important than the reason.
+async fn give_up(worker: &Worker, delivery: Delivery, reason: GiveUpReason) {
+    let told = worker
+        .broker
+        .publish(Route::Dead, delivery.given_up_for(reason));
+    match told.await {
+        // Should the acknowledgement be lost, it is given up twice, and recorded once.
+        Ok(()) => acknowledge(vec![delivery]).await,
+        Err(_) => dead_letter(delivery).await,
     }
 }
 

@@ -91,7 +91,7 @@ pub fn dead_lettered(record: &DeadLetterRecord, kept: Kept) {
                 .given_up
                 .iter()
                 .for_each(|target| count(target.reason));
-            if !job.is_given_up() {
+            if !job.is_given_up() || job.progress.given_up.is_empty() {
                 count(*reason);
             }
         }

@@ -112,10 +112,11 @@ fn read(delivery: &Delivery) -> DeadLetterRecord {
     }
 }
 
-/// Why a job is here that names no target it was given up for.
+/// Why a job is here that names no target it was given up for: as the worker said that gave it up, else as the broker did.
 fn reason(delivery: &Delivery) -> GiveUpReason {
-    match delivery.death.as_ref().map(|death| death.reason.as_str()) {
+    let by_broker = || match delivery.death.as_ref().map(|death| death.reason.as_str()) {
         Some("delivery_limit") => GiveUpReason::DeliveryLimit,
-        _ => GiveUpReason::Unprocessable,
-    }
+        Some(_) | None => GiveUpReason::Unprocessable,
+    };
+    delivery.given_up.unwrap_or_else(by_broker)
 }

@@ -1,6 +1,7 @@
 //! The endpoints, a file each: what it reads, what it answers, what it does. The listing of this
 //! folder is the table of routes.
 
+mod admin;
 mod health;
 mod metrics;
 mod notification;
@@ -27,6 +28,7 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(send_to_customer::send_to_customer))
         .routes(routes!(test::test))
         .routes(routes!(notification::notification))
+        .merge(admin::routes())
 }
 
 /// What anybody may ask. `/metrics` is among them unless it has an address of its own.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use chrono::{DateTime, SecondsFormat, Utc};
 use push_core::id::NotificationId;
 use push_core::notification::Priority;
 use push_core::provider::{Platform, Provider};
@@ -16,6 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::answer::Time;
 use crate::caller::{Caller, Read};
 use crate::error::{ApiError, CallErrors, NotificationErrors};
 use crate::observe::Seen;
@@ -140,16 +140,6 @@ struct Decision {
     text: String,
 }
 
-/// A time as all answers spell it: RFC 3339, UTC, milliseconds.
-#[derive(Debug)]
-struct Time(DateTime<Utc>);
-
-impl Serialize for Time {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
-    }
-}
-
 impl From<NotificationView> for Answer {
     fn from(view: NotificationView) -> Self {
         let data = view.content.data.iter();
@@ -247,6 +237,7 @@ pub async fn notification(
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
     use push_core::id::{CustomerId, DeviceId, RegistrationId};
     use push_core::notification::{Data, NotificationType};
     use push_core::outcome::Cause;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::DeadLetterRecord;
 use crate::{bulk, hash};
 
-/// Recording the same again changes nothing. But poison that an admin had discarded, and that comes again, is news:
-/// its row is opened again. (Assignments take effect from left to right, so `discarded_at` comes last.)
+/// Recording the same again changes nothing. But poison that an admin had replayed or discarded, and that comes again, is
+/// news: its row is opened again. (Assignments take effect from left to right, so what is asked comes last.)
 pub(super) const INSERT: &str = "\
     INSERT INTO dead_letters (dedupe_key, notification_id, customer_id, registration_id, provider, platform, \
         token_masked, round, reason, error_code, error_text, attempts, trail, job, raw, raw_bytes, created_at) \
@@ -37,8 +37,10 @@ pub(super) const INSERT: &str = "\
             raw_bytes BIGINT PATH '$.raw_bytes' \
         )) AS letter \
     ON DUPLICATE KEY UPDATE \
-        created_at = IF(dead_letters.raw IS NULL OR dead_letters.discarded_at IS NULL, \
+        created_at = IF(dead_letters.raw IS NULL OR COALESCE(dead_letters.discarded_at, dead_letters.replayed_at) IS NULL, \
             dead_letters.created_at, VALUES(created_at)), \
+        replayed_by = IF(dead_letters.raw IS NULL, dead_letters.replayed_by, NULL), \
+        replayed_at = IF(dead_letters.raw IS NULL, dead_letters.replayed_at, NULL), \
         discarded_by = IF(dead_letters.raw IS NULL, dead_letters.discarded_by, NULL), \
         discard_reason = IF(dead_letters.raw IS NULL, dead_letters.discard_reason, NULL), \
         discarded_at = IF(dead_letters.raw IS NULL, dead_letters.discarded_at, NULL)";

@@ -24,7 +24,8 @@ use crate::{Kept, Store};
 /// The index is forced: by `status_due` it would lock the other pending ones as well.
 const END: &str = "\
     UPDATE notification_history FORCE INDEX (notification) SET status = ?, reason = ?, fcm_result = ?, expo_result = ?, \
-        attempts = GREATEST(attempts, ?), round = ?, sent_at = ?, completed_at = ?, due_at = NULL, \
+        attempts = GREATEST(attempts, ?), round = ?, \
+        sent_at = IF(? IS NULL, NULL, COALESCE(sent_at, ?)), completed_at = ?, due_at = NULL, \
         next_at = NULL, next_job = NULL, \
         timeline = CONCAT(COALESCE(timeline, ''), ?) \
     WHERE notification_id = ? AND status = 'pending' AND round < ?";
@@ -170,6 +171,7 @@ async fn write_end(
         .bind(settled(results.expo).as_str())
         .bind(tries(job))
         .bind(job.round)
+        .bind((ending == Ending::Sent).then_some(now))
         .bind((ending == Ending::Sent).then_some(now))
         .bind(now)
         .bind(lines(&told(job, ending, reason, now)))

@@ -29,6 +29,13 @@ pub(crate) struct NotificationRow {
     expires_at: Option<DateTime<Utc>>,
 }
 
+impl NotificationRow {
+    /// Retention or erasure has emptied it.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.title.is_empty() && self.body.is_empty()
+    }
+}
+
 impl TryFrom<NotificationRow> for Notification {
     type Error = StoreError;
 

@@ -28,7 +28,7 @@ use push_core::token::MaskedToken;
 use serde::Deserialize;
 
 /// The table of the rows that are read here.
-const TABLE: &str = "notification_history";
+pub(crate) const TABLE: &str = "notification_history";
 
 /// What to do with a customer that `customers` does not have (`UNKNOWN_CUSTOMER`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

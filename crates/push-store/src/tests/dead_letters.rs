@@ -231,7 +231,7 @@ async fn poison_and_jobs_of_strangers_are_kept_once() {
 }
 
 #[tokio::test]
-async fn poison_that_comes_again_after_it_was_discarded_is_seen() {
+async fn poison_that_comes_again_after_it_was_handled_is_seen() {
     let db = Db::new().await;
     db.store
         .record_dead_letters(&[poison(b"x")], later(0))
@@ -246,7 +246,16 @@ async fn poison_that_comes_again_after_it_was_discarded_is_seen() {
         .await
         .unwrap();
     let open = "SELECT COUNT(*) FROM dead_letters WHERE discarded_at IS NULL AND discarded_by IS NULL \
-                AND discard_reason IS NULL AND created_at = '2026-09-21 14:13:20.900'";
+                AND discard_reason IS NULL AND created_at = '2026-09-21 14:13:20.900' AND state = 'open'";
+    assert_eq!(db.one(open).await, 1);
+    db.execute("UPDATE dead_letters SET replayed_at = NOW(3), replayed_by = 'a'")
+        .await;
+    db.store
+        .record_dead_letters(&[poison(b"x")], later(950))
+        .await
+        .unwrap();
+    let open = "SELECT COUNT(*) FROM dead_letters WHERE replayed_at IS NULL AND replayed_by IS NULL \
+                AND created_at = '2026-09-21 14:13:20.950' AND state = 'open'";
     assert_eq!(db.one(open).await, 1);
     db.done().await;
 }

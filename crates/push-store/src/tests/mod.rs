@@ -8,10 +8,12 @@ mod dead_letters;
 mod devices;
 mod due;
 mod leases;
+mod listing;
 mod migrating;
 mod plans;
 mod receipts;
 mod recording;
+mod replaying;
 mod seed;
 mod statements;
 

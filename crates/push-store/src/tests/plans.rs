@@ -92,7 +92,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let (device, history) = ("customer_push_tokens", "notification_history");
     let (h, t) = (HASH, TIME);
     let ended = [
-        "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", t, "''", id, "9",
+        "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
     let cases: [(&str, &[&str], &str, &str); 15] = [
         ("VIEW", &[id], history, "notification"),
@@ -163,7 +163,19 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("[\"", "[{\"id\":\"")
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
-    let cases: [(&str, &[&str], &str, &str); 22] = [
+    let reopened = &claims.replace("\"was\":null", "\"due_at\":null");
+    let cases: [(&str, &[&str], &str, &str); 28] = [
+        ("ABOUT", &["'[5]'"], "letter", "PRIMARY"),
+        ("MARK", &["'[5]'", t, t, "'ops'"], "letter", "PRIMARY"),
+        (
+            "DISCARD",
+            &["'[5]'", t, "'ops'", "'why'"],
+            "letter",
+            "PRIMARY",
+        ),
+        ("STANDING", &[ids], "history", "notification"),
+        ("MAYBE", &[ids], "delivery", "PRIMARY"),
+        ("REOPEN", &[reopened], "history", "notification"),
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
         ("FCM_OWNERS", &[dead], "device", "fcm_token_once"),

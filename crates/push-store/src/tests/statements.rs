@@ -31,8 +31,13 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         receipts::ended::STATEMENTS,
         receipts::open::STATEMENTS,
         receipts::record::STATEMENTS,
+        dead_letters::discard::STATEMENTS,
         dead_letters::letter::STATEMENTS,
+        dead_letters::list::STATEMENTS,
+        dead_letters::lock::STATEMENTS,
         dead_letters::record::STATEMENTS,
+        dead_letters::replay::STATEMENTS,
+        dead_letters::view::STATEMENTS,
     ]
     .concat()
 }

@@ -131,6 +131,7 @@ pub fn message(id: &str) -> Message {
         kind: "test".to_owned(),
         timestamp: 1_764_000_000,
         trace_parent: None,
+        given_up: None,
     }
 }
 

@@ -1,0 +1,177 @@
+//! Which dead letters: the same filters in a query and in a body.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use push_core::id::{CustomerId, NotificationId};
+use push_core::job::GiveUpReason;
+use push_core::provider::Provider;
+use push_core::replay::LetterState;
+use push_store::{DeadLetterId, Filter, LetterPlace};
+use uuid::Uuid;
+
+use crate::request::Problems;
+
+/// Values by name, as a query has them.
+pub(super) struct Given(HashMap<String, String>);
+
+impl Given {
+    /// Of a name that is there twice, the last counts.
+    pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+
+    /// What is given under this name, if it can be read.
+    pub(super) fn read<T>(
+        &self,
+        problems: &mut Problems,
+        name: &'static str,
+        must: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.0.get(name)?;
+        let value = read(text);
+        if value.is_none() {
+            problems.note(name, must);
+        }
+        value
+    }
+
+    /// The filter.
+    pub(super) fn filter(&self, problems: &mut Problems) -> Filter {
+        let time = |text: &str| text.parse::<DateTime<Utc>>().ok();
+        let must_time = "must be a time such as 2026-01-02T03:04:05.678Z";
+        let replayed = self.read(problems, "replayed", "must be true or false", |text| {
+            text.parse::<bool>().ok()
+        });
+        let state = self.read(problems, "state", &one_of(LetterState::ALL), |text| {
+            LetterState::from_spelling(text)
+        });
+        let replayed = replayed.map(|replayed| match replayed {
+            true => LetterState::Replayed,
+            false => LetterState::Open,
+        });
+        if replayed.is_some() && state.is_some() && replayed != state {
+            problems.note("state", "contradicts replayed; give one of them");
+        }
+        let filter = Filter {
+            state: state.or(replayed),
+            reason: self.read(problems, "reason", &one_of(GiveUpReason::ALL), |text| {
+                GiveUpReason::from_spelling(text)
+            }),
+            provider: self.read(problems, "provider", &one_of(Provider::ALL), |text| {
+                Provider::from_spelling(text)
+            }),
+            customer: self.read(
+                problems,
+                "customerId",
+                "must be a positive integer",
+                |text| CustomerId::try_from(text.parse::<i64>().ok()?).ok(),
+            ),
+            notification: self.read(problems, "notificationId", "must be a UUID", |text| {
+                text.parse::<Uuid>().ok().map(NotificationId::from)
+            }),
+            from: self.read(problems, "from", must_time, time),
+            to: self.read(problems, "to", must_time, time),
+        };
+        if let (Some(from), Some(to)) = (filter.from, filter.to)
+            && from >= to
+        {
+            problems.note("to", "must be later than from");
+        }
+        filter
+    }
+}
+
+fn one_of<T: std::fmt::Display>(all: &[T]) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    format!("must be one of {}", all.join(", "))
+}
+
+/// The place after which the next page begins, as callers send it back.
+pub(super) fn cursor(place: LetterPlace) -> String {
+    format!("{:x}-{:x}", place.at.timestamp_millis(), place.id.0)
+}
+
+/// Reads a cursor.
+pub(super) fn place(cursor: &str) -> Option<LetterPlace> {
+    let (at, id) = cursor.split_once('-')?;
+    let at = DateTime::from_timestamp_millis(i64::from_str_radix(at, 16).ok()?)?;
+    // What no column could hold.
+    (0..=i64::from(i32::MAX))
+        .contains(&at.timestamp())
+        .then_some(())?;
+    let id = DeadLetterId(u64::from_str_radix(id, 16).ok()?);
+    Some(LetterPlace { at, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::routes::send_to_customer::tests::problems_of;
+
+    fn given(pairs: &[(&str, &str)]) -> Result<Filter, crate::error::ApiError> {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut problems = Problems::default();
+        let filter = Given::new(pairs.collect()).filter(&mut problems);
+        problems.finish(Some(filter))
+    }
+
+    #[test]
+    fn every_filter_is_read_and_every_problem_told() {
+        let filter = given(&[
+            ("reason", "poison"),
+            ("provider", "expo"),
+            ("replayed", "false"),
+            ("customerId", "7"),
+            ("notificationId", "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11"),
+            ("from", "2026-01-02T03:04:05Z"),
+            ("to", "2026-01-02T04:04:05+01:00"),
+        ]);
+        let told = problems_of(filter);
+        assert_eq!(
+            told,
+            [("to".to_owned(), "must be later than from".to_owned())]
+        );
+        let filter = given(&[("state", "open"), ("replayed", "false")]).unwrap();
+        assert_eq!(filter.state, Some(LetterState::Open));
+        let told = problems_of(given(&[
+            ("reason", "Poison"),
+            ("provider", "apns"),
+            ("replayed", "yes"),
+            ("state", "new"),
+            ("customerId", "0"),
+            ("notificationId", "1"),
+            ("from", "yesterday"),
+            ("to", ""),
+        ]));
+        assert_eq!(told.len(), 8, "{told:?}");
+        let told = problems_of(given(&[("state", "discarded"), ("replayed", "true")]));
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place() {
+        let at = DateTime::from_timestamp_millis(1_790_000_000_123).unwrap();
+        let id = DeadLetterId(u64::MAX);
+        let there = LetterPlace { at, id };
+        assert_eq!(place(&cursor(there)), Some(there));
+        for odd in [
+            "",
+            "-",
+            "1",
+            "x-1",
+            "1-x",
+            "-1-1",
+            "7fffffffffffffff-1",
+            "1-1-1",
+        ] {
+            assert_eq!(place(odd), None, "{odd}");
+        }
+        assert_ne!(Value::from(cursor(there)), Value::Null);
+    }
+}

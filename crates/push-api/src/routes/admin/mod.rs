@@ -1,0 +1,12 @@
+//! What operators do: the scope `admin` for all of it.
+
+mod dead_letters;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::state::AppState;
+
+/// All of them.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().merge(dead_letters::routes())
+}
