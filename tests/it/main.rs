@@ -8,6 +8,8 @@
 
 mod both_providers;
 mod claims;
+mod crash_points;
+mod crash_points_api;
 mod dead_letters;
 mod errors;
 mod expiry;

@@ -75,6 +75,10 @@ impl Broker {
         }
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.server.address
+    }
+
     /// The URL for a program that reaches the broker through `address`.
     pub(crate) fn url_through(&self, address: Option<&str>) -> String {
         match address {

@@ -105,6 +105,10 @@ impl Database {
         options.disable_statement_logging().connect().await
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.server.address
+    }
+
     /// The URL for a program that reaches the server through `address`.
     pub(crate) fn url_through(&self, address: Option<&str>) -> String {
         match address {

@@ -27,6 +27,7 @@ mod secrets;
 mod servers;
 mod sim;
 mod stack;
+mod tripwire;
 mod wait;
 
 pub use answer::Answer;
@@ -43,4 +44,5 @@ pub use program::{Ended, Program, run_to_end};
 pub use servers::{Server, Servers};
 pub use sim::{Provider, Sim};
 pub use stack::{Builder, Stack};
+pub use tripwire::{Hold, Moment, Tripwires};
 pub use wait::{eventually, within};

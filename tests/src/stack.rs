@@ -500,7 +500,11 @@ impl Stack {
 
     /// Starts one more worker.
     pub async fn start_worker(&mut self) {
-        let worker = start_worker(self.worker_settings.clone(), self.logs.len()).await;
+        self.start_worker_with(self.worker_settings.clone()).await;
+    }
+
+    pub(crate) async fn start_worker_with(&mut self, settings: Environment) {
+        let worker = start_worker(settings, self.logs.len()).await;
         self.add_worker(worker);
     }
 
@@ -518,8 +522,16 @@ impl Stack {
 
     /// Starts one more replica of the API.
     pub async fn start_api(&mut self) {
-        let api = start_api(self.api_settings.clone(), self.logs.len()).await;
+        self.start_api_with(self.api_settings.clone()).await;
+    }
+
+    pub(crate) async fn start_api_with(&mut self, settings: Environment) {
+        let api = start_api(settings, self.logs.len()).await;
         self.add_api(api);
+    }
+
+    pub(crate) fn simulator_address(&self) -> &str {
+        self.simulator.address()
     }
 
     // ---- what is no surprise ----
