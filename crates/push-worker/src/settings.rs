@@ -40,7 +40,7 @@ settings! {
     PROVIDER_TIMEOUT = "15s", "how long a provider may take to answer, 10s to 60s";
     DELIVERY_POLICY = "failover", "failover: one provider a device, FCM first; both: every provider it has a token for";
     RETRY_DELAYS = "10s,30s,2m,5m,15m", "the rungs of the retry ladder, 1 to 10, from shortest to longest";
-    RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is asked for, 5h at most; while it is missing again every four times that, for 23 hours; the same on all workers";
+    RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is asked for, 5h at most; while it is missing again every four times that, for 23 hours";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
     GIVE_BACK_AFTER = "60s", "how long jobs wait in the worker for a database that is away before they go back to the queue, 1s to 600s; less than RabbitMQ's consumer_timeout (30 minutes)";
     PREFETCH = "200", "jobs in the worker at one time, 1 to 10000";

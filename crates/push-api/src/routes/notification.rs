@@ -110,7 +110,8 @@ struct Delivery {
     maybe_delivered: bool,
     /// Why it was not accepted.
     error: Option<Failure>,
-    /// What Expo's receipt said.
+    /// What Expo's receipt said: `ok`, or Expo's error code; `no_receipt` where none came within 23 hours.
+    #[schema(example = "ok")]
     receipt: Option<String>,
     /// When.
     #[schema(value_type = DateTime<Utc>)]
