@@ -198,7 +198,7 @@ async fn what_another_device_has_got_stays_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_receipt_that_is_not_there_is_asked_for_again_until_23_hours_are_over() {
-    let stack = soon().start().await;
+    let stack = soon().env_worker("RECONCILE_AFTER", "2m").start().await;
     stack.all_ready().await;
     let late = stack.register(1, Device::ios_expo("late")).await;
     let never = stack.register(2, Device::ios_expo("never")).await;
@@ -232,7 +232,7 @@ async fn a_receipt_that_is_not_there_is_asked_for_again_until_23_hours_are_over(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_request_that_fails_is_repeated() {
-    let stack = soon().start().await;
+    let stack = soon().env_worker("RECONCILE_AFTER", "2m").start().await;
     stack.all_ready().await;
     stack.expect_errors("an operator must act for receipts");
     stack.register(1, Device::ios_expo("iphone")).await;
