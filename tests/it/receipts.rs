@@ -168,6 +168,43 @@ async fn every_receipt_is_acted_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_an_operator_has_mended_can_be_replayed() {
+    let stack = soon().start().await;
+    stack.all_ready().await;
+    stack.expect_errors("an operator must act");
+    // The simulated Expo shows what it takes, whatever its receipt says.
+    stack.rings_twice();
+    let phone = stack.register(1, Device::ios_expo("iphone")).await;
+    bad_receipt(&stack, &phone, "InvalidCredentials").await;
+    let id = sent(&stack, 1).await;
+    let (_, failed) = receipt(&stack, &id).await;
+    assert_eq!(failed["reason"], "dead_lettered");
+    let letter = stack.database.dead_letters_of(&id).await.remove(0);
+    let path = format!("/api/Push/admin/deadLetters/{}/replay", letter.id);
+    drop(
+        stack
+            .api()
+            .post(&path, &json!({}))
+            .answer()
+            .await
+            .expect(202),
+    );
+    let view = eventually("it is sent, and has a receipt of its own", async || {
+        let view = stack.notification(&id).await;
+        (view["deliveries"][0]["receipt"] == "ok").then_some(view)
+    })
+    .await;
+    assert_eq!(view["status"], "sent");
+    assert_eq!(view["deliveries"][0]["outcome"], "accepted");
+    assert_ne!(
+        view["deliveries"][0]["providerId"], failed["deliveries"][0]["providerId"],
+        "another ticket"
+    );
+    assert_eq!(stack.sim.sends(Provider::Expo, phone.expo()).await, 2);
+    assert_eq!(stack.database.number(OPEN).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_another_device_has_got_stays_sent() {
     let stack = soon().start().await;
     stack.all_ready().await;

@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::history::content::NotificationRow;
 use crate::history::timeline::lines;
 
-const ENDED: &str = "\
+const TO_TAKE_BACK: &str = "\
     SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
         history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
         history.expires_at, history.status, history.round, history.fcm_result, history.expo_result \
@@ -52,7 +52,8 @@ const TAKE_BACK: &str = "\
     WHERE told.status IS NULL OR history.status = 'sent'";
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("ENDED", ENDED), ("TAKE_BACK", TAKE_BACK)];
+pub(crate) const STATEMENTS: &[(&str, &str)] =
+    &[("TO_TAKE_BACK", TO_TAKE_BACK), ("TAKE_BACK", TAKE_BACK)];
 
 /// What came of it.
 pub(super) struct Ended {
@@ -111,7 +112,7 @@ async fn ended_rows(
 ) -> Result<Vec<EndedRow>, StoreError> {
     let mut rows = Vec::with_capacity(ids.len());
     for some in ids.chunks(KEYS_MAX) {
-        let found: Vec<EndedRow> = sqlx::query_as(ENDED)
+        let found: Vec<EndedRow> = sqlx::query_as(TO_TAKE_BACK)
             .bind(bulk::ids(some)?)
             .fetch_all(&mut *connection)
             .await?;

@@ -201,7 +201,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("TICKETS_LATER", &["'[]'"], "ticket", "PRIMARY"),
         ("DELIVERIES_OF", &[ids], "delivery", "PRIMARY"),
         ("NOTE_RECEIPTS", &["'[]'"], "delivery", "PRIMARY"),
-        ("ENDED", &[ids], "history", "notification"),
+        ("TO_TAKE_BACK", &[ids], "history", "notification"),
         ("TAKE_BACK", &["'[]'"], "history", "notification"),
     ];
     for (name, parameters, table, key) in cases {
