@@ -572,3 +572,36 @@ async fn what_is_no_message_about_receipts_blocks_nobody() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_row_that_cannot_be_read_holds_up_no_other_receipt() {
+    let stack = soon().env_worker("RECEIPT_DELAY", "1h").start().await;
+    stack.all_ready().await;
+    stack.expect_errors("a receipt cannot be recorded");
+    stack.register(1, Device::ios_expo("one")).await;
+    stack.register(2, Device::ios_expo("two")).await;
+    let bad = sent(&stack, 1).await;
+    let good = sent(&stack, 2).await;
+    // An outcome that there is not.
+    let outcome = async |outcome: &str| {
+        let row = format!(
+            "UPDATE notification_deliveries SET outcome = '{outcome}' WHERE customer_id = 1"
+        );
+        stack.database.execute("SET SESSION sql_mode = ''").await;
+        stack.database.execute(&row).await;
+    };
+    outcome("odd").await;
+    // More than an hour passes: both are asked for together.
+    let passes = "UPDATE expo_tickets SET due_at = NOW(3)";
+    stack.database.execute(passes).await;
+    assert_eq!(receipt(&stack, &good).await.0, "ok");
+    eventually("it is told", async || {
+        let told = stack.workers[0].log.says("a receipt cannot be recorded");
+        told.then_some(())
+    })
+    .await;
+    assert_eq!(stack.database.number(OPEN).await, 1, "and not given up");
+    outcome("accepted").await;
+    stack.database.execute(passes).await;
+    assert_eq!(receipt(&stack, &bad).await.0, "ok");
+}
