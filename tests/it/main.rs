@@ -7,6 +7,7 @@
 )]
 
 mod both_providers;
+mod broker_care;
 mod claims;
 mod crash_points;
 mod crash_points_api;

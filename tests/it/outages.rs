@@ -471,6 +471,8 @@ async fn a_queue_that_is_deleted_by_hand_comes_back() {
         (consumers == 1).then_some(())
     })
     .await;
+    let told = |log: &push_tests::Log| log.says("somebody deleted this on the broker");
+    assert!(stack.logs().iter().any(told), "and somebody says so");
 
     // A rung in which a job waits: the job is gone with it, and is found again.
     stack

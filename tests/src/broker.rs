@@ -6,7 +6,8 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::servers::Server;
@@ -17,8 +18,13 @@ pub struct Broker {
     server: Server,
     management: Option<Server>,
     vhost: String,
+    /// Whom the programs log in as.
+    programs: Server,
     http: reqwest::Client,
 }
+
+/// What a user needs: the three kinds of permission.
+const EVERYTHING: &str = ".*";
 
 impl Broker {
     /// The name of the work queue in the contract.
@@ -27,6 +33,14 @@ impl Broker {
     pub const DEAD: &str = "push.dead";
     /// The name of the queue of receipts to fetch in the contract.
     pub const RECEIPTS: &str = "push.receipts";
+    /// What the programs log in with.
+    pub const PASSWORD: &str = "secret-of-a-test";
+
+    /// The virtual host; the programs' user has the same name.
+    #[must_use]
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
 
     /// Creates a virtual host, if the broker can be managed.
     pub(crate) async fn create(
@@ -36,42 +50,107 @@ impl Broker {
         http: reqwest::Client,
     ) -> Self {
         let vhost = if management.is_some() { name } else { "%2f" };
+        let programs = match &management {
+            Some(_) => Server {
+                prefix: format!("amqp://{name}:{}@", Self::PASSWORD),
+                address: server.address.clone(),
+            },
+            None => server.clone(),
+        };
         let broker = Self {
             server,
             management,
             vhost: vhost.to_owned(),
+            programs,
             http,
         };
-        if let Some(management) = &broker.management {
-            let guest = r#"{"configure":".*","write":".*","read":".*"}"#;
-            for (path, body) in [
-                (format!("api/vhosts/{name}"), "{}"),
-                (format!("api/permissions/{name}/guest"), guest),
-            ] {
-                let request = broker
-                    .http
-                    .put(management.url(&path))
-                    .header("content-type", "application/json");
-                let answer = request
-                    .body(body)
-                    .send()
-                    .await
-                    .expect("RabbitMQ's management API answers");
-                assert!(answer.status().is_success(), "{path}: {}", answer.status());
-            }
+        if broker.management.is_some() {
+            broker.create_vhost().await;
+            broker.set_password(Self::PASSWORD).await;
+            broker.permit().await;
         }
         broker
     }
 
-    /// Removes the virtual host. Best effort: the servers of a test run end with it.
+    async fn manage(&self, method: reqwest::Method, path: &str, body: Value) {
+        let management = self.management.as_ref().expect("a managed broker");
+        let request = self.http.request(method, management.url(path)).json(&body);
+        let answer = request
+            .send()
+            .await
+            .expect("RabbitMQ's management API answers");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    /// Creates the virtual host; the programs may not use it yet.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn create_vhost(&self) {
+        let vhost = &self.vhost;
+        self.manage(Method::PUT, &format!("api/vhosts/{vhost}"), json!({}))
+            .await;
+        self.permit_user("guest", EVERYTHING).await;
+    }
+
+    /// Deletes the virtual host, with all that is in it.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn delete_vhost(&self) {
+        let path = format!("api/vhosts/{}", self.vhost);
+        self.manage(Method::DELETE, &path, json!({})).await;
+    }
+
+    /// The programs' password from now on.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn set_password(&self, password: &str) {
+        let user = json!({"password": password, "tags": ""});
+        self.manage(Method::PUT, &format!("api/users/{}", self.vhost), user)
+            .await;
+    }
+
+    /// The programs may do everything.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn permit(&self) {
+        self.permit_user(&self.vhost, EVERYTHING).await;
+    }
+
+    /// The programs may log in, and do nothing.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn permit_nothing(&self) {
+        self.permit_user(&self.vhost, "^$").await;
+    }
+
+    /// The programs may not even use the virtual host.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn forbid(&self) {
+        let path = format!("api/permissions/{0}/{0}", self.vhost);
+        self.manage(Method::DELETE, &path, json!({})).await;
+    }
+
+    async fn permit_user(&self, user: &str, names: &str) {
+        let path = format!("api/permissions/{}/{user}", self.vhost);
+        let names = json!({"configure": names, "write": names, "read": names});
+        self.manage(Method::PUT, &path, names).await;
+    }
+
+    /// Removes the virtual host and its user. Best effort: the servers of a test run end with it.
     pub(crate) async fn remove(&self) {
-        if let Some(management) = &self.management {
-            drop(
-                self.http
-                    .delete(management.url(&format!("api/vhosts/{}", self.vhost)))
-                    .send()
-                    .await,
-            );
+        let Some(management) = &self.management else {
+            return;
+        };
+        for what in ["vhosts", "users"] {
+            let url = management.url(&format!("api/{what}/{}", self.vhost));
+            drop(self.http.delete(url).send().await);
         }
     }
 
@@ -80,10 +159,11 @@ impl Broker {
     }
 
     /// The URL for a program that reaches the broker through `address`.
-    pub(crate) fn url_through(&self, address: Option<&str>) -> String {
+    #[must_use]
+    pub fn url_through(&self, address: Option<&str>) -> String {
         match address {
-            Some(address) => self.server.through(address).url(&self.vhost),
-            None => self.server.url(&self.vhost),
+            Some(address) => self.programs.through(address).url(&self.vhost),
+            None => self.programs.url(&self.vhost),
         }
     }
 
@@ -91,8 +171,11 @@ impl Broker {
         &self,
         work: impl AsyncFnOnce(&lapin::Channel) -> lapin::Result<T>,
     ) -> lapin::Result<T> {
-        let connection =
-            Connection::connect(&self.url_through(None), ConnectionProperties::default()).await?;
+        let connection = Connection::connect(
+            &self.server.url(&self.vhost),
+            ConnectionProperties::default(),
+        )
+        .await?;
         let channel = connection.create_channel().await?;
         let result = work(&channel).await;
         // The connection is thrown away either way.

@@ -1,5 +1,8 @@
 //! A wire that a test can cut, stall and mend.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +29,7 @@ struct State {
 pub struct Link {
     address: String,
     state: watch::Sender<State>,
+    connections: Arc<AtomicU64>,
     acceptor: JoinHandle<()>,
 }
 
@@ -39,8 +43,11 @@ impl Link {
         let address = listener.local_addr().expect("an address").to_string();
         let (state, watched) = watch::channel(State::default());
         let target = target.to_owned();
+        let connections = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&connections);
         let acceptor = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 if !watched.borrow().is_cut {
                     tokio::spawn(connect(client, target.clone(), watched.clone()));
                 }
@@ -49,8 +56,15 @@ impl Link {
         Self {
             address,
             state,
+            connections,
             acceptor,
         }
+    }
+
+    /// How often somebody tried to connect.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Where to connect to instead of the target.

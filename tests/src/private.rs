@@ -181,6 +181,14 @@ impl PrivateRabbit {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
+        Self::configured("").await
+    }
+
+    /// Creates and starts one with settings of the application `rabbit`, as `advanced.config` has them.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn configured(settings: &str) -> Self {
         let mut rabbit = Self {
             dir: folder("rabbit"),
             port: ports(3),
@@ -190,12 +198,13 @@ impl PrivateRabbit {
         for part in ["home", "mnesia", "gen"] {
             fs::create_dir_all(rabbit.dir.join(part)).expect("a folder");
         }
+        let config = format!("[{{rabbit, [{settings}]}}].\n");
         let files = [
             (
                 "rabbitmq.conf",
                 "log.console = false\nvm_memory_high_watermark.absolute = 512MiB\n",
             ),
-            ("advanced.config", "[].\n"),
+            ("advanced.config", config.as_str()),
             ("enabled_plugins", "[].\n"),
             ("env.conf", ""),
         ];
@@ -217,21 +226,39 @@ impl PrivateRabbit {
     /// # Panics
     /// When it does not start.
     pub async fn up(&mut self) {
-        let epmd_port = (self.port + 2).to_string();
+        let epmd_port = self.epmd_port();
         self.epmd = Some(spawn(Command::new(tool("epmd")).args([
             "-address",
             "127.0.0.1",
             "-port",
             &epmd_port,
         ])));
+        // By a relative path: the start script takes its own place apart at spaces.
+        self.server = Some(spawn(
+            Command::new("./rabbitmq-server")
+                .current_dir(release().join("sbin"))
+                .envs(self.settings()),
+        ));
+        // Its listeners are opened last.
+        eventually("the test's own RabbitMQ is up", async || {
+            answers(self.port, b"AMQP\x00\x00\x09\x01").await
+        })
+        .await;
+    }
+
+    fn epmd_port(&self) -> String {
+        (self.port + 2).to_string()
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
         let below = |name: &str| self.dir.join(name).display().to_string();
-        let settings = [
+        vec![
             ("HOME", below("home")),
             ("RABBITMQ_NODENAME", format!("own{}@localhost", self.port)),
             ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
             ("RABBITMQ_NODE_PORT", self.port.to_string()),
             ("RABBITMQ_DIST_PORT", (self.port + 1).to_string()),
-            ("ERL_EPMD_PORT", epmd_port),
+            ("ERL_EPMD_PORT", self.epmd_port()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
             ("RABBITMQ_MNESIA_BASE", below("mnesia")),
             ("RABBITMQ_LOG_BASE", below("log")),
@@ -247,18 +274,23 @@ impl PrivateRabbit {
                 "-kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
             ),
             ("ERL_CRASH_DUMP_BYTES", "0".to_owned()),
-        ];
-        // By a relative path: the start script takes its own place apart at spaces.
-        self.server = Some(spawn(
-            Command::new("./rabbitmq-server")
-                .current_dir(release().join("sbin"))
-                .envs(settings),
-        ));
-        // Its listeners are opened last.
-        eventually("the test's own RabbitMQ is up", async || {
-            answers(self.port, b"AMQP\x00\x00\x09\x01").await
-        })
-        .await;
+        ]
+    }
+
+    /// What an administrator says to it.
+    ///
+    /// # Panics
+    /// When it does not do that.
+    pub async fn ctl(&self, arguments: &[&str]) {
+        let done = Command::new("./rabbitmqctl")
+            .args(arguments)
+            .current_dir(release().join("sbin"))
+            .envs(self.settings())
+            .output()
+            .await
+            .expect("rabbitmqctl");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "rabbitmqctl {arguments:?}: {said}");
     }
 
     /// SIGKILL: what is confirmed must survive that.

@@ -508,6 +508,16 @@ impl Stack {
         self.add_worker(worker);
     }
 
+    /// Starts one more worker, with settings of its own.
+    pub async fn start_worker_with(&mut self, own: &[(&str, String)]) {
+        let own = own
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let settings = merged(self.worker_settings.clone(), own.collect());
+        let worker = start_worker(settings, self.logs.len()).await;
+        self.add_worker(worker);
+    }
+
     /// SIGKILL to the first replica of the API.
     pub async fn kill_api(&mut self) {
         self.announce(|announced| announced.counters_restarted = true);

@@ -55,12 +55,12 @@ impl Health {
             Some(why) => Check::Down(why),
             None => self.answered.or_ask(|| self.ask_database()).await,
         };
-        let broker = match self.broker.state() {
+        let broker = self.broker.state();
+        let broker = match broker {
             BrokerState::Connected => Check::Ok,
-            BrokerState::Blocked { reason } => {
-                Check::Degraded(format!("takes no messages: {reason}"))
+            BrokerState::Blocked { .. } | BrokerState::Disconnected { .. } => {
+                Check::Degraded(broker.to_string())
             }
-            BrokerState::Disconnected { reason } => Check::Degraded(reason),
         };
         Readiness {
             checks: vec![("database", database), ("broker", broker)],

@@ -1,5 +1,6 @@
 //! The handle that everything else holds.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,20 @@ pub enum BrokerState {
         /// Why, without the password.
         reason: String,
     },
+}
+
+impl fmt::Display for BrokerState {
+    /// For readiness.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("connected to the broker"),
+            Self::Blocked { reason } => write!(
+                f,
+                "blocked by an alarm of the broker, which delivers and takes no messages: {reason}"
+            ),
+            Self::Disconnected { reason } => write!(f, "no connection to the broker: {reason}"),
+        }
+    }
 }
 
 /// How full a queue is.

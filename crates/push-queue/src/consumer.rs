@@ -115,7 +115,7 @@ impl Worker {
             };
             match over {
                 Over::Stopped => return,
-                Over::Cancelled => link.declare_again().await,
+                Over::Cancelled => link.declare_again(&self.queue.name()).await,
                 Over::Silent => {}
                 Over::Lost(reason) => {
                     link.fail(format!("consuming from {}: {reason}", self.queue.name()));

@@ -24,7 +24,10 @@ pub enum ConnectError {
     Away(String),
     /// The broker answered, and someone has to change something: credentials, virtual host,
     /// permissions.
-    #[error("the broker refuses us: {0}")]
+    #[error(
+        "the broker refuses us: {0}. Mend user, password or virtual host in AMQP_URL, or what the user may do there \
+         (`rabbitmqctl list_permissions`, `set_permissions`)"
+    )]
     Refused(String),
     /// Something exists under one of our names, and is not what we declare.
     #[error(

@@ -99,14 +99,20 @@ impl Link {
         })
     }
 
-    /// Declares again what someone deleted. Ends the link if that is not possible.
-    pub(crate) async fn declare_again(&self) {
+    /// Declares again what someone deleted, such as `missing`. Ends the link if that is not possible.
+    pub(crate) async fn declare_again(&self, missing: &str) {
         let mut declared = self.declared.lock().await;
         if self.has_failed() || declared.elapsed() < DECLARE_AGAIN_EVERY {
             return;
         }
         match declare(&self.consuming, &self.topology).await {
-            Ok(()) => *declared = Instant::now(),
+            Ok(()) => {
+                *declared = Instant::now();
+                tracing::warn!(
+                    queue = missing,
+                    "somebody deleted this on the broker, with what was in it: declared again; what is lost is found in the database"
+                );
+            }
             Err(error) => self.fail(error.to_string()),
         }
     }

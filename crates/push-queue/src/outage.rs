@@ -12,6 +12,8 @@ const WAIT_MIN: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(3);
 /// A reminder that it is still away.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// Reasons of one outage that are told as soon as they are known.
+const REASONS_MAX: usize = 16;
 /// A link that did not live so long has not ended the outage.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -36,7 +38,8 @@ pub(crate) struct Outage {
     since: Option<Instant>,
     attempts: u32,
     told_at: Option<Instant>,
-    told_operator: bool,
+    /// What was told that needs somebody.
+    told_operator: Vec<String>,
     back_is_due: bool,
     up_since: Option<Instant>,
 }
@@ -54,23 +57,28 @@ impl Outage {
         Say::Back { after: now - since }
     }
 
-    /// A link was lost, or could not be made.
-    pub(crate) fn failed(&mut self, needs_operator: bool, now: Instant) -> Say {
+    /// A link was lost, or could not be made. `for_operator`: what somebody has to mend.
+    pub(crate) fn failed(&mut self, for_operator: Option<&str>, now: Instant) -> Say {
         if self.up_since.is_some_and(|up| now - up >= STABLE_AFTER) {
             *self = Self::default();
         }
         self.up_since = None;
         let since = *self.since.get_or_insert(now);
         self.attempts = self.attempts.saturating_add(1);
+        let is_news = for_operator.is_some_and(|reason| {
+            let told = &self.told_operator;
+            told.len() < REASONS_MAX && !told.iter().any(|told| told == reason)
+        });
         let say = match self.told_at {
             None => Say::Away,
-            Some(_) if needs_operator && !self.told_operator => Say::Away,
+            Some(_) if is_news => Say::Away,
             Some(told) if now - told >= REMIND_EVERY => Say::StillAway { since: now - since },
             Some(_) => Say::Nothing,
         };
         if say != Say::Nothing {
             self.told_at = Some(now);
-            self.told_operator |= needs_operator;
+            self.told_operator
+                .extend(for_operator.filter(|_| is_news).map(str::to_owned));
             self.back_is_due = true;
         }
         say
@@ -101,9 +109,9 @@ mod tests {
         let (mut outage, start) = (Outage::default(), Instant::now());
         assert_eq!(outage.connected(start), Say::Connected);
         let lost = start + seconds(100);
-        assert_eq!(outage.failed(false, lost), Say::Away);
+        assert_eq!(outage.failed(None, lost), Say::Away);
         let told: Vec<Say> = (1..130)
-            .map(|second| outage.failed(false, lost + seconds(second)))
+            .map(|second| outage.failed(None, lost + seconds(second)))
             .filter(|say| *say != Say::Nothing)
             .collect();
         assert_eq!(
@@ -122,7 +130,7 @@ mod tests {
             }
         );
         assert_eq!(
-            outage.failed(false, lost + seconds(145)),
+            outage.failed(None, lost + seconds(145)),
             Say::Away,
             "a new outage"
         );
@@ -134,7 +142,7 @@ mod tests {
         let mut told = Vec::new();
         for second in 0..50 {
             let now = start + seconds(second);
-            told.extend([outage.failed(false, now), outage.connected(now)]);
+            told.extend([outage.failed(None, now), outage.connected(now)]);
         }
         told.retain(|say| *say != Say::Nothing);
         assert_eq!(
@@ -149,12 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn that_an_operator_is_needed_is_told_once_even_if_the_outage_was() {
+    fn what_an_operator_has_to_mend_is_told_once_even_if_the_outage_was() {
         let (mut outage, now) = (Outage::default(), Instant::now());
-        assert_eq!(outage.failed(false, now), Say::Away);
-        assert_eq!(outage.failed(true, now), Say::Away);
-        assert_eq!(outage.failed(true, now), Say::Nothing);
-        assert_eq!(outage.failed(false, now), Say::Nothing);
+        assert_eq!(outage.failed(None, now), Say::Away);
+        for reason in ["no such user", "no such virtual host"] {
+            assert_eq!(outage.failed(Some(reason), now), Say::Away);
+        }
+        assert_eq!(outage.failed(Some("no such user"), now), Say::Nothing);
+        assert_eq!(outage.failed(None, now), Say::Nothing);
+        let ever_new = (0..100).map(|n| outage.failed(Some(&n.to_string()), now));
+        let told = ever_new.filter(|say| *say == Say::Away).count();
+        assert_eq!(told, REASONS_MAX - 2, "not without end");
     }
 
     #[test]
@@ -163,7 +176,7 @@ mod tests {
         let mut dice = StdRng::seed_from_u64(7);
         let mut waits = Vec::new();
         for _ in 0..1_000 {
-            let _ = outage.failed(false, now);
+            let _ = outage.failed(None, now);
             waits.push(outage.wait(&mut dice));
         }
         assert!(

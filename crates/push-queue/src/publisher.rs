@@ -68,7 +68,7 @@ async fn publish_on(link: &Arc<Link>, route: Route, message: &Message) -> Result
         Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
             // Somebody deleted the queue or its binding.
             let link = Arc::clone(link);
-            tokio::spawn(async move { link.declare_again().await });
+            tokio::spawn(async move { link.declare_again(&route.address().1).await });
             Err(PublishError::Unroutable)
         }
         Ok(Confirmation::Nack(None)) => Err(PublishError::Refused),

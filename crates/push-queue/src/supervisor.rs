@@ -34,7 +34,7 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     pub(crate) async fn run(self) {
-        let mut outage = Outage::default();
+        let (mut outage, mut alarms) = (Outage::default(), Alarms::default());
         loop {
             let established = tokio::select! {
                 biased;
@@ -42,17 +42,17 @@ impl Supervisor {
                 () = self.stop.cancelled() => break,
                 established = self.establish() => established,
             };
-            let error = match established {
+            let trouble = match established {
                 Ok(link) => {
-                    self.tell(outage.connected(Instant::now()), "");
-                    match self.serve(&Arc::new(link)).await {
-                        Some(reason) => ConnectError::Away(reason),
+                    self.tell_connected(outage.connected(Instant::now()));
+                    match self.serve(&Arc::new(link), &mut alarms).await {
+                        Some(reason) => Trouble::Lost(reason),
                         None => break,
                     }
                 }
-                Err(error) => error,
+                Err(error) => Trouble::NotMade(error),
             };
-            self.lost(&mut outage, &error);
+            self.lost(&mut outage, &trouble);
             let wait = outage.wait(&mut rand::rng());
             tokio::select! {
                 () = self.close.cancelled() => break,
@@ -75,12 +75,12 @@ impl Supervisor {
     }
 
     /// Lends the link out until it ends. The reason, or `None` when it was closed on purpose.
-    async fn serve(&self, link: &Arc<Link>) -> Option<String> {
+    async fn serve(&self, link: &Arc<Link>, alarms: &mut Alarms) -> Option<String> {
         self.state.send_replace(BrokerState::Connected);
         self.links.send_replace(Some(Arc::clone(link)));
         let reason = tokio::select! {
             () = self.close.cancelled() => None,
-            reason = self.end_of(link) => Some(reason),
+            reason = self.end_of(link, alarms) => Some(reason),
         };
         self.links.send_replace(None);
         if reason.is_none() {
@@ -91,7 +91,7 @@ impl Supervisor {
         reason
     }
 
-    async fn end_of(&self, link: &Link) -> String {
+    async fn end_of(&self, link: &Link, alarms: &mut Alarms) -> String {
         let mut publishing = Events::of(&link.publishing);
         let mut consuming = Events::of(&link.consuming);
         let mut look = interval(LOOK_EVERY);
@@ -106,7 +106,7 @@ impl Supervisor {
             match event {
                 // Also sent for a channel that somebody used for a single question.
                 Some(Event::Error(error)) => reason = reason_of(&error),
-                Some(event) => self.follow(event),
+                Some(event) => self.follow(event, alarms),
                 None => {}
             }
             if !link.is_alive() {
@@ -117,49 +117,113 @@ impl Supervisor {
 
     /// Follows alarms. Only a connection that publishes is ever blocked.
     #[expect(clippy::wildcard_enum_match_arm, reason = "lapin may add events")]
-    fn follow(&self, event: Event) {
+    fn follow(&self, event: Event, alarms: &mut Alarms) {
         match event {
             Event::ConnectionBlocked(reason) => {
-                tracing::warn!(
-                    broker.reason = reason,
-                    "the broker has an alarm and takes no messages; publishing waits until it is over"
-                );
+                alarms.begins(&reason);
                 self.state.send_replace(BrokerState::Blocked { reason });
             }
             Event::ConnectionUnblocked => {
-                tracing::info!("the broker's alarm is over; publishing goes on");
+                alarms.ends();
                 self.state.send_replace(BrokerState::Connected);
             }
             _ => {}
         }
     }
 
-    fn lost(&self, outage: &mut Outage, error: &ConnectError) {
-        let reason = error.to_string();
-        self.tell(
-            outage.failed(error.needs_operator(), Instant::now()),
-            &reason,
-        );
+    fn lost(&self, outage: &mut Outage, trouble: &Trouble) {
+        let reason = trouble.reason();
+        let for_operator = trouble.needs_operator().then_some(reason.as_str());
+        let say = outage.failed(for_operator, Instant::now());
+        self.tell_trouble(say, trouble, &reason);
         self.state
             .send_replace(BrokerState::Disconnected { reason });
     }
 
-    fn tell(&self, say: Say, reason: &str) {
+    fn tell_connected(&self, say: Say) {
         let broker = &self.address;
         match say {
-            Say::Nothing => {}
+            Say::Nothing | Say::Away | Say::StillAway { .. } => {}
             Say::Connected => tracing::info!(%broker, "connected to the broker"),
-            Say::Away => {
-                tracing::warn!(%broker, broker.reason = reason, "the broker is away; trying to reconnect");
-            }
-            Say::StillAway { since } => tracing::warn!(
-                %broker, broker.reason = reason, broker.away_seconds = since.as_secs(),
-                "the broker is still away; trying to reconnect"
-            ),
             Say::Back { after } => tracing::info!(
                 %broker, broker.away_seconds = after.as_secs(),
                 "connected to the broker again"
             ),
+        }
+    }
+
+    fn tell_trouble(&self, say: Say, trouble: &Trouble, reason: &str) {
+        let broker = &self.address;
+        match say {
+            Say::Nothing | Say::Connected | Say::Back { .. } => {}
+            Say::Away if trouble.needs_operator() => tracing::error!(
+                %broker, broker.reason = reason,
+                "no connection to the broker until someone acts; trying on"
+            ),
+            Say::Away => match trouble {
+                Trouble::Lost(_) => tracing::warn!(
+                    %broker, broker.reason = reason,
+                    "the connection to the broker is lost; making a new one"
+                ),
+                Trouble::NotMade(_) => tracing::warn!(
+                    %broker, broker.reason = reason,
+                    "the broker is away; trying to connect"
+                ),
+            },
+            Say::StillAway { since } => tracing::warn!(
+                %broker, broker.reason = reason, broker.away_seconds = since.as_secs(),
+                "still no connection to the broker; trying on"
+            ),
+        }
+    }
+}
+
+/// Why there is no connection now.
+enum Trouble {
+    /// There was one.
+    Lost(String),
+    /// None could be made.
+    NotMade(ConnectError),
+}
+
+impl Trouble {
+    const fn needs_operator(&self) -> bool {
+        match self {
+            Self::Lost(_) => false,
+            Self::NotMade(error) => error.needs_operator(),
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Lost(reason) => reason.clone(),
+            Self::NotMade(error) => error.to_string(),
+        }
+    }
+}
+
+/// Tells of alarms. A broker near its limit raises and ends one every few seconds: that is told once.
+#[derive(Default)]
+struct Alarms(Outage);
+
+impl Alarms {
+    fn begins(&mut self, reason: &str) {
+        match self.0.failed(None, Instant::now()) {
+            Say::Nothing | Say::Connected | Say::Back { .. } => {}
+            Say::Away | Say::StillAway { .. } => tracing::warn!(
+                broker.reason = reason,
+                "the broker has an alarm and takes no messages: publishing waits until it has memory or disk again \
+                 (`rabbitmq-diagnostics alarms`)"
+            ),
+        }
+    }
+
+    fn ends(&mut self) {
+        match self.0.connected(Instant::now()) {
+            Say::Nothing | Say::Away | Say::StillAway { .. } => {}
+            Say::Connected | Say::Back { .. } => {
+                tracing::info!("the broker's alarm is over; publishing goes on");
+            }
         }
     }
 }

@@ -21,11 +21,9 @@ pub async fn readiness(worker: &Worker) -> Readiness {
 pub fn broker(state: &BrokerState) -> Check {
     match state {
         BrokerState::Connected => Check::Ok,
-        // Consuming goes on; only publishing waits.
-        BrokerState::Blocked { reason } => {
-            Check::Degraded(format!("RabbitMQ blocks publishers: {reason}"))
-        }
-        BrokerState::Disconnected { reason } => Check::Down(format!("RabbitMQ is away: {reason}")),
+        // Consuming goes on; what comes next waits for the reconciler.
+        BrokerState::Blocked { .. } => Check::Degraded(state.to_string()),
+        BrokerState::Disconnected { .. } => Check::Down(state.to_string()),
     }
 }
 
