@@ -31,6 +31,7 @@ mod policy_both;
 mod queue;
 mod readme;
 mod receipts;
+mod reconciling;
 mod register;
 mod replay;
 mod restarts;

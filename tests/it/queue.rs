@@ -1,7 +1,7 @@
 //! What lies on the broker: the topology, and a job with its envelope.
 
 use lapin::types::AMQPValue;
-use push_tests::{Broker, Device, Stack, eventually};
+use push_tests::{Broker, Device, Provider, Stack, eventually};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -139,4 +139,72 @@ async fn a_job_is_versioned_self_contained_and_persistent() {
         .await;
     stack.start_worker().await;
     assert_eq!(stack.settled(&id).await.status, "sent");
+    let view = stack.notification(&id).await;
+    assert!(
+        view["timeline"].to_string().contains("republished"),
+        "{view}"
+    );
+    let metrics = stack.metrics_of(&stack.workers[0]).await;
+    assert_eq!(metrics.sum("push_republished_total", ""), Some(1.0));
+}
+
+/// Jobs as the first released version wrote them.
+const V1: &str = include_str!("../../crates/push-core/golden/job_v1.json");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn jobs_that_an_older_version_wrote_are_delivered() {
+    let mut stack = Stack::start().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let registration = stack
+        .database
+        .number("SELECT CAST(id AS SIGNED) FROM customer_push_tokens")
+        .await;
+    assert_eq!(stack.terminate_worker().await, Some(0));
+    let mut old: Vec<Value> = serde_json::from_str(V1).unwrap();
+    let mut ids = Vec::new();
+    for job in &mut old {
+        let id = stack.send(1).accepted().await;
+        eventually("its own job is there", async || {
+            stack.broker.take(Broker::JOBS).await
+        })
+        .await;
+        job["notificationId"] = json!(id);
+        job["customerId"] = json!(1);
+        job["expiresAt"] = json!("2126-01-02T04:04:05.678Z");
+        ids.push(id);
+    }
+    // The other target of the retry has gone meanwhile.
+    old[1]["targets"][0]["registration"] = json!(registration);
+    for (queue, job) in [Broker::JOBS, "push.retry.200ms"].into_iter().zip(&old) {
+        let body = job.to_string();
+        let bare = lapin::BasicProperties::default().with_delivery_mode(2);
+        stack.broker.publish(queue, body.as_bytes(), bare).await;
+    }
+    let mut newer = old[0].clone();
+    newer["v"] = json!(2);
+    stack.expect_errors("is no job: dead-lettered");
+    let bare = lapin::BasicProperties::default();
+    let body = newer.to_string();
+    stack
+        .broker
+        .publish(Broker::JOBS, body.as_bytes(), bare)
+        .await;
+    stack.start_worker().await;
+    for (id, job) in ids.iter().zip(&old) {
+        let row = stack.settled(id).await;
+        assert_eq!(row.status, "sent", "{row:?}");
+        assert_eq!(stack.sim.rings(&phone, id).await, 1);
+        let requests = stack.sim.requests(Provider::Fcm, phone.fcm()).await;
+        let titles = requests.iter().map(|request| request["body"].to_string());
+        let title = job["title"].as_str().unwrap();
+        assert!(titles.filter(|body| body.contains(title)).count() == 1);
+    }
+    let letters = eventually("what nobody can read yet is kept", async || {
+        let letters = stack.database.dead_letters().await;
+        let found = letters.iter().filter(|letter| letter.reason == "poison");
+        (found.count() == 1).then_some(letters)
+    })
+    .await;
+    let given_up = letters.iter().filter(|letter| letter.has_job);
+    assert_eq!(given_up.count(), 1, "as the older version had recorded");
 }

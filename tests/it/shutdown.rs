@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use push_tests::{Broker, Device, Provider, Stack, eventually};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_worker_that_is_asked_to_stop_finishes_what_it_has_and_leaves_the_rest() {
@@ -96,6 +97,113 @@ async fn a_worker_whose_provider_never_answers_stops_at_the_end_of_its_grace() {
     );
     let view = stack.notification(&id).await;
     assert_eq!(view["deliveries"][0]["maybeDelivered"], true, "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_worker_breaks_off_at_a_second_signal_another_one_has_at_once() {
+    let mut stack = Stack::with()
+        .env_worker("SHUTDOWN_GRACE", "600s")
+        .start()
+        .await;
+    stack.rings_twice();
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let script = json!([{"delayMs": 60_000}]);
+    stack.sim.script(Provider::Fcm, phone.fcm(), script).await;
+    let id = stack.send(1).accepted().await;
+    eventually("it is with the provider", async || {
+        (stack.sim.sends(Provider::Fcm, phone.fcm()).await == 1).then_some(())
+    })
+    .await;
+    stack.start_worker().await;
+    stack.ready(&stack.workers[1]).await;
+    let mut stopping = stack.workers.remove(0);
+    stack.counters_restart();
+    for said in [
+        "finishing what is in flight",
+        "second signal: stopping hard",
+    ] {
+        stopping.signal_terminate();
+        eventually("the signal is noticed", async || {
+            stopping.log.says(said).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(stopping.ended().await, Some(0), "it was asked to stop");
+    let row = stack.settled(&id).await;
+    assert_eq!((row.status.as_str(), row.attempts), ("sent", 1));
+    let view = stack.notification(&id).await;
+    assert_eq!(view["deliveries"][0]["maybeDelivered"], true, "{view}");
+    let metrics = stack.metrics_of(&stack.workers[0]).await;
+    let waited = metrics.sum("push_jobs_total", "elsewhere");
+    assert_eq!(waited, None, "the claim was let go before the job was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_is_asked_to_stop_without_its_broker_has_recorded_what_it_sent() {
+    let mut stack = Stack::with().through_links().start().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    for silent in [true, false] {
+        stack.all_ready().await;
+        stack.sim.latency(Provider::Fcm, 2_000).await;
+        let ids = stack.send_many(1, 5).await;
+        eventually("all of them are with the provider", async || {
+            (stack.sim.counts().await["fcm"]["inFlight"].as_u64() == Some(5)).then_some(())
+        })
+        .await;
+        if silent {
+            stack.links().worker_broker.stall();
+        } else {
+            stack.links().worker_broker.cut();
+        }
+        assert_eq!(stack.terminate_worker().await, Some(0));
+        for id in &ids {
+            let row = stack.database.history(id).await.unwrap();
+            assert_eq!((row.status.as_str(), row.attempts), ("sent", 1));
+        }
+        stack.links().restore();
+        stack.start_worker().await;
+        eventually("the copies are gone", async || {
+            (stack.broker.depth(Broker::JOBS).await == 0).then_some(())
+        })
+        .await;
+        for id in &ids {
+            assert_eq!(stack.sim.rings(&phone, id).await, 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_is_asked_to_stop_without_its_database_records_when_that_is_back_in_time() {
+    let mut stack = Stack::with()
+        .through_links()
+        .env_worker("SHUTDOWN_GRACE", "600s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    stack.sim.latency(Provider::Fcm, 1_000).await;
+    let ids = stack.send_many(1, 5).await;
+    eventually("all of them are with the provider", async || {
+        (stack.sim.counts().await["fcm"]["inFlight"].as_u64() == Some(5)).then_some(())
+    })
+    .await;
+    stack.links().worker_database.cut();
+    let mut stopping = stack.workers.remove(0);
+    stack.counters_restart();
+    stopping.signal_terminate();
+    eventually("it waits for the database", async || {
+        let waits = stopping.log.says("work in hand waits for it");
+        (waits && stopping.log.says("finishing what is in flight")).then_some(())
+    })
+    .await;
+    stack.links().restore();
+    assert_eq!(stopping.ended().await, Some(0));
+    for id in &ids {
+        let row = stack.database.history(id).await.unwrap();
+        assert_eq!((row.status.as_str(), row.attempts), ("sent", 1));
+        assert_eq!(stack.sim.rings(&phone, id).await, 1);
+    }
+    stack.start_worker().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -110,7 +110,8 @@ impl Database {
     }
 
     /// The URL for a program that reaches the server through `address`.
-    pub(crate) fn url_through(&self, address: Option<&str>) -> String {
+    #[must_use]
+    pub fn url_through(&self, address: Option<&str>) -> String {
         match address {
             Some(address) => self.server.through(address).url(&self.name),
             None => self.server.url(&self.name),

@@ -477,6 +477,14 @@ impl Stack {
         .await;
     }
 
+    /// Waits until a program says that it can do its work, whatever it may lack.
+    pub async fn ready_or_degraded(&self, program: &Program) {
+        eventually(&format!("{} works", program.log.name), async || {
+            (self.readiness(program).await.status == 200).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until everything is ready.
     pub async fn all_ready(&self) {
         for program in self.apis.iter().chain(&self.workers) {
@@ -573,6 +581,11 @@ impl Stack {
     /// Copies of jobs that have ended may be under way at the end.
     pub fn copies_under_way(&self) {
         self.announce(|announced| announced.copies_under_way = true);
+    }
+
+    /// A program ended, and its counters with it.
+    pub fn counters_restart(&self) {
+        self.announce(|announced| announced.counters_restarted = true);
     }
 
     /// `text` must not be found in any log or metric at the end.

@@ -42,6 +42,7 @@ pub async fn run(worker: &Worker) {
             Ok(()) => complained = false,
             Err(error) => {
                 lease = None;
+                tracing::debug!(%error, "the reconciler could not look: owners record first when it can");
                 owners_first = Some(Instant::now() + worker.claim_for);
                 let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
                 if someone_must_act && !complained {
@@ -68,7 +69,14 @@ async fn look(
     lease: &mut Option<Lease>,
     owners_first: Option<Instant>,
 ) -> Result<(), StoreError> {
-    if worker.broker.state() != BrokerState::Connected || !hold(worker, lease).await? {
+    if worker.broker.state() != BrokerState::Connected {
+        // Another worker may be able to publish.
+        if let Some(held) = lease.take() {
+            held.release().await;
+        }
+        return Ok(());
+    }
+    if !hold(worker, lease).await? {
         return Ok(());
     }
     let now = Utc::now();

@@ -1,0 +1,104 @@
+//! Who publishes again what no queue knows: one worker at a time, one that can, and owners first.
+
+use push_tests::{Device, Provider, Stack, eventually};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_cannot_publish_or_is_killed_leaves_reconciling_to_another() {
+    let mut stack = Stack::with().through_links().start().await;
+    stack.all_ready().await;
+    stack.register(1, Device::android_fcm("pixel")).await;
+    // The API publishes nothing: whatever arrives was published again.
+    stack.links().api_broker.cut();
+    eventually("the API knows", async || {
+        (stack.readiness(&stack.apis[0]).await.json["status"] == "degraded").then_some(())
+    })
+    .await;
+    let first = stack.send(1).accepted().await;
+    assert_eq!(stack.settled(&first).await.status, "sent");
+    let republished = async |worker: usize| {
+        let metrics = stack.metrics_of(&stack.workers[worker]).await;
+        metrics.sum("push_republished_total", "").unwrap_or(0.0)
+    };
+    assert!((republished(0).await - 1.0).abs() < 0.1, "it is the one");
+
+    let past_links = stack.broker.url_through(None);
+    stack.start_worker_with(&[("AMQP_URL", past_links)]).await;
+    stack.ready(&stack.workers[1]).await;
+    stack.links().worker_broker.cut();
+    let second = stack.send(1).accepted().await;
+    assert_eq!(stack.settled(&second).await.status, "sent");
+
+    stack.workers.swap(0, 1);
+    stack.kill_worker().await;
+    stack.links().worker_broker.restore();
+    let third = stack.send(1).accepted().await;
+    assert_eq!(stack.settled(&third).await.status, "sent");
+    for id in [&first, &second, &third] {
+        let told = stack.notification(id).await["timeline"].to_string();
+        assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
+    }
+    stack.links().restore();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn after_an_outage_of_the_database_owners_record_first() {
+    let mut stack = Stack::with()
+        .through_links()
+        .env_worker("PREFETCH", "1")
+        .env_worker("PROVIDER_TIMEOUT", "60s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let script = json!([{"delayMs": 10_000}]);
+    stack.sim.script(Provider::Fcm, phone.fcm(), script).await;
+    let sent = stack.send(1).accepted().await;
+    eventually("it is with the provider", async || {
+        (stack.sim.sends(Provider::Fcm, phone.fcm()).await == 1).then_some(())
+    })
+    .await;
+    // Another worker, which loses the database as well, and has it back before the first one.
+    let other = stack
+        .database
+        .url_through(Some(stack.links().api_database.address()));
+    let own = [("DATABASE_URL", other), ("RUST_LOG", "debug".to_owned())];
+    stack.start_worker_with(&own).await;
+    stack.ready(&stack.workers[1]).await;
+    let lost = stack.send(1).accepted().await;
+    assert_eq!(stack.settled(&lost).await.status, "sent", "by the other");
+    stack.links().cut_database();
+    let log = stack.workers[1].log.clone();
+    eventually("the other's reconciler knows", async || {
+        log.says("owners record first").then_some(())
+    })
+    .await;
+    eventually("the first one waits for its record", async || {
+        stack.workers[0]
+            .log
+            .says("work in hand waits")
+            .then_some(())
+    })
+    .await;
+    // So long that the claim is over, and the notification overdue; another one was surely not published.
+    stack
+        .database
+        .execute(
+            "UPDATE notification_history SET due_at = NOW(3) - INTERVAL 1 SECOND, \
+             claimed_until = NOW(3) - INTERVAL 1 SECOND WHERE status = 'pending'",
+        )
+        .await;
+    stack.links().api_broker.cut();
+    stack.links().api_database.restore();
+    stack.ready_or_degraded(&stack.apis[0]).await;
+    let unpublished = stack.send(1).accepted().await;
+    assert_eq!(stack.settled(&unpublished).await.status, "sent");
+    let pending = stack.database.history(&sent).await.unwrap();
+    assert_eq!(pending.status, "pending", "nobody else took it");
+    stack.links().restore();
+    let row = stack.settled(&sent).await;
+    assert_eq!((row.status.as_str(), row.attempts), ("sent", 1));
+    assert_eq!(stack.sim.rings(&phone, &sent).await, 1);
+    let told = stack.notification(&sent).await["timeline"].to_string();
+    assert!(!told.contains("republished"), "{told}");
+}
