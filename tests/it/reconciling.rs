@@ -23,7 +23,7 @@ async fn a_worker_that_cannot_publish_or_is_killed_leaves_reconciling_to_another
     assert!((republished(0).await - 1.0).abs() < 0.1, "it is the one");
 
     let past_links = stack.broker.url_through(None);
-    stack.start_worker_with(&[("AMQP_URL", past_links)]).await;
+    stack.start_worker_but(&[("AMQP_URL", past_links)]).await;
     stack.ready(&stack.workers[1]).await;
     stack.links().worker_broker.cut();
     let second = stack.send(1).accepted().await;
@@ -63,7 +63,7 @@ async fn after_an_outage_of_the_database_owners_record_first() {
         .database
         .url_through(Some(stack.links().api_database.address()));
     let own = [("DATABASE_URL", other), ("RUST_LOG", "debug".to_owned())];
-    stack.start_worker_with(&own).await;
+    stack.start_worker_but(&own).await;
     stack.ready(&stack.workers[1]).await;
     let lost = stack.send(1).accepted().await;
     assert_eq!(stack.settled(&lost).await.status, "sent", "by the other");

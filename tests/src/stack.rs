@@ -517,7 +517,7 @@ impl Stack {
     }
 
     /// Starts one more worker, with settings of its own.
-    pub async fn start_worker_with(&mut self, own: &[(&str, String)]) {
+    pub async fn start_worker_but(&mut self, own: &[(&str, String)]) {
         let own = own
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
