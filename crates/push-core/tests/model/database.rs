@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use push_core::admit::{Admission, Claimed, Recorded, admit};
-use push_core::job::{Job, JobTarget, Progress};
+use push_core::id::RegistrationId;
+use push_core::job::Job;
 use push_core::outcome::Sent;
 use push_core::provider::{PerProvider, Provider};
+use push_core::replay::{self, Ended};
 use push_core::settle::{DeliveryOutcome, Next, Settlement};
 use push_core::status::{Ending, ProviderResult, Reason, Status};
 
@@ -251,64 +253,46 @@ impl Database {
         ended && self.letters.iter().any(|letter| !letter.replayed)
     }
 
-    /// A replay of all letters of the notification: in one transaction they are marked, and the notification waits
-    /// for a job for what failed, and for nothing else. What may have got through before is not forgotten: of a
-    /// target it stands in its delivery, of a job as a whole nobody knows.
+    /// `Store::replay_dead_letter`, of all letters of the notification: in one transaction they are marked, and the
+    /// notification waits for the job that the real `replay` makes of them. That somebody was interrupted is not forgotten, but for
+    /// how often.
     pub fn replay(&mut self, flaw: Option<Flaw>) {
         let Some(row) = &mut self.row else {
             return;
         };
-        let (mut targets, mut whole) = (Vec::new(), None);
         let forgets = flaw == Some(Flaw::ReplayForgetsMaybe);
+        let mut letters = Vec::new();
         for letter in self.letters.iter_mut().filter(|letter| !letter.replayed) {
             letter.replayed = true;
-            match letter.target {
-                Some(target) => {
-                    let maybe = self.deliveries.get(&target).is_some_and(|row| row.maybe);
-                    targets.push(replayed(target, maybe && !forgets));
-                }
-                None => whole = Some(letter.job.clone()),
-            }
+            let delivery = letter
+                .target
+                .and_then(|target| self.deliveries.get(&target));
+            let maybe = delivery.is_some_and(|row| row.maybe) && !forgets;
+            let of = |(registration, provider)| (RegistrationId(registration), provider);
+            letters.push(replay::Letter {
+                job: Job::clone(letter.job.job()),
+                target: letter.target.map(of),
+                sent: if maybe { Sent::Maybe } else { Sent::SurelyNot },
+            });
         }
-        let targets = match &whole {
-            Some(whole) => match &whole.job().targets {
-                Some(left) => {
-                    targets.extend(left.iter().map(|left| JobTarget {
-                        tries: 0,
-                        ..left.clone()
-                    }));
-                    Some(targets)
-                }
-                None => None,
+        let ended = Ended {
+            notification: Message::first().job().notification.clone(),
+            round: row.round,
+            results: PerProvider {
+                fcm: row.fcm,
+                expo: row.expo,
             },
-            None => Some(targets),
         };
-        let job = Job {
-            round: row.round + 1,
-            targets: targets.filter(|_| flaw != Some(Flaw::ReplaysAllTargets)),
-            progress: Progress {
-                results: PerProvider {
-                    fcm: reopened(row.fcm),
-                    expo: reopened(row.expo),
-                },
-                ..Progress::default()
-            },
-            ..Job::clone(Message::first().job())
-        };
+        let mut job = replay::replay(ended, &letters).unwrap();
+        if flaw == Some(Flaw::ReplaysAllTargets) {
+            job.targets = None;
+        }
         (row.status, row.reason) = (Status::Pending, None);
-        (row.fcm, row.expo) = (job.progress.results.fcm, job.progress.results.expo);
         row.next = Some(Message::of(job));
-        row.interruptions = u32::from(whole.is_some() && !forgets);
-    }
-}
-
-const fn replayed((registration, provider): Target, maybe: bool) -> JobTarget {
-    JobTarget {
-        registration: push_core::id::RegistrationId(registration),
-        provider,
-        tries: 0,
-        sent: if maybe { Sent::Maybe } else { Sent::SurelyNot },
-        not_before: None,
+        row.interruptions = row.interruptions.min(1);
+        if forgets {
+            (row.in_hand, row.interruptions) = (false, 0);
+        }
     }
 }
 
@@ -316,15 +300,6 @@ const fn settled(result: ProviderResult) -> ProviderResult {
     match result {
         ProviderResult::Queued => ProviderResult::NotSent,
         ProviderResult::Success | ProviderResult::Failed | ProviderResult::NotSent => result,
-    }
-}
-
-const fn reopened(result: ProviderResult) -> ProviderResult {
-    match result {
-        ProviderResult::Success => result,
-        ProviderResult::Queued | ProviderResult::Failed | ProviderResult::NotSent => {
-            ProviderResult::Queued
-        }
     }
 }
 

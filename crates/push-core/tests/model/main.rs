@@ -18,7 +18,7 @@
 //! - `flaw.rs`: mistakes that somebody could make. With each of them the check must find a story that breaks a promise:
 //!   that is how we know that it would notice.
 //!
-//! What decides in the programs decides here: the model calls the real `admit`, `Reach::plan`, `settle` and `Ladder`, with real jobs. Only
+//! What decides in the programs decides here: the model calls the real `admit`, `Reach::plan`, `settle`, `Ladder` and `replay`, with real jobs. Only
 //! what surrounds them is copied, statement by statement, from `push-store` and `push-worker`.
 //!
 //! # What holds
@@ -42,7 +42,8 @@
 //! - Two providers, two workers, one API, two devices at most, two tries; so many faults as the tests say. That devices come, go and
 //!   move is left out, but for tokens that die.
 //! - The database commits or does not. That the answer to a commit is lost is a fault of its own.
-//! - A job that is given up as a whole (the broker delivered it too often) is a *maybe* by itself: nobody knows what became of it.
+//! - A job that is given up as a whole (the broker delivered it too often) is a *maybe* by itself until it is replayed: nobody knows what
+//!   became of it.
 //! - A provider sticks to a refusal until an operator mends its cause, before a replay.
 //!
 //! What nobody can help: a worker whose device FCM refused goes on to Expo, and is killed before it can say so. Whoever takes over knows only

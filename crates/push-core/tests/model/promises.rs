@@ -70,7 +70,8 @@ fn reason(state: &State) -> Option<Reason> {
 }
 
 /// Whether the database says that nobody knows: of the device, in its deliveries or in the job that comes next; or of
-/// the round, because somebody was interrupted, or because it was given up as a whole.
+/// the round, because somebody was interrupted, or because it was given up as a whole
+/// and not replayed.
 fn is_maybe(state: &State, device: u64) -> bool {
     let in_deliveries = PROVIDERS.into_iter().any(|provider| {
         let row = state.database.deliveries.get(&(device, provider));
@@ -83,7 +84,7 @@ fn is_maybe(state: &State, device: u64) -> bool {
         .database
         .letters
         .iter()
-        .any(|letter| letter.target.is_none());
+        .any(|letter| letter.target.is_none() && !letter.replayed);
     in_deliveries || of_the_round || given_up
 }
 
