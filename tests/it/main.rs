@@ -34,6 +34,7 @@ mod receipts;
 mod reconciling;
 mod register;
 mod replay;
+mod replay_many;
 mod restarts;
 mod retries;
 mod send;

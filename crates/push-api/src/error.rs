@@ -44,6 +44,10 @@ pub enum Code {
     UnknownNotification,
     /// There is no such dead letter.
     UnknownDeadLetter,
+    /// There is no such operation.
+    UnknownOperation,
+    /// The operation is not running any more.
+    OperationEnded,
     /// The dead letter was replayed before.
     AlreadyReplayed,
     /// The dead letter was discarded before.
@@ -78,7 +82,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -86,6 +90,8 @@ impl Code {
         Self::UnknownCustomer,
         Self::UnknownNotification,
         Self::UnknownDeadLetter,
+        Self::UnknownOperation,
+        Self::OperationEnded,
         Self::AlreadyReplayed,
         Self::AlreadyDiscarded,
         Self::NotificationPending,
@@ -113,8 +119,10 @@ impl Code {
             Self::UnknownCustomer
             | Self::UnknownNotification
             | Self::UnknownDeadLetter
+            | Self::UnknownOperation
             | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::AlreadyReplayed
+            Self::OperationEnded
+            | Self::AlreadyReplayed
             | Self::AlreadyDiscarded
             | Self::NotificationPending
             | Self::Expired
@@ -140,6 +148,8 @@ impl Code {
             Self::UnknownCustomer => "there is no such customer",
             Self::UnknownNotification => "there is no such notification",
             Self::UnknownDeadLetter => "there is no such dead letter",
+            Self::UnknownOperation => "there is no such operation",
+            Self::OperationEnded => "the operation is not running any more",
             Self::AlreadyReplayed => {
                 "somebody has replayed the dead letter; its details say who and what came of it"
             }
@@ -239,6 +249,12 @@ pub enum ApiError {
     /// The notification is not known.
     #[error("There is no such notification")]
     UnknownNotification,
+    /// The operation is not known.
+    #[error("There is no such operation")]
+    UnknownOperation,
+    /// The operation cannot be cancelled.
+    #[error("The operation is not running any more")]
+    OperationEnded,
     /// Nothing was done with a dead letter.
     #[error("{}", refused(*.0))]
     DeadLetter(Refusal),
@@ -332,6 +348,8 @@ impl ApiError {
             Self::BodyTimeout(_) => Code::BodyTimeout,
             Self::UnknownCustomer => Code::UnknownCustomer,
             Self::UnknownNotification => Code::UnknownNotification,
+            Self::UnknownOperation => Code::UnknownOperation,
+            Self::OperationEnded => Code::OperationEnded,
             Self::DeadLetter(refusal) => refusal_code(*refusal),
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
@@ -355,6 +373,8 @@ impl ApiError {
             | Code::UnknownCustomer
             | Code::UnknownNotification
             | Code::UnknownDeadLetter
+            | Code::UnknownOperation
+            | Code::OperationEnded
             | Code::AlreadyReplayed
             | Code::AlreadyDiscarded
             | Code::Expired
@@ -504,6 +524,10 @@ error_set! {
     NotificationErrors: [ApiError::UnknownNotification];
     /// What an endpoint can answer that is about a dead letter.
     DeadLetterErrors: [ApiError::DeadLetter(Refusal::Unknown)];
+    /// What an endpoint can answer that is about an operation.
+    OperationErrors: [ApiError::UnknownOperation];
+    /// What cancelling an operation can answer.
+    CancelErrors: [ApiError::OperationEnded];
     /// What replaying a dead letter can answer.
     ReplayErrors: [
         ApiError::DeadLetter(Refusal::AlreadyReplayed),

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use metrics::{counter, gauge, histogram};
+use push_core::job::GiveUpReason;
+use push_core::replay::LetterState;
 use push_core::status::Status;
 use push_queue::PublishError;
-use push_store::Books;
+use push_store::{Books, LetterCounts};
 
 const ACCEPTED: &str = "push_notifications_accepted_total";
 const PENDING: &str = "push_notifications_pending";
@@ -15,6 +17,8 @@ const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
 const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
 const REOPENED: &str = "push_notifications_reopened_total";
+const DEAD_LETTERS: &str = "push_dead_letters";
+const OPERATIONS_RUNNING: &str = "push_operations_running";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -42,6 +46,14 @@ pub fn describe() {
     metrics::describe_counter!(
         REOPENED,
         "Notifications that had ended with this status and are pending again, because a dead letter was replayed"
+    );
+    metrics::describe_gauge!(
+        DEAD_LETTERS,
+        "Dead letters by what was done with them and why they were given up"
+    );
+    metrics::describe_gauge!(
+        OPERATIONS_RUNNING,
+        "Operations on many dead letters that are not over yet"
     );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     counter!(ACCEPTED).increment(0);
@@ -93,6 +105,26 @@ pub fn books(books: &Books) {
     gauge!(PENDING).set(books.pending as f64);
     gauge!(OVERDUE).set(books.overdue as f64);
     gauge!(OUT_OF_BALANCE).set(books.accepted as f64 - told);
+}
+
+/// The dead letters as they stand. What is counted no more is zero.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are f64, exact far beyond these counts"
+)]
+pub fn dead_letters(counts: &LetterCounts) {
+    for state in LetterState::ALL {
+        for reason in GiveUpReason::ALL {
+            let count = counts
+                .by_state
+                .get(&(*state, *reason))
+                .copied()
+                .unwrap_or(0);
+            gauge!(DEAD_LETTERS, "state" => state.as_str(), "reason" => reason.as_str())
+                .set(count as f64);
+        }
+    }
+    gauge!(OPERATIONS_RUNNING).set(counts.operations_running as f64);
 }
 
 /// A caller may invent methods; their number as labels is bounded.

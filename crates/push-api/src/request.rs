@@ -60,6 +60,14 @@ impl FromJson for i64 {
     }
 }
 
+impl FromJson for bool {
+    const KIND: &'static str = "must be true or false";
+
+    fn from_json(value: Value) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
 impl FromJson for String {
     const KIND: &'static str = "must be a string";
 

@@ -7,6 +7,7 @@ use push_core::replay::LetterState;
 use push_core::settle::DeliveryOutcome;
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::Step;
+use push_store::OperationState;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 /// Declares a schema for each enum, from the spellings that the enum itself lists.
@@ -39,6 +40,8 @@ enums! {
     give_up_reason: GiveUpReason;
     /// What was done with a dead letter.
     letter_state: LetterState;
+    /// How an operation stands.
+    operation_state: OperationState;
 }
 
 /// Why a notification failed or was suppressed, or `null`.

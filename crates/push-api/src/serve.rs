@@ -194,9 +194,15 @@ async fn watch_books(state: AppState, overdue_after: Duration, stop: Cancellatio
             // Early is later: right after a start the schema may not be there yet.
             while state.schema.ready().await.is_err() {}
             let started = Instant::now();
-            let books = state.database.books(now() - overdue_after);
+            let books = async {
+                let books = state.database.books(now() - overdue_after).await?;
+                Ok::<_, StoreError>((books, state.database.letter_counts().await?))
+            };
             match tokio::time::timeout(BOOKS_MAX, books).await {
-                Ok(Ok(books)) => metrics::books(&books),
+                Ok(Ok((books, letters))) => {
+                    metrics::books(&books);
+                    metrics::dead_letters(&letters);
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "the books cannot be read now"),
                 Err(_) => tracing::warn!("the books were not read in time"),
             }

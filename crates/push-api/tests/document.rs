@@ -153,7 +153,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
             });
         }
     }
-    assert_eq!(found.len(), 9);
+    assert_eq!(found.len(), 14);
     found
 }
 

@@ -486,6 +486,34 @@ fn expired_before_the_first_try_is_suppressed() {
     assert_eq!(settled.results.fcm, ProviderResult::NotSent);
 }
 
+/// It had its tries before: neither is it as if it had never been meant to be sent.
+#[test]
+fn a_replay_that_is_not_tried_has_failed_all_the_same() {
+    let mut replayed = job(0);
+    replayed.progress.replayed = true;
+    let planned = reach(Failover)
+        .plan(&replayed, &[device(1, true, false)])
+        .remove(0);
+    for (fate, expected) in [
+        (Fate::Expired, None),
+        (Fate::Gone, Some(Ending::Failed(Reason::InvalidTokens))),
+    ] {
+        let report = Report {
+            planned: planned.clone(),
+            fate,
+        };
+        let settled = settle(&replayed, &[report], &Ladder::default(), now());
+        assert_eq!(settled.results.fcm, ProviderResult::Failed);
+        match (&settled.next, expected) {
+            (Next::DeadLetter(job), None) => {
+                assert_eq!(job.progress.given_up[0].reason, GiveUpReason::Expired);
+            }
+            (Next::Done(ending), Some(expected)) => assert_eq!(*ending, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_device_that_moved_away_is_never_sent_to() {
     let first = play(

@@ -20,13 +20,14 @@ mod hash;
 mod history;
 mod lease;
 mod migrate;
+mod operations;
 mod receipts;
 mod retry;
 mod store;
 
 pub use dead_letters::{
-    DeadLetterId, DeadLetterRecord, Discard, Filter, Kept, KeptBytes, LetterDetails, LetterPlace,
-    LetterView, Refusal, Replay, Replayed, ReplayedJob, TargetNow,
+    DeadLetterId, DeadLetterRecord, Discard, Filter, Kept, KeptBytes, LetterCounts, LetterDetails,
+    LetterPlace, LetterView, Refusal, Replay, Replayed, ReplayedJob, TargetNow,
 };
 pub use devices::{DeadToken, Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
@@ -36,6 +37,10 @@ pub use history::{
 };
 pub use lease::Lease;
 pub use migrate::Migrated;
+pub use operations::{
+    DueBytes, How, NewOperation, OperationId, OperationState, OperationView, Running, Step, Taken,
+    Work,
+};
 pub use receipts::{Noted, ReceiptsRecorded};
 pub use store::{Store, StoreSettings, parse_url};
 

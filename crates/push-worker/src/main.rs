@@ -15,6 +15,7 @@ mod dead_tokens;
 mod deliver;
 mod hand;
 mod metrics;
+mod operator;
 mod readiness;
 mod receipts;
 mod reconciler;

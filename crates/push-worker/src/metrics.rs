@@ -35,6 +35,11 @@ const RECEIPT_REQUESTS: &str = "push_receipt_requests_total";
 /// Jobs published again because no queue knew them.
 const REPUBLISHED: &str = "push_republished_total";
 
+/// Notifications that had ended and are pending again, because a dead letter was replayed. The same name as the API's.
+const REOPENED: &str = "push_notifications_reopened_total";
+/// Dead letters that operations handled, or could not.
+const OPERATION_LETTERS: &str = "push_operation_letters_total";
+
 /// A message was taken from the work queue.
 pub fn job(decision: &'static str) {
     counter!(JOBS, "decision" => decision).increment(1);
@@ -131,4 +136,15 @@ pub fn receipts_reminded(receipts: usize) {
 /// Jobs were published again.
 pub fn republished(jobs: usize) {
     counter!(REPUBLISHED).increment(jobs as u64);
+}
+
+/// A notification that had ended is pending again. It will be counted as settled once more.
+pub fn reopened(was: Status) {
+    counter!(REOPENED, "status" => was.as_str()).increment(1);
+}
+
+/// A step of an operation was committed.
+pub fn operation(kind: &'static str, done: u64, failed: u64) {
+    counter!(OPERATION_LETTERS, "kind" => kind, "result" => "done").increment(done);
+    counter!(OPERATION_LETTERS, "kind" => kind, "result" => "failed").increment(failed);
 }

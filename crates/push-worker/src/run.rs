@@ -24,7 +24,7 @@ use crate::dead_tokens::DeadTokens;
 use crate::hand::Hand;
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
-use crate::{consume, readiness, receipts, reconciler, recorder};
+use crate::{consume, operator, readiness, receipts, reconciler, recorder};
 
 /// All that the stages share.
 pub struct Worker {
@@ -154,6 +154,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
     let reconciler = beside(worker, |worker| async move {
         reconciler::run(&worker).await;
     });
+    let operator = beside(worker, |worker| async move { operator::run(&worker).await });
     let keeper = beside(worker, |worker| async move {
         tokio::join!(
             worker.hand.keep(
@@ -175,6 +176,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         ("the recorder", recorder.await),
         ("fetching receipts", receipts.await),
         ("the reconciler", reconciler.await),
+        ("the operator", operator.await),
     ];
     worker.hand.let_go_of_dropped(&worker.store).await;
     worker.abandoned.give_back().await;

@@ -54,7 +54,7 @@ pub struct LetterPlace {
 
 /// The index that serves a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Any,
     State,
     Reason,
@@ -69,14 +69,14 @@ pub(super) enum Shape {
 
 /// A value of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Word(Option<&'static str>),
     Number(Option<i64>),
     Id(NotificationId),
 }
 
 impl Filter {
-    pub(super) const fn shape(&self) -> Shape {
+    pub(crate) const fn shape(&self) -> Shape {
         match (self.notification, self.customer) {
             (Some(_), _) => return Shape::Notification,
             (None, Some(_)) => return Shape::Customer,
@@ -95,7 +95,7 @@ impl Filter {
     }
 
     /// The values that the statement of this shape asks for, in its order.
-    pub(super) fn values(&self) -> Vec<Value> {
+    pub(crate) fn values(&self) -> Vec<Value> {
         let state = self.state.map(LetterState::as_str);
         let reason = self.reason.map(GiveUpReason::as_str);
         let provider = self.provider.map(Provider::as_str);
@@ -124,12 +124,12 @@ impl Filter {
     }
 
     /// The first moment that is meant.
-    pub(super) fn lower(&self) -> DateTime<Utc> {
+    pub(crate) fn lower(&self) -> DateTime<Utc> {
         self.from.map_or(BEGINNING, millis).max(BEGINNING)
     }
 
     /// The last moment that is meant.
-    pub(super) fn upper(&self) -> DateTime<Utc> {
+    pub(crate) fn upper(&self) -> DateTime<Utc> {
         let before = |to: DateTime<Utc>| millis(to - TimeDelta::nanoseconds(1));
         self.to.map_or(END, before).clamp(BEGINNING, END)
     }
@@ -146,7 +146,7 @@ const END: DateTime<Utc> = match DateTime::from_timestamp_secs(i32::MAX as i64) 
 };
 
 /// What takes the values of a filter.
-pub(super) trait Bind: Sized {
+pub(crate) trait Bind: Sized {
     fn value(self, value: Value) -> Self;
 
     fn values(self, values: Vec<Value>) -> Self {
@@ -216,7 +216,7 @@ macro_rules! of_shape {
         )
     };
 }
-pub(super) use of_shape;
+pub(crate) use of_shape;
 
 #[cfg(test)]
 mod tests {

@@ -74,7 +74,7 @@ pub(super) async fn lock(
 }
 
 /// The parameter for letters, in the order of the key.
-pub(super) fn array(ids: &[DeadLetterId]) -> Result<String, StoreError> {
+pub(crate) fn array(ids: &[DeadLetterId]) -> Result<String, StoreError> {
     let mut ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
     ids.sort_unstable();
     ids.dedup();

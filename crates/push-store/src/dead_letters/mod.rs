@@ -1,5 +1,6 @@
 //! `dead_letters`: what was given up and could be replayed.
 
+pub(crate) mod count;
 pub(crate) mod discard;
 pub(crate) mod filter;
 pub(crate) mod letter;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+pub use count::LetterCounts;
 pub use filter::{Filter, LetterPlace};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::{GiveUpReason, Job, TrailEntry};
@@ -27,7 +29,7 @@ use push_core::token::MaskedToken;
 use crate::State;
 
 /// A row of `dead_letters`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeadLetterId(pub u64);
 
 /// How dead letters are replayed.

@@ -10,6 +10,7 @@ mod due;
 mod leases;
 mod listing;
 mod migrating;
+mod operations;
 mod plans;
 mod receipts;
 mod recording;

@@ -1,6 +1,7 @@
 //! What operators do: the scope `admin` for all of it.
 
 mod dead_letters;
+mod operations;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -8,5 +9,7 @@ use crate::state::AppState;
 
 /// All of them.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(dead_letters::routes())
+    OpenApiRouter::new()
+        .merge(dead_letters::routes())
+        .merge(operations::routes())
 }

@@ -8,31 +8,54 @@ use push_core::job::GiveUpReason;
 use push_core::provider::Provider;
 use push_core::replay::LetterState;
 use push_store::{DeadLetterId, Filter, LetterPlace};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::request::Problems;
 
 /// Values by name, as a query has them.
-pub(super) struct Given(HashMap<String, String>);
+pub(in crate::routes::admin) struct Given {
+    values: HashMap<String, String>,
+    /// Before the name of a field, where its problem is told.
+    within: &'static str,
+}
 
 impl Given {
     /// Of a name that is there twice, the last counts.
-    pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
-        Self(pairs.into_iter().collect())
+    pub(in crate::routes::admin) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self {
+            values: pairs.into_iter().collect(),
+            within: "",
+        }
+    }
+
+    /// The same in a body: a string, a number or a boolean. What is `null` is not there.
+    pub(super) fn from_json(object: Map<String, Value>) -> Self {
+        let text = |(name, value): (String, Value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some((name, text)),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Some((name, value.to_string()))
+            }
+        };
+        Self {
+            values: object.into_iter().filter_map(text).collect(),
+            within: "filter.",
+        }
     }
 
     /// What is given under this name, if it can be read.
-    pub(super) fn read<T>(
+    pub(in crate::routes::admin) fn read<T>(
         &self,
         problems: &mut Problems,
         name: &'static str,
         must: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let text = self.0.get(name)?;
+        let text = self.values.get(name)?;
         let value = read(text);
         if value.is_none() {
-            problems.note(name, must);
+            problems.note(format!("{}{name}", self.within), must);
         }
         value
     }
@@ -52,7 +75,10 @@ impl Given {
             false => LetterState::Open,
         });
         if replayed.is_some() && state.is_some() && replayed != state {
-            problems.note("state", "contradicts replayed; give one of them");
+            problems.note(
+                format!("{}state", self.within),
+                "contradicts replayed; give one of them",
+            );
         }
         let filter = Filter {
             state: state.or(replayed),
@@ -77,7 +103,7 @@ impl Given {
         if let (Some(from), Some(to)) = (filter.from, filter.to)
             && from >= to
         {
-            problems.note("to", "must be later than from");
+            problems.note(format!("{}to", self.within), "must be later than from");
         }
         filter
     }
@@ -107,8 +133,6 @@ pub(super) fn place(cursor: &str) -> Option<LetterPlace> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::routes::send_to_customer::tests::problems_of;
 
@@ -172,6 +196,5 @@ mod tests {
         ] {
             assert_eq!(place(odd), None, "{odd}");
         }
-        assert_ne!(Value::from(cursor(there)), Value::Null);
     }
 }

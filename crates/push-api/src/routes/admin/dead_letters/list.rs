@@ -10,16 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::filter::{Given, cursor, place};
+use super::{LIMIT_DEFAULT, limit};
 use crate::answer::Time;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, QueryErrors};
 use crate::request::Problems;
 use crate::schemas;
 use crate::state::AppState;
-
-/// Items of a page at most, and without a wish.
-const LIMIT_MAX: u32 = 200;
-const LIMIT_DEFAULT: u32 = 50;
 
 /// What the query may hold.
 #[derive(IntoParams)]
@@ -186,12 +183,8 @@ pub async fn list(
     let given = Given::new(query.map(|Query(pairs)| pairs).unwrap_or_default());
     let mut problems = Problems::default();
     let filter = given.filter(&mut problems);
-    let limit = given.read(&mut problems, "limit", "must be 1 to 200", |text| {
-        let limit = text.parse::<u32>().ok()?;
-        (1..=LIMIT_MAX).contains(&limit).then_some(limit)
-    });
+    let limit = limit(&given, &mut problems).unwrap_or(LIMIT_DEFAULT);
     let after = given.read(&mut problems, "cursor", "must be a nextCursor", place);
-    let limit = limit.unwrap_or(LIMIT_DEFAULT);
     let filter = problems.finish(Some(filter))?;
     // One more tells whether there is another page.
     let ask = |store: Store| async move { store.dead_letters(&filter, after, limit + 1).await };

@@ -4,6 +4,7 @@ mod detail;
 mod discard;
 mod filter;
 mod list;
+mod many;
 mod replay;
 
 use std::time::Duration;
@@ -16,7 +17,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::ApiError;
+use crate::request::Problems;
 use crate::state::AppState;
+pub(super) use filter::Given;
+pub(super) use many::FilterSchema;
 
 /// The endpoints, a file each.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -25,6 +29,20 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(detail::detail))
         .routes(routes!(replay::replay))
         .routes(routes!(discard::discard))
+        .routes(routes!(many::replay_many))
+        .routes(routes!(many::discard_many))
+}
+
+/// Items of a page at most, and without a wish.
+const LIMIT_MAX: u32 = 200;
+pub(super) const LIMIT_DEFAULT: u32 = 50;
+
+/// `limit`.
+pub(super) fn limit(given: &Given, problems: &mut Problems) -> Option<u32> {
+    given.read(problems, "limit", "must be 1 to 200", |text| {
+        let limit = text.parse::<u32>().ok()?;
+        (1..=LIMIT_MAX).contains(&limit).then_some(limit)
+    })
 }
 
 /// What is no number names no dead letter.

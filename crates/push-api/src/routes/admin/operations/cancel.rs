@@ -1,0 +1,43 @@
+//! `POST /api/Push/admin/operations/{operationId}/cancel`
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use push_store::Store;
+use uuid::Uuid;
+
+use super::{Answer, operation};
+use crate::caller::{Admin, Caller};
+use crate::error::{ApiError, CallErrors, CancelErrors, OperationErrors};
+use crate::state::{AppState, now};
+
+/// Stops an operation.
+///
+/// What it has done stays done; what it has not is left as it was. The answer says how far it came.
+#[utoipa::path(
+    post,
+    path = "/api/Push/admin/operations/{operationId}/cancel",
+    tag = "admin",
+    params(("operationId" = Uuid, Path, description = "As it was answered when it was started")),
+    responses(
+        (status = 200, description = "It is cancelled", body = Answer),
+        CallErrors, OperationErrors, CancelErrors,
+    ),
+    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
+)]
+pub async fn cancel(
+    _caller: Caller<Admin>,
+    State(state): State<AppState>,
+    id: Result<Path<Uuid>, PathRejection>,
+) -> Result<Json<Answer>, ApiError> {
+    let id = operation(id)?;
+    let cancel = |store: Store| async move {
+        let cancelled = store.cancel_operation(id, now()).await?;
+        Ok((cancelled, store.operation(id).await?))
+    };
+    match state.ask(cancel).await? {
+        (_, None) => Err(ApiError::UnknownOperation),
+        (false, Some(_)) => Err(ApiError::OperationEnded),
+        (true, Some(found)) => Ok(Json(Answer::new("Operation cancelled", found))),
+    }
+}

@@ -1,0 +1,85 @@
+//! `GET /api/Push/admin/operations`
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use push_store::{OperationId, Store};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::Operation;
+use crate::caller::{Admin, Caller};
+use crate::error::{ApiError, CallErrors, QueryErrors};
+use crate::request::Problems;
+use crate::routes::admin::dead_letters::{Given, LIMIT_DEFAULT, limit};
+use crate::state::AppState;
+
+/// What the query may hold.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "documentation: all problems of a query are told at once, so it is read by hand"
+)]
+pub struct Parameters {
+    /// Items of a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Operations)]
+pub struct Answer {
+    /// Always true.
+    #[schema(example = true)]
+    success: bool,
+    /// For people.
+    message: &'static str,
+    /// The operations.
+    items: Vec<Operation>,
+    /// Where the next page begins; `null` at the end.
+    next_cursor: Option<String>,
+}
+
+/// Operations, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/Push/admin/operations",
+    tag = "admin",
+    params(Parameters),
+    responses(
+        (status = 200, description = "A page", body = Answer),
+        QueryErrors, CallErrors,
+    ),
+    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
+)]
+pub async fn list(
+    _caller: Caller<Admin>,
+    State(state): State<AppState>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Json<Answer>, ApiError> {
+    let given = Given::new(query.map(|Query(pairs)| pairs).unwrap_or_default());
+    let mut problems = Problems::default();
+    let limit = limit(&given, &mut problems).unwrap_or(LIMIT_DEFAULT);
+    let before = given.read(&mut problems, "cursor", "must be a nextCursor", |text| {
+        Uuid::try_parse(text).ok().map(OperationId)
+    });
+    problems.finish(Some(()))?;
+    // One more tells whether there is another page.
+    let ask = |store: Store| async move { store.operations(before, limit + 1).await };
+    let mut found = state.ask(ask).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let last = found.last().filter(|_| more);
+    Ok(Json(Answer {
+        success: true,
+        message: "Operations found",
+        next_cursor: last.map(|last| last.id.0.simple().to_string()),
+        items: found.into_iter().map(Operation::from).collect(),
+    }))
+}
