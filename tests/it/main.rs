@@ -18,6 +18,7 @@ mod failover;
 mod garbage;
 mod harness;
 mod https_to_fcm;
+mod idempotency;
 mod many;
 mod metrics;
 mod openapi;

@@ -175,6 +175,12 @@ impl Send {
         self
     }
 
+    /// With this body, whatever it was.
+    pub fn with_body(mut self, body: &Value) -> Self {
+        self.body = body.clone();
+        self
+    }
+
     /// With a header.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::notification::Notification;
-use push_store::{Acceptance, Store, StoreError, UnknownCustomer};
+use push_store::{Acceptance, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -30,10 +30,37 @@ pub struct Acceptor {
     waiting: mpsc::Sender<Waiting>,
 }
 
+/// A notification that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The notification.
+    pub notification: Notification,
+    /// The key of the request, if its caller gave it one.
+    pub keyed: Option<Keyed>,
+}
+
+impl<'a> From<&'a Submission> for ToAccept<'a> {
+    fn from(submission: &'a Submission) -> Self {
+        Self {
+            notification: &submission.notification,
+            keyed: submission.keyed.as_ref(),
+        }
+    }
+}
+
+/// What became of a [`Submission`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The notification is committed.
+    Now,
+    /// The request came before, and was answered so. The notification is not, and never will be.
+    Before(KeptAnswer),
+}
+
 /// A notification on its way into the database, and who wants to know.
 #[derive(Debug)]
 struct Waiting {
-    notification: Notification,
+    submission: Submission,
     answer: oneshot::Sender<Result<Acceptance, StoreError>>,
 }
 
@@ -57,7 +84,7 @@ impl Acceptor {
 
     fn with_writers<W, F>(tasks: &TaskTracker, write: W) -> Self
     where
-        W: Fn(Arc<[Notification]>) -> F + Clone + Send + Sync + 'static,
+        W: Fn(Arc<[Submission]>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Acceptance>, StoreError>> + Send + 'static,
     {
         let (waiting, queue) = mpsc::channel(WAITING_MAX);
@@ -68,39 +95,38 @@ impl Acceptor {
         Self { waiting }
     }
 
-    /// Commits a notification. Once called, it is committed even if the caller does not wait.
+    /// Commits a notification, or tells how it was answered before. Once called, it is committed even if the caller does not wait.
     ///
     /// # Errors
-    /// [`ApiError::UnknownCustomer`], [`ApiError::Overloaded`] at once when too many wait, or what the
+    /// [`ApiError::UnknownCustomer`], [`ApiError::IdempotencyKeyReused`], [`ApiError::Overloaded`] at once when too many wait, or what the
     /// database says. Unless the connection broke during the commit, nothing was stored then.
-    pub async fn accept(&self, notification: Notification) -> Result<(), ApiError> {
+    pub async fn accept(&self, submission: Submission) -> Result<Accepted, ApiError> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting {
-            notification,
-            answer,
-        };
+        let waiting = Waiting { submission, answer };
         self.waiting
             .try_send(waiting)
             .map_err(|_| ApiError::Overloaded)?;
         let lost = |_| ApiError::Internal("a batch writer ended without an answer".to_owned());
         match answered.await.map_err(lost)?? {
-            Acceptance::Accepted => Ok(()),
+            Acceptance::Accepted => Ok(Accepted::Now),
+            Acceptance::Before(answer) => Ok(Accepted::Before(answer)),
+            Acceptance::KeyReused => Err(ApiError::IdempotencyKeyReused),
             Acceptance::UnknownCustomer => Err(ApiError::UnknownCustomer),
         }
     }
 }
 
-fn newest(batch: &[Notification]) -> DateTime<Utc> {
+fn newest(batch: &[Submission]) -> DateTime<Utc> {
     let newest = batch
         .iter()
-        .map(|notification| notification.created_at)
+        .map(|submission| submission.notification.created_at)
         .max();
     newest.unwrap_or_default()
 }
 
 async fn write_batches<W, F>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, write: W)
 where
-    W: Fn(Arc<[Notification]>) -> F,
+    W: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
 {
     loop {
@@ -115,41 +141,47 @@ where
 
 async fn write_batch<W, F>(batch: Vec<Waiting>, write: &W)
 where
-    W: Fn(Arc<[Notification]>) -> F,
+    W: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
 {
-    let (notifications, answers): (Vec<_>, Vec<_>) = batch
+    let (submissions, answers): (Vec<_>, Vec<_>) = batch
         .into_iter()
-        .map(|waiting| (waiting.notification, waiting.answer))
+        .map(|waiting| (waiting.submission, waiting.answer))
         .unzip();
-    let notifications: Arc<[Notification]> = notifications.into();
-    let results = match write(Arc::clone(&notifications)).await {
+    let submissions: Arc<[Submission]> = submissions.into();
+    let results = match write(Arc::clone(&submissions)).await {
         // One that the database does not take must not take the others with it.
-        Err(error) if !error.is_unavailable() && notifications.len() > 1 => {
-            let mut results = Vec::with_capacity(notifications.len());
-            for notification in notifications.iter() {
-                let alone = write(Arc::new([notification.clone()])).await;
+        Err(error) if !error.is_unavailable() && submissions.len() > 1 => {
+            let mut results = Vec::with_capacity(submissions.len());
+            for submission in submissions.iter() {
+                let alone = write(Arc::new([submission.clone()])).await;
                 results.push(alone.and_then(|answers| each(answers, 1).remove(0)));
             }
             results
         }
-        Err(error) => vec![Err(error); notifications.len()],
-        Ok(answers) => each(answers, notifications.len()),
+        Err(error) => vec![Err(error); submissions.len()],
+        Ok(answers) => each(answers, submissions.len()),
     };
-    let accepted = results
-        .iter()
-        .filter(|result| **result == Ok(Acceptance::Accepted));
-    let accepted = accepted.count();
-    if accepted > 0 {
-        metrics::accepted(accepted);
-    }
+    measure(&results);
     for (answer, result) in answers.into_iter().zip(results) {
         // Whoever asked may be gone; the notification is committed all the same.
         drop(answer.send(result));
     }
 }
 
-/// An answer for each of `expected` notifications.
+fn measure(results: &[Result<Acceptance, StoreError>]) {
+    let count = |wanted: fn(&Acceptance) -> bool| {
+        let answers = results.iter().filter_map(|result| result.as_ref().ok());
+        answers.filter(|answer| wanted(answer)).count()
+    };
+    let accepted = count(|answer| matches!(answer, Acceptance::Accepted));
+    if accepted > 0 {
+        metrics::accepted(accepted);
+    }
+    metrics::replayed(count(|answer| matches!(answer, Acceptance::Before(_))));
+}
+
+/// An answer for each of `expected` submissions.
 fn each(answers: Vec<Acceptance>, expected: usize) -> Vec<Result<Acceptance, StoreError>> {
     if answers.len() == expected {
         answers.into_iter().map(Ok).collect()
@@ -169,9 +201,9 @@ mod tests {
 
     use super::*;
 
-    fn notification(customer: i64) -> Notification {
+    fn submission(customer: i64) -> Submission {
         let created_at = DateTime::UNIX_EPOCH;
-        Notification {
+        let notification = Notification {
             id: NotificationId::generate(),
             customer: CustomerId::try_from(customer).unwrap(),
             kind: NotificationType::service_update(),
@@ -185,12 +217,16 @@ mod tests {
             collapse_key: None,
             created_at,
             expires_at: created_at + Ttl::DEFAULT.as_duration(),
+        };
+        Submission {
+            notification,
+            keyed: None,
         }
     }
 
     /// Customer 1 is known, 2 is not, 3 makes the database refuse its statement, 4 makes it go away.
-    fn judge(batch: &[Notification]) -> Result<Vec<Acceptance>, StoreError> {
-        let answer = |notification: &Notification| match notification.customer.get() {
+    fn judge(batch: &[Submission]) -> Result<Vec<Acceptance>, StoreError> {
+        let answer = |submission: &Submission| match submission.notification.customer.get() {
             1 => Ok(Acceptance::Accepted),
             2 => Ok(Acceptance::UnknownCustomer),
             3 => Err(StoreError::Unusable("odd")),
@@ -234,7 +270,7 @@ mod tests {
         let (acceptor, permits, sizes, _tasks) = paced();
         let one = |customer| {
             let acceptor = acceptor.clone();
-            tokio::spawn(async move { acceptor.accept(notification(customer)).await })
+            tokio::spawn(async move { acceptor.accept(submission(customer)).await })
         };
         let mut first = Vec::new();
         for _ in 0..WRITERS {
@@ -245,9 +281,9 @@ mod tests {
         settle_tasks().await;
         permits.add_permits(100);
         for lone in first {
-            assert_eq!(lone.await.unwrap(), Ok(()));
+            assert_eq!(lone.await.unwrap(), Ok(Accepted::Now));
         }
-        assert_eq!(known.await.unwrap(), Ok(()));
+        assert_eq!(known.await.unwrap(), Ok(Accepted::Now));
         assert_eq!(unknown.await.unwrap(), Err(ApiError::UnknownCustomer));
         let mut sizes = sizes.lock().unwrap().clone();
         sizes.sort_unstable();
@@ -259,20 +295,15 @@ mod tests {
         let (sender, answers): (Vec<_>, Vec<_>) = [1, 3, 1]
             .map(|customer| {
                 let (answer, answered) = oneshot::channel();
-                let notification = notification(customer);
-                (
-                    Waiting {
-                        notification,
-                        answer,
-                    },
-                    answered,
-                )
+                let submission = submission(customer);
+                (Waiting { submission, answer }, answered)
             })
             .into_iter()
             .unzip();
-        write_batch(sender, &|batch: Arc<[Notification]>| async move {
-            judge(&batch)
-        })
+        write_batch(
+            sender,
+            &|batch: Arc<[Submission]>| async move { judge(&batch) },
+        )
         .await;
         let mut got = Vec::new();
         for answered in answers {
@@ -292,7 +323,7 @@ mod tests {
     async fn a_database_that_is_away_is_asked_once_a_batch() {
         let (acceptor, permits, sizes, _tasks) = paced();
         permits.add_permits(1);
-        let told = acceptor.accept(notification(4)).await.unwrap_err();
+        let told = acceptor.accept(submission(4)).await.unwrap_err();
         assert_eq!(told.code(), crate::error::Code::DatabaseUnavailable);
         assert_eq!(*sizes.lock().unwrap(), [1]);
     }
@@ -304,11 +335,11 @@ mod tests {
         let mut accepting = tokio::task::JoinSet::new();
         for _ in 0..room + 100 {
             let acceptor = acceptor.clone();
-            accepting.spawn(async move { acceptor.accept(notification(1)).await });
+            accepting.spawn(async move { acceptor.accept(submission(1)).await });
             tokio::task::yield_now().await;
         }
         settle_tasks().await;
-        let told = acceptor.accept(notification(1)).await.unwrap_err();
+        let told = acceptor.accept(submission(1)).await.unwrap_err();
         assert_eq!(told, ApiError::Overloaded);
         permits.add_permits(room);
         let results = accepting.join_all().await;

@@ -1,15 +1,16 @@
 //! What callers get when a request was carried out.
 
 use axum::Json;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use push_core::id::NotificationId;
 use push_core::status::{ProviderResult, Reason, Status};
-use push_store::State;
-use serde::Serialize;
+use push_store::{KeptAnswer, State};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::idempotency::REPLAYED;
 use crate::outcomes::Waited;
 use crate::prefer::Wait;
 use crate::schemas;
@@ -117,18 +118,54 @@ impl SendAnswer {
     }
 }
 
-/// The whole answer to a request that sends: 200 once the outcome is known, else 202.
+/// The whole answer to a request that sends: 200 once the outcome is known, else 202. `first`: it came
+/// before, and this is what it was answered at its acceptance.
 #[must_use]
-pub fn sent(id: NotificationId, wait: Wait, waited: Waited, wording: Wording) -> Response {
-    let (code, ended) = match waited {
-        Waited::Ended(state) => (StatusCode::OK, Some(state)),
-        Waited::StillPending | Waited::NotGranted => (StatusCode::ACCEPTED, None),
+pub fn sent(
+    id: NotificationId,
+    wait: Wait,
+    waited: Waited,
+    wording: Wording,
+    first: Option<KeptAnswer>,
+) -> Response {
+    let replayed = first.is_some();
+    let mut response = match (waited, first) {
+        (Waited::Ended(state), _) => {
+            Json(SendAnswer::new(id, Some(state), wording)).into_response()
+        }
+        (Waited::StillPending | Waited::NotGranted, Some(first)) => again(first),
+        (Waited::StillPending | Waited::NotGranted, None) => (
+            StatusCode::ACCEPTED,
+            Json(SendAnswer::new(id, None, wording)),
+        )
+            .into_response(),
     };
-    let mut response = (code, Json(SendAnswer::new(id, ended, wording))).into_response();
+    let headers = response.headers_mut();
     if let (Some(applied), true) = (wait.applied(), waited != Waited::NotGranted) {
-        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+        headers.insert(PREFERENCE_APPLIED, applied);
+    }
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// An answer as it was given before.
+fn again(KeptAnswer { status, body }: KeptAnswer) -> Response {
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    let json = (
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    (status.unwrap_or(StatusCode::ACCEPTED), [json], body).into_response()
+}
+
+/// What an answer at acceptance is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct About {
+    /// The notification.
+    pub notification_id: NotificationId,
 }
 
 const fn in_words(reason: Reason) -> &'static str {

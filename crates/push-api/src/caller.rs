@@ -94,7 +94,7 @@ pub struct Caller<S: Needed> {
 }
 
 impl<S: Needed> Caller<S> {
-    /// The name of the API key, for audits.
+    /// The name of the API key.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

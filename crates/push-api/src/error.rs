@@ -58,6 +58,8 @@ pub enum Code {
     Expired,
     /// The dead letter can never be replayed.
     NotReplayable,
+    /// The `Idempotency-Key` belongs to another request.
+    IdempotencyKeyReused,
     /// There is no such path.
     NotFound,
     /// The path exists, and does not know this method.
@@ -82,7 +84,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -97,6 +99,7 @@ impl Code {
         Self::NotificationPending,
         Self::Expired,
         Self::NotReplayable,
+        Self::IdempotencyKeyReused,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
@@ -127,6 +130,7 @@ impl Code {
             | Self::NotificationPending
             | Self::Expired
             | Self::NotReplayable => StatusCode::CONFLICT,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -162,6 +166,9 @@ impl Code {
             Self::Expired => "the notification's time is over; `extendTtlSeconds` gives it more",
             Self::NotReplayable => {
                 "what is needed to send it is not there any more; the message says what"
+            }
+            Self::IdempotencyKeyReused => {
+                "the `Idempotency-Key` came within 24 hours with another body, or at another endpoint"
             }
             Self::NotFound => "there is no such path",
             Self::MethodNotAllowed => "the path does not know this method",
@@ -258,6 +265,9 @@ pub enum ApiError {
     /// Nothing was done with a dead letter.
     #[error("{}", refused(*.0))]
     DeadLetter(Refusal),
+    /// The `Idempotency-Key` belongs to another request.
+    #[error("This Idempotency-Key came with another request; take a new key for each new request")]
+    IdempotencyKeyReused,
     /// The path is not known.
     #[error("There is no such path; /openapi.json lists them all")]
     NotFound,
@@ -351,6 +361,7 @@ impl ApiError {
             Self::UnknownOperation => Code::UnknownOperation,
             Self::OperationEnded => Code::OperationEnded,
             Self::DeadLetter(refusal) => refusal_code(*refusal),
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::Overloaded => Code::Overloaded,
@@ -379,6 +390,7 @@ impl ApiError {
             | Code::AlreadyDiscarded
             | Code::Expired
             | Code::NotReplayable
+            | Code::IdempotencyKeyReused
             | Code::NotFound
             | Code::MethodNotAllowed
             | Code::BodyTimeout
@@ -520,6 +532,8 @@ error_set! {
     ];
     /// What an endpoint can answer that is about a customer.
     CustomerErrors: [ApiError::UnknownCustomer];
+    /// What an endpoint can answer whose requests can be named.
+    KeyErrors: [ApiError::IdempotencyKeyReused];
     /// What an endpoint can answer that is about a notification.
     NotificationErrors: [ApiError::UnknownNotification];
     /// What an endpoint can answer that is about a dead letter.

@@ -3,8 +3,8 @@
 //! provider.
 //!
 //! The way of a request: [`case`] spells its path, [`observe`] names, logs and measures it, [`router`]
-//! finds the handler in [`routes`], [`caller`] settles who calls, [`request`] reads the body. A
-//! notification is committed by [`accept`], published by [`publish`], and waited for by [`outcomes`].
+//! finds the handler in [`routes`], [`caller`] settles who calls, [`request`] reads the body, [`idempotency`] the
+//! name that its caller gave it. A notification is committed by [`accept`], published by [`publish`], and waited for by [`outcomes`].
 
 pub mod accept;
 pub mod answer;
@@ -15,6 +15,7 @@ pub mod database;
 pub mod discard;
 pub mod error;
 pub mod health;
+pub mod idempotency;
 pub mod keys;
 pub mod listen;
 pub mod metrics;

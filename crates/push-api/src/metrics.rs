@@ -19,6 +19,7 @@ const PUBLISHED: &str = "push_jobs_published_total";
 const REOPENED: &str = "push_notifications_reopened_total";
 const DEAD_LETTERS: &str = "push_dead_letters";
 const OPERATIONS_RUNNING: &str = "push_operations_running";
+const REPLAYED: &str = "push_idempotent_replays_total";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -56,7 +57,12 @@ pub fn describe() {
         "Operations on many dead letters that are not over yet"
     );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
+    metrics::describe_counter!(
+        REPLAYED,
+        "Requests that came again with their Idempotency-Key and got their first answer"
+    );
     counter!(ACCEPTED).increment(0);
+    counter!(REPLAYED).increment(0);
     counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
 }
 
@@ -64,6 +70,11 @@ pub fn describe() {
 pub fn accepted(notifications: usize) {
     counter!(ACCEPTED).increment(notifications as u64);
     counter!(TRANSACTIONS).increment(1);
+}
+
+/// Requests got an answer that was given before.
+pub fn replayed(requests: usize) {
+    counter!(REPLAYED).increment(requests as u64);
 }
 
 /// A job was published, or was not.

@@ -165,14 +165,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            return Err(ApiError::UnsupportedMediaType);
-        }
-        let reading = read(request.into_body(), BODY_BYTES_MAX);
-        let bytes = tokio::time::timeout(BODY_READ_MAX, reading)
-            .await
-            .map_err(|_| ApiError::BodyTimeout(BODY_READ_MAX))??;
-        parse(&bytes).map(Self)
+        typed(read_json(request).await?).map(Self)
     }
 }
 
@@ -192,6 +185,21 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalJsonBody
             .await
             .map(|JsonBody(body)| Self(body))
     }
+}
+
+/// The body as a JSON object, whatever is in it.
+///
+/// # Errors
+/// When it is none, too large or too slow.
+pub async fn read_json(request: Request) -> Result<Value, ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let reading = read(request.into_body(), BODY_BYTES_MAX);
+    let bytes = tokio::time::timeout(BODY_READ_MAX, reading)
+        .await
+        .map_err(|_| ApiError::BodyTimeout(BODY_READ_MAX))??;
+    parse(&bytes)
 }
 
 /// `application/json`, or a type that is JSON by its suffix (RFC 6839).
@@ -224,18 +232,27 @@ async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         // The place only: the library's text may quote the body.
         let (line, column) = (error.line(), error.column());
         ApiError::MalformedJson(format!("is not JSON: see line {line}, column {column}"))
     })?;
-    if !value.is_object() {
-        return Err(ApiError::MalformedJson(
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(ApiError::MalformedJson(
             "is JSON, but not an object".to_owned(),
-        ));
+        ))
     }
-    serde_json::from_value(value)
+}
+
+/// An object as the type of a request, whose [`Field`]s take whatever is in it.
+///
+/// # Errors
+/// [`ApiError::Internal`] when the type has other fields than those.
+pub fn typed<T: DeserializeOwned>(object: Value) -> Result<T, ApiError> {
+    serde_json::from_value(object)
         .map_err(|_| ApiError::Internal("a request type refuses an object".to_owned()))
 }
 
@@ -255,7 +272,7 @@ mod tests {
     }
 
     fn sample(body: &Value) -> Sample {
-        parse(body.to_string().as_bytes()).unwrap()
+        parse(body.to_string().as_bytes()).and_then(typed).unwrap()
     }
 
     async fn received(

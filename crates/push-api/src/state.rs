@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::id::CustomerId;
-use push_core::notification::Notification;
 use push_runtime::telemetry::Metrics;
 use push_store::{DeadLetterId, Replay, Replayed, Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
 
-use crate::accept::Acceptor;
+use crate::accept::{Accepted, Acceptor, Submission};
 use crate::caller::Access;
 use crate::database::in_time;
 use crate::error::ApiError;
@@ -107,22 +106,25 @@ impl AppState {
         }
     }
 
-    /// Commits a notification and publishes its job. Both are done even if the caller hangs up
-    /// meanwhile, and before the process ends.
+    /// Commits a notification and publishes its job, unless its request came before. Both are done even if the
+    /// caller hangs up meanwhile, and before the process ends.
     ///
     /// # Errors
     /// Where it was not committed. A broker that is away is no error.
     pub async fn accept(
         &self,
-        notification: Notification,
+        submission: Submission,
         trace: TraceContext,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Accepted, ApiError> {
         self.schema.ready().await?;
         let state = self.clone();
         let accepting = self.tasks.spawn(async move {
-            state.acceptor.accept(notification.clone()).await?;
-            state.publisher.publish(notification, trace).await;
-            Ok(())
+            let notification = submission.notification.clone();
+            let accepted = state.acceptor.accept(submission).await?;
+            if accepted == Accepted::Now {
+                state.publisher.publish(notification, trace).await;
+            }
+            Ok(accepted)
         });
         let lost = |_| {
             Err(ApiError::Internal(

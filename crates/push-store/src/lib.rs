@@ -18,6 +18,7 @@ mod devices;
 mod error;
 mod hash;
 mod history;
+mod idempotency;
 mod lease;
 mod migrate;
 mod operations;
@@ -33,8 +34,9 @@ pub use devices::{DeadToken, Identification, Registered, Registration};
 pub use error::{StoreError, Unavailable};
 pub use history::{
     Acceptance, Books, Claim, ClaimId, ClaimedRound, DeliveryView, Due, DueJob, Held,
-    NotificationView, Recording, State, StoredContent, TimelineView, UnknownCustomer,
+    NotificationView, Recording, State, StoredContent, TimelineView, ToAccept, UnknownCustomer,
 };
+pub use idempotency::{IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};
 pub use lease::Lease;
 pub use migrate::Migrated;
 pub use operations::{

@@ -14,6 +14,7 @@ mod database;
 mod dead_tokens;
 mod deliver;
 mod hand;
+mod housekeeping;
 mod metrics;
 mod operator;
 mod readiness;

@@ -39,6 +39,8 @@ const REPUBLISHED: &str = "push_republished_total";
 const REOPENED: &str = "push_notifications_reopened_total";
 /// Dead letters that operations handled, or could not.
 const OPERATION_LETTERS: &str = "push_operation_letters_total";
+/// Rows deleted because their time was over, by table.
+const PURGED: &str = "push_purged_rows_total";
 
 /// A message was taken from the work queue.
 pub fn job(decision: &'static str) {
@@ -147,4 +149,9 @@ pub fn reopened(was: Status) {
 pub fn operation(kind: &'static str, done: u64, failed: u64) {
     counter!(OPERATION_LETTERS, "kind" => kind, "result" => "done").increment(done);
     counter!(OPERATION_LETTERS, "kind" => kind, "result" => "failed").increment(failed);
+}
+
+/// Rows were deleted because their time was over.
+pub fn purged(table: &'static str, rows: u64) {
+    counter!(PURGED, "table" => table).increment(rows);
 }

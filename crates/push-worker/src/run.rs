@@ -24,7 +24,7 @@ use crate::dead_tokens::DeadTokens;
 use crate::hand::Hand;
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
-use crate::{consume, operator, readiness, receipts, reconciler, recorder};
+use crate::{consume, housekeeping, operator, readiness, receipts, reconciler, recorder};
 
 /// All that the stages share.
 pub struct Worker {
@@ -155,6 +155,9 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         reconciler::run(&worker).await;
     });
     let operator = beside(worker, |worker| async move { operator::run(&worker).await });
+    let housekeeping = beside(worker, |worker| async move {
+        housekeeping::run(&worker).await;
+    });
     let keeper = beside(worker, |worker| async move {
         tokio::join!(
             worker.hand.keep(
@@ -177,6 +180,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         ("fetching receipts", receipts.await),
         ("the reconciler", reconciler.await),
         ("the operator", operator.await),
+        ("the housekeeping", housekeeping.await),
     ];
     worker.hand.let_go_of_dropped(&worker.store).await;
     worker.abandoned.give_back().await;

@@ -1,7 +1,10 @@
 //! `POST /api/Push/sendToCustomer`
 
+use std::time::Duration;
+
 use axum::Extension;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};
@@ -9,17 +12,20 @@ use push_core::notification::{
     Body, CollapseKey, Content, ContentSize, Data, ImageUrl, Notification, NotificationType,
     Priority, Title, Ttl,
 };
+use push_store::{IdempotencyKey, KeptAnswer, Keyed};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::answer::{SendAnswer, Wording, sent};
+use crate::accept::{Accepted, Submission};
+use crate::answer::{About, SendAnswer, Wording, sent};
 use crate::caller::{Caller, Send};
-use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors};
+use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
+use crate::idempotency::Nameable;
 use crate::observe::Seen;
 use crate::outcomes::Waited;
 use crate::prefer::Wait;
-use crate::request::{Field, JsonBody, Problems};
+use crate::request::{Field, Problems};
 use crate::schemas;
 use crate::state::{AppState, now};
 use crate::trace::TraceContext;
@@ -215,57 +221,102 @@ fn default_ttl(kind: &NotificationType) -> Ttl {
 ///
 /// 202 means that it is committed: it will end as `sent`, `failed` or `suppressed`, whatever happens.
 /// With `Prefer: wait=N` the answer waits for the outcome, up to N seconds, and is then 200.
+///
+/// With an `Idempotency-Key` a repeated call gets the first answer again, with the same `notificationId`; where the
+/// first or the repeated one waits for the outcome, it gets that. Errors are not kept: after them the same key may be
+/// used again.
 #[utoipa::path(
     post,
     path = "/api/Push/sendToCustomer",
     tag = "sending",
     request_body = Request,
     params(("Prefer" = Option<String>, Header, example = "wait=10",
-            description = "`wait=N`: wait up to N seconds (30 at most) for the outcome")),
+            description = "`wait=N`: wait up to N seconds (30 at most) for the outcome"),
+           ("Idempotency-Key" = Option<String>, Header, example = "8e03978e-40d5-43dd-bc93-6894a57f9324",
+            description = "Your own name for this request, 1 to 255 printable ASCII characters: within 24 hours it is carried \
+                           out once, however often it comes")),
     responses(
         (status = 200, description = "The outcome, asked for with `Prefer: wait=N`", body = SendAnswer,
-         headers(("Preference-Applied" = String, description = "`wait=N` as it was granted")),
+         headers(("Preference-Applied" = String, description = "`wait=N` as it was granted"),
+                 ("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
          example = json!({"success": true, "message": "Push notification sent successfully",
                           "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
                           "status": "sent", "fcmResult": "success", "expoResult": "not_sent"})),
         (status = 202, description = "Accepted: committed, and on its way", body = SendAnswer,
+         headers(("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
          example = json!({"success": true, "message": "Push notification queued",
                           "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
                           "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
-        BodyErrors, CallErrors, CustomerErrors,
+        BodyErrors, CallErrors, CustomerErrors, KeyErrors,
     ),
     security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn send_to_customer(
-    _caller: Caller<Send>,
+    caller: Caller<Send>,
     State(state): State<AppState>,
     Extension(trace): Extension<TraceContext>,
     Extension(seen): Extension<Seen>,
     wait: Wait,
-    JsonBody(request): JsonBody<Request>,
+    Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
-    let notification = request.parse(now())?;
-    send(&state, notification, wait, trace, &seen, WORDING).await
+    let notification = body.parse(now())?;
+    let key = name.map(|name| name.of(caller.name()));
+    send(&state, notification, key, wait, trace, &seen, WORDING).await
 }
 
-/// Accepts a notification, waits for its outcome if that is wished, and answers.
+/// Accepts a notification, waits for its outcome if that is wished, and answers; or answers as before.
 pub(super) async fn send(
     state: &AppState,
     notification: Notification,
+    key: Option<IdempotencyKey>,
     wait: Wait,
     trace: TraceContext,
     seen: &Seen,
     wording: Wording,
 ) -> Result<Response, ApiError> {
-    let id = notification.id;
-    state.accept(notification, trace).await?;
+    let mut id = notification.id;
+    let keyed = key.map(|key| Keyed {
+        key,
+        answer: at_acceptance(id, wait, wording),
+    });
+    let submission = Submission {
+        notification,
+        keyed,
+    };
+    let first = match state.accept(submission, trace).await? {
+        Accepted::Now => None,
+        Accepted::Before(answer) => {
+            id = about(&answer)?;
+            Some(answer)
+        }
+    };
     // From here on it exists: only now may the log name it.
     seen.notification(id);
-    let waited = match wait.patience() {
+    // Who was to get the outcome, and asks again without patience, gets it if it is known.
+    let outcome_is_due = first.as_ref().is_some_and(|first| first.status.is_none());
+    let patience = wait.patience().or(outcome_is_due.then_some(Duration::ZERO));
+    let waited = match patience {
         Some(patience) => state.outcomes.wait(id, patience).await,
         None => Waited::StillPending,
     };
-    Ok(sent(id, wait, waited, wording))
+    Ok(sent(id, wait, waited, wording, first))
+}
+
+/// What is kept with the key: committed with the notification, so it cannot tell the outcome. Who waits for that
+/// gets it from the notification, at the first time and at each further one.
+fn at_acceptance(id: NotificationId, wait: Wait, wording: Wording) -> KeptAnswer {
+    let waits = wait.patience().is_some();
+    KeptAnswer {
+        status: (!waits).then_some(StatusCode::ACCEPTED.as_u16()),
+        // Texts and an id always serialize.
+        body: serde_json::to_string(&SendAnswer::new(id, None, wording)).unwrap_or_default(),
+    }
+}
+
+fn about(first: &KeptAnswer) -> Result<NotificationId, ApiError> {
+    let about: About = serde_json::from_str(&first.body)
+        .map_err(|_| ApiError::Internal("a kept answer names no notification".to_owned()))?;
+    Ok(about.notification_id)
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use utoipa::ToSchema;
 use super::send_to_customer::send;
 use crate::answer::{SendAnswer, Wording};
 use crate::caller::{Caller, Send};
-use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors};
+use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
+use crate::idempotency::Nameable;
 use crate::observe::Seen;
 use crate::prefer::Wait;
-use crate::request::{Field, JsonBody, Problems};
+use crate::request::{Field, Problems};
 use crate::state::{AppState, now};
 use crate::trace::TraceContext;
 
@@ -76,37 +77,45 @@ fn test_notification(customer: CustomerId, now: DateTime<Utc>) -> Result<Notific
 }
 
 /// Sends a test notification to all devices of a customer.
+///
+/// `Prefer: wait=N` and `Idempotency-Key` work as with `sendToCustomer`.
 #[utoipa::path(
     post,
     path = "/api/Push/test",
     tag = "sending",
     request_body = Request,
     params(("Prefer" = Option<String>, Header, example = "wait=10",
-            description = "`wait=N`: wait up to N seconds (30 at most) for the outcome")),
+            description = "`wait=N`: wait up to N seconds (30 at most) for the outcome"),
+           ("Idempotency-Key" = Option<String>, Header, example = "8e03978e-40d5-43dd-bc93-6894a57f9324",
+            description = "Your own name for this request, 1 to 255 printable ASCII characters: within 24 hours it is carried \
+                           out once, however often it comes")),
     responses(
         (status = 200, description = "The outcome, asked for with `Prefer: wait=N`", body = SendAnswer,
-         headers(("Preference-Applied" = String, description = "`wait=N` as it was granted")),
+         headers(("Preference-Applied" = String, description = "`wait=N` as it was granted"),
+                 ("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
          example = json!({"success": true, "message": "Test notification sent",
                           "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
                           "status": "sent", "fcmResult": "success", "expoResult": "success"})),
         (status = 202, description = "Accepted: committed, and on its way", body = SendAnswer,
+         headers(("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
          example = json!({"success": true, "message": "Test notification sent",
                           "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
                           "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
-        BodyErrors, CallErrors, CustomerErrors,
+        BodyErrors, CallErrors, CustomerErrors, KeyErrors,
     ),
     security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn test(
-    _caller: Caller<Send>,
+    caller: Caller<Send>,
     State(state): State<AppState>,
     Extension(trace): Extension<TraceContext>,
     Extension(seen): Extension<Seen>,
     wait: Wait,
-    JsonBody(request): JsonBody<Request>,
+    Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
-    let notification = request.parse(now())?;
-    send(&state, notification, wait, trace, &seen, WORDING).await
+    let notification = body.parse(now())?;
+    let key = name.map(|name| name.of(caller.name()));
+    send(&state, notification, key, wait, trace, &seen, WORDING).await
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub(crate) mod view;
 
 use std::fmt;
 
+pub use accept::ToAccept;
 pub use claim::{Claim, ClaimId, Held};
 
 use chrono::{DateTime, Utc};
@@ -26,6 +27,8 @@ use push_core::settle::{DeliveryOutcome, Settlement};
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::token::MaskedToken;
 use serde::Deserialize;
+
+use crate::idempotency::KeptAnswer;
 
 /// The table of the rows that are read here.
 pub(crate) const TABLE: &str = "notification_history";
@@ -40,10 +43,14 @@ pub enum UnknownCustomer {
 }
 
 /// What became of one notification in [`Store::accept`](crate::Store::accept).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
     /// It is committed (P1).
     Accepted,
+    /// The same was asked for before under its key, and answered so; nothing was stored.
+    Before(KeptAnswer),
+    /// Something else was asked for before under its key; nothing was stored.
+    KeyReused,
     /// The customer does not exist; nothing was stored.
     UnknownCustomer,
 }

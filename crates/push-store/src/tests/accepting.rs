@@ -45,7 +45,7 @@ async fn unknown_customers_are_created_where_that_is_wanted() {
             .accept(&batch, UnknownCustomer::Create, at(0))
             .await
             .unwrap();
-        assert_eq!(answers, [Acceptance::Accepted; 3]);
+        assert_eq!(answers, vec![Acceptance::Accepted; 3]);
     }
     let known = db
         .store

@@ -7,6 +7,7 @@ mod connecting;
 mod dead_letters;
 mod devices;
 mod due;
+mod idempotency;
 mod leases;
 mod listing;
 mod migrating;

@@ -125,6 +125,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
             "notification_deliveries",
             "PRIMARY",
         ),
+        ("PURGE", &[t, "9"], "idempotency_keys", "created"),
     ];
     for (name, parameters, table, keys) in cases {
         let plan = db.plan(name, parameters).await;
@@ -164,7 +165,8 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
     let reopened = &claims.replace("\"was\":null", "\"due_at\":null");
-    let cases: [(&str, &[&str], &str, &str); 28] = [
+    let cases: [(&str, &[&str], &str, &str); 29] = [
+        ("KEPT", &["'[\"00\"]'"], "kept", "PRIMARY"),
         ("ABOUT", &["'[5]'"], "letter", "PRIMARY"),
         ("MARK", &["'[5]'", t, t, "'ops'"], "letter", "PRIMARY"),
         (

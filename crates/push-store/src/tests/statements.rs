@@ -7,7 +7,8 @@ use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
 use crate::{
-    customers, dead_letters, devices, history, lease, migrate, operations, receipts, store,
+    customers, dead_letters, devices, history, idempotency, lease, migrate, operations, receipts,
+    store,
 };
 
 /// The constants, by name.
@@ -29,6 +30,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         history::record::STATEMENTS,
         history::state::STATEMENTS,
         history::view::STATEMENTS,
+        idempotency::STATEMENTS,
         receipts::due::STATEMENTS,
         receipts::ended::STATEMENTS,
         receipts::open::STATEMENTS,

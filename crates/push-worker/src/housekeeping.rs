@@ -1,0 +1,64 @@
+//! Deletes what nobody needs any more. Any worker may do it; one at a time does. In small batches, so that it is in
+//! nobody's way; and it can stop at any moment, because what is left is found again.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use push_store::{KEPT_FOR, StoreError};
+
+use crate::database::in_time;
+use crate::metrics;
+use crate::run::Worker;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(60);
+/// Rows of one transaction.
+const BATCH_MAX: u32 = 1_000;
+/// Between two transactions: others want to write, too.
+const BREATH: Duration = Duration::from_millis(100);
+/// Clocks differ: a key that still counts by another's clock must be there.
+const MARGIN: TimeDelta = TimeDelta::hours(1);
+/// The lock that makes it one at a time.
+const LEASE: &str = "push.housekeeping";
+
+/// Keeps house until the worker is asked to stop.
+pub async fn run(worker: &Worker) {
+    let keeping = async {
+        let mut complained = false;
+        loop {
+            match keep_house(worker).await {
+                Ok(()) => complained = false,
+                Err(error) => {
+                    let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
+                    if someone_must_act && !complained {
+                        tracing::error!(%error, "what is over cannot be deleted");
+                    }
+                    complained = true;
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    let _stopped = worker.shutdown.soft.run_until_cancelled(keeping).await;
+}
+
+async fn keep_house(worker: &Worker) -> Result<(), StoreError> {
+    let Some(lease) = worker.store.try_lease(LEASE).await? else {
+        return Ok(());
+    };
+    let purged = purge_idempotency_keys(worker).await;
+    lease.release().await;
+    purged
+}
+
+async fn purge_idempotency_keys(worker: &Worker) -> Result<(), StoreError> {
+    let until = Utc::now() - KEPT_FOR - MARGIN;
+    loop {
+        let purged = in_time(worker.store.purge_idempotency_keys(until, BATCH_MAX)).await?;
+        metrics::purged("idempotency_keys", purged);
+        if purged < u64::from(BATCH_MAX) {
+            return Ok(());
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+}
