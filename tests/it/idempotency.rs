@@ -246,6 +246,13 @@ async fn commits_that_broke_off_are_found_by_who_asks_again() {
         }
     };
     let (told, ()) = tokio::join!(futures::future::join_all(callers), bad_luck);
+    // What was committed without anybody knowing was not published: minutes pass until it is looked for.
+    stack.counters_restart();
+    stack.copies_under_way();
+    stack
+        .database
+        .execute("UPDATE notification_history SET due_at = NOW(3) WHERE status = 'pending'")
+        .await;
     stack.all_settled().await;
     let told = told.concat();
     let ids: BTreeSet<_> = told.iter().map(|(id, _)| id).collect();

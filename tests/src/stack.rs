@@ -45,7 +45,7 @@ pub(crate) struct Announced {
     pub(crate) leaves_pending: bool,
     pub(crate) rings_twice: bool,
     pub(crate) copies_under_way: bool,
-    /// A program was killed or restarted, so its counters began anew.
+    /// A program was killed or restarted, so its counters began anew; or it does not know all that it did.
     pub(crate) counters_restarted: bool,
 }
 

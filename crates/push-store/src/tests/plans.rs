@@ -94,7 +94,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
-    let cases: [(&str, &[&str], &str, &str); 15] = [
+    let cases: [(&str, &[&str], &str, &str); 16] = [
         ("VIEW", &[id], history, "notification"),
         ("DELIVERIES", &[id], "delivery", "PRIMARY"),
         ("LOCK_FOUND", &["77", "0", "0"], device, "PRIMARY"),
