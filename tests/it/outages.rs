@@ -471,9 +471,9 @@ async fn a_queue_that_is_deleted_by_hand_comes_back() {
         (consumers == 1).then_some(())
     })
     .await;
-    // Whoever notices first: one that finds no queue to consume from connects anew, and declares it so.
+    // Whoever notices first: one that cannot consume from it connects anew, and declares it so.
     let told = |log: &push_tests::Log| {
-        log.says("somebody deleted this on the broker") || log.says("no queue 'push.jobs'")
+        log.says("somebody deleted this on the broker") || log.says("consuming from push.jobs")
     };
     assert!(stack.logs().iter().any(told), "and somebody says so");
 
