@@ -38,6 +38,7 @@ mod replay;
 mod replay_many;
 mod restarts;
 mod retries;
+mod rolling;
 mod send;
 mod settings;
 mod shutdown;

@@ -210,6 +210,8 @@ fn settings(
             broker.url_through(links.map(|links| links.api_broker.address())),
         ),
         ("HTTP_ADDR", "127.0.0.1:0".to_owned()),
+        // No load balancer has to turn away.
+        ("SHUTDOWN_DRAIN", "0s".to_owned()),
         ("API_KEYS", Key::setting()),
     ]);
     let worker = own(&[

@@ -6,6 +6,7 @@ use push_runtime::probes::{Check, Readiness};
 use push_runtime::shared_answer::SharedAnswer;
 use push_runtime::telemetry::Metrics;
 use push_store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::schema::Schema;
 use crate::state::AppState;
@@ -17,6 +18,7 @@ pub struct Health {
     database: Store,
     broker: Broker,
     answered: SharedAnswer<Check>,
+    stopping: CancellationToken,
 }
 
 /// What the probes tell of. Holds nothing that keeps a stopping process busy.
@@ -46,7 +48,19 @@ impl Health {
             database,
             broker,
             answered: SharedAnswer::default(),
+            stopping: CancellationToken::new(),
         }
+    }
+
+    /// From now on this process is not ready: it is about to close its doors.
+    pub fn stopping(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Whether it is about to close its doors.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     /// Whether we can do our work: the database decides; a broker that is away only delays.
@@ -62,9 +76,12 @@ impl Health {
                 Check::Degraded(broker.to_string())
             }
         };
-        Readiness {
-            checks: vec![("database", database), ("broker", broker)],
+        let mut checks = vec![("database", database), ("broker", broker)];
+        if self.is_stopping() {
+            let stopping = "is stopping; send requests elsewhere".to_owned();
+            checks.push(("process", Check::Down(stopping)));
         }
+        Readiness { checks }
     }
 
     async fn ask_database(&self) -> Check {

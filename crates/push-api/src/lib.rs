@@ -13,6 +13,7 @@ pub mod case;
 pub mod check;
 pub mod database;
 pub mod discard;
+pub mod drain;
 pub mod error;
 pub mod health;
 pub mod idempotency;

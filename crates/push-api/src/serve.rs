@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
 use push_queue::{Broker, BrokerUrlError};
 use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::Metrics;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
+use crate::drain;
 use crate::health::{Health, Probes};
 use crate::listen;
 use crate::metrics;
@@ -67,7 +68,7 @@ pub struct Background {
     broker_stop: CancellationToken,
 }
 
-/// Starts all parts; nothing is waited for. `stop` is the soft stop: afterwards nobody waits for an
+/// Starts all parts; nothing is waited for. At `stop` the doors close: afterwards nobody waits for an
 /// outcome.
 ///
 /// # Errors
@@ -114,7 +115,7 @@ pub async fn start(
     Ok((state, background))
 }
 
-/// Serves until the soft stop, finishes what is in flight, and returns; or at the hard stop.
+/// Serves until the soft stop and a while longer, finishes what is in flight, and returns; or at the hard stop.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start.
@@ -125,7 +126,15 @@ pub async fn run(
 ) -> Result<(), StartError> {
     metrics::describe();
     let beside = settings.metrics.is_none().then(|| metrics.clone());
-    let (state, background) = start(&settings, beside, &shutdown.soft).await?;
+    let closing = CancellationToken::new();
+    let (state, background) = start(&settings, beside, &closing).await?;
+    let health = state.health.clone();
+    tokio::spawn(drain::drain(
+        shutdown.soft.clone(),
+        health.clone(),
+        settings.shutdown_drain,
+        closing.clone(),
+    ));
     if let Some(address) = settings.metrics {
         let probes = Probes {
             health: state.health.clone(),
@@ -146,12 +155,13 @@ pub async fn run(
     background.tasks.spawn(watch_books(
         state.clone(),
         settings.reconcile_after * OVERDUE_AFTER,
-        shutdown.soft.clone(),
+        closing.clone(),
     ));
     let broker = background.broker.clone();
-    let app = router::build(state);
+    let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
+    let app = router::build(state).layer(parting);
     tokio::select! {
-        () = serve_and_drain(listener, app, &background, &shutdown.soft) => {}
+        () = serve_and_drain(listener, app, &background, &closing) => {}
         () = shutdown.hard.cancelled() => tracing::warn!("stopped with requests in flight"),
     }
     background.broker_stop.cancel();
@@ -179,9 +189,9 @@ async fn serve_and_drain(
     listener: TcpListener,
     app: Router,
     background: &Background,
-    soft: &CancellationToken,
+    closing: &CancellationToken,
 ) {
-    listen::serve(listener, app, listen::connections_max(), soft).await;
+    listen::serve(listener, app, listen::connections_max(), closing).await;
     // The handlers' share of the state is gone with the app: the writers end when they are done.
     background.tasks.close();
     background.tasks.wait().await;

@@ -76,6 +76,12 @@ const SHUTDOWN_GRACE: Setting = Setting {
     meaning: "how long a stop may take to finish what is in flight",
 };
 
+const SHUTDOWN_DRAIN: Setting = Setting {
+    name: "SHUTDOWN_DRAIN",
+    default: "5s",
+    meaning: "how long of SHUTDOWN_GRACE requests are still served while /readyz says 503 already, for load balancers to turn away; at most half of it, 0s: not at all",
+};
+
 /// Everything that an operator can set.
 #[derive(Debug)]
 pub struct Settings {
@@ -106,6 +112,8 @@ pub struct ApiSettings {
     pub reconcile_after: Duration,
     /// How long a stop may take.
     pub shutdown_grace: Duration,
+    /// How much of that requests are still served.
+    pub shutdown_drain: Duration,
 }
 
 impl Settings {
@@ -124,6 +132,7 @@ impl Settings {
         let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
         let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse);
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
+        let shutdown_drain = shutdown_drain(env, shutdown_grace);
         let always = [push_queue::LOG_DIRECTIVES, push_store::LOG_DIRECTIVES].join(",");
         let log = LogSettings::read(env, &always);
         Some(Self {
@@ -138,9 +147,21 @@ impl Settings {
                 migrate_on_start: migrate_on_start?,
                 reconcile_after: reconcile_after?.as_duration(),
                 shutdown_grace: shutdown_grace?,
+                shutdown_drain: shutdown_drain?,
             },
         })
     }
+}
+
+fn shutdown_drain(env: &mut Env, grace: Option<Duration>) -> Option<Duration> {
+    let drain = env.or_default(SHUTDOWN_DRAIN, |text| {
+        if ["0", "0s"].contains(&text) {
+            return Ok(Duration::ZERO);
+        }
+        parse::seconds(GRACE_SECONDS_MAX)(text)
+    })?;
+    // The rest is for what is in flight then.
+    Some(grace.map_or(drain, |grace| drain.min(grace / 2)))
 }
 
 /// The address of the API, for `push-api health`.

@@ -17,6 +17,7 @@ async fn a_soft_stop_needs_no_hard_one() {
         ("MIGRATE_ON_START", "true"),
         ("HTTP_ADDR", "127.0.0.1:0"),
         ("METRICS_ADDR", "127.0.0.1:0"),
+        ("SHUTDOWN_DRAIN", "0s"),
     ];
     let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut env = Env::from_pairs(pairs);
