@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::RegistrationId;
+use crate::lane::Barrier;
 use crate::notification::Notification;
 use crate::outcome::{Cause, Sent};
 use crate::provider::{PerProvider, Platform, Provider};
@@ -55,6 +56,19 @@ pub struct JobTarget {
     /// Not to be tried before this, because the provider asked so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<DateTime<Utc>>,
+    /// That its provider's lane did not take it the last times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back: Option<PutBack>,
+}
+
+/// How often a target was put back in a row because its provider's lane did not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PutBack {
+    /// So often.
+    pub times: u32,
+    /// Why, the last time.
+    pub barrier: Barrier,
 }
 
 impl JobTarget {

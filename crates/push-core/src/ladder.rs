@@ -111,6 +111,8 @@ pub struct InvalidLadder;
 impl Ladder {
     /// Each rung is a queue; more would only hide an outage.
     pub const RUNGS_MAX: usize = 10;
+    /// What waits for a lane looks again after so long at the latest: then it flows again.
+    pub const PUT_BACK_MAX: Duration = Duration::from_secs(120);
 
     /// As configured by the operator.
     ///
@@ -156,6 +158,19 @@ impl Ladder {
     #[must_use]
     pub fn rung_for(&self, wait: Duration) -> RetryDelay {
         self.long_enough(&self.rungs, wait)
+            .unwrap_or(RetryDelay(RetryDelay::MAX))
+    }
+
+    /// Where to wait for a lane that did not take it `times` times before: a rung higher each time, for at least `wait`,
+    /// at most [`Ladder::PUT_BACK_MAX`], and back before the time that is left is over; as far as there are such rungs.
+    #[must_use]
+    pub fn rung_while_put_back(&self, times: u32, wait: Duration, left: Duration) -> RetryDelay {
+        let most = Self::PUT_BACK_MAX.min(left.saturating_sub(Duration::from_millis(1)));
+        let within = self.rungs.partition_point(|rung| rung.0 <= most).max(1);
+        let rungs = self.rungs.get(..within).unwrap_or(&self.rungs);
+        let climbed = usize::try_from(times).unwrap_or(usize::MAX);
+        let higher = rungs.get(climbed.min(within - 1)..).unwrap_or(rungs);
+        self.long_enough(higher, wait)
             .unwrap_or(RetryDelay(RetryDelay::MAX))
     }
 

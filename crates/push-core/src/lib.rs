@@ -12,6 +12,7 @@ pub mod admit;
 pub mod id;
 pub mod job;
 pub mod ladder;
+pub mod lane;
 pub mod notification;
 pub mod outcome;
 pub mod plan;

@@ -129,6 +129,19 @@ pub struct Retry {
     pub pause: Pause,
     /// Whether the message may be on its way nevertheless.
     pub sent: Sent,
+    /// Whose trouble it is.
+    pub trouble: Trouble,
+}
+
+/// What a failure says about all that goes to the same provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The provider fails, or cannot be reached.
+    Provider,
+    /// It is asked too much.
+    Quota,
+    /// Nothing: it is about this device.
+    Device,
 }
 
 /// How long to stay away before the next attempt.

@@ -89,6 +89,7 @@ impl Reach {
                 tries: 0,
                 sent,
                 not_before: None,
+                put_back: None,
             };
             Some(PlannedTarget {
                 target,

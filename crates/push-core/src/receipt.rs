@@ -255,7 +255,7 @@ pub fn told_none(token: &str, now: DateTime<Utc>) -> TimelineEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Sent;
+    use crate::outcome::{Sent, Trouble};
 
     fn rhythm(first: &str) -> Result<Rhythm, InvalidRhythm> {
         Rhythm::starting_with(RetryDelay::parse(first).unwrap())
@@ -308,6 +308,7 @@ mod tests {
             cause: cause(),
             pause: Pause::AtLeast(Duration::ZERO),
             sent: Sent::SurelyNot,
+            trouble: Trouble::Provider,
         });
         let accepted = Outcome::Accepted(ProviderMessageId::new("x"));
         let rows = [

@@ -111,6 +111,7 @@ fn targets(letters: &[Letter]) -> Option<Vec<JobTarget>> {
                     tries: 0,
                     sent,
                     not_before: None,
+                    put_back: None,
                 }),
             }
         }
@@ -169,6 +170,7 @@ mod tests {
             tries: 0,
             sent: Sent::SurelyNot,
             not_before: None,
+            put_back: None,
         };
         assert_eq!(again.targets, Some(vec![target]));
         assert_eq!(again.round, job.round + 1, "news to every worker");
@@ -191,6 +193,7 @@ mod tests {
             .map(|target| JobTarget {
                 tries: 0,
                 not_before: None,
+                put_back: None,
                 ..target
             });
         assert_eq!(

@@ -6,8 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::id::{NotificationId, RegistrationId};
-use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, TrailEntry};
+use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, PutBack, TrailEntry};
 use crate::ladder::{Ladder, RetryDelay};
+use crate::lane::Barrier;
 use crate::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
 use crate::plan::PlannedTarget;
 use crate::provider::{PerProvider, Platform, Provider, spelled};
@@ -24,6 +25,8 @@ pub struct Report {
     pub planned: PlannedTarget,
     /// What was done.
     pub fate: Fate,
+    /// A provider that would have come first, and whose lane is broken: the next one was asked, or is waited for too.
+    pub passed_over: Option<Provider>,
 }
 
 /// What was done for a target in this round.
@@ -31,12 +34,38 @@ pub struct Report {
 pub enum Fate {
     /// Providers were asked, in this order; the last answer counts.
     Tried(Vec<Try>),
-    /// It is not its turn for so long; no attempt was spent.
-    Held(Duration),
+    /// It is put back without an attempt.
+    Held(Hold),
     /// The notification expired before it was sent.
     Expired,
     /// The device has no usable token any more: unregistered, moved or switched off since.
     Gone,
+}
+
+/// A target that is put back, because not all of its providers could be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Why.
+    pub reason: HoldReason,
+    /// For at least so long.
+    pub wait: Duration,
+    /// Those that were asked before, in this round; each permits to ask another one.
+    pub tried: Vec<Try>,
+    /// Who is asked next time.
+    pub next: Provider,
+}
+
+/// Why a target is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// Its provider asked for a longer pause.
+    NotYet,
+    /// This worker could no longer be sure that no other one sends it.
+    ClaimOver,
+    /// Its tokens were found to be dead meanwhile; the app may have registered new ones.
+    TokensDead,
+    /// The provider's lane does not take it.
+    Lane(Provider, Barrier),
 }
 
 /// One provider asked once.
@@ -204,11 +233,13 @@ impl<'a> Round<'a> {
     fn settle_target(&mut self, report: &Report) {
         let target = &report.planned.target;
         self.attempts = self.attempts.max(target.tries);
+        if let Some(provider) = report.passed_over {
+            self.timeline
+                .extend(story::passed_over(provider, report, self.now));
+        }
         match &report.fate {
             Fate::Tried(tries) => self.tried(&report.planned, tries),
-            Fate::Held(wait) => self
-                .waiting
-                .push((self.ladder.rung_for(*wait), target.clone())),
+            Fate::Held(hold) => self.held(&report.planned, hold),
             // Never tried: nothing to give up, nothing to replay.
             Fate::Expired if self.never_tried(target) => self.lapsed = true,
             Fate::Expired => {
@@ -265,6 +296,68 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Put back: without an attempt, unless other providers were asked before.
+    fn held(&mut self, planned: &PlannedTarget, hold: &Hold) {
+        let mut target = planned.target.clone();
+        if let Some(last) = hold.tried.last() {
+            target.tries = target.tries.saturating_add(1);
+            target.provider = hold.next;
+            target.put_back = None;
+            self.attempts = self.attempts.max(target.tries);
+            let tried = hold.tried.iter();
+            tried.for_each(|attempt| self.asked_in_vain(planned, attempt, target.tries));
+            // Back to one that is waited for: those behind it are asked no oftener than the ladder is long.
+            let back = hold.next < last.token.provider();
+            if back && target.tries >= self.ladder.tries_max() {
+                let (asked, reason) = (Asked::next_of(planned), GiveUpReason::RetriesExhausted);
+                let cause = Cause::new(
+                    "lane_broken",
+                    "It could not be asked: it failed for everybody.",
+                );
+                self.failed_at(asked.provider);
+                return self.give_up(planned, asked, target.tries, reason, cause);
+            }
+        }
+        let rung = match hold.reason {
+            HoldReason::NotYet | HoldReason::ClaimOver | HoldReason::TokensDead => {
+                self.ladder.rung_for(hold.wait)
+            }
+            HoldReason::Lane(_, barrier) => self.put_back(&mut target, barrier, hold.wait),
+        };
+        let news = match (hold.reason, planned.target.put_back) {
+            (HoldReason::Lane(_, barrier), Some(before)) => before.barrier != barrier,
+            (HoldReason::Lane(..), None) | (HoldReason::ClaimOver | HoldReason::TokensDead, _) => {
+                true
+            }
+            (HoldReason::NotYet, _) => false,
+        };
+        if news {
+            self.timeline
+                .push(story::put_back(hold.reason, rung, self.now));
+        }
+        self.waiting.push((rung, target));
+    }
+
+    fn put_back(&self, target: &mut JobTarget, barrier: Barrier, wait: Duration) -> RetryDelay {
+        let times = target.put_back.map_or(0, |before| before.times);
+        target.put_back = Some(PutBack {
+            times: times.saturating_add(1),
+            barrier,
+        });
+        let left = (self.job.notification.expires_at - self.now).to_std();
+        self.ladder
+            .rung_while_put_back(times, wait, left.unwrap_or_default())
+    }
+
+    /// A provider will not deliver; another one may be asked.
+    fn asked_in_vain(&mut self, planned: &PlannedTarget, attempt: &Try, spent: u32) {
+        self.record_try(planned, attempt, spent);
+        self.failed_at(attempt.token.provider());
+        if let Outcome::Refused(_) = attempt.outcome {
+            self.progress.refused = true;
+        }
+    }
+
     fn retry(&mut self, planned: &PlannedTarget, token: &Token, spent: u32, retry: &Retry) {
         let (provider, cause) = (token.provider(), retry.cause.clone());
         let rung = match self.ladder.rung_after(spent, retry.pause) {
@@ -293,6 +386,7 @@ impl<'a> Round<'a> {
             tries: spent,
             sent: planned.target.sent.or(retry.sent),
             not_before,
+            put_back: None,
         };
         self.waiting.push((rung, target));
     }
@@ -357,7 +451,7 @@ impl<'a> Round<'a> {
 
     fn finish(mut self) -> Settlement {
         let next = self.next();
-        self.timeline.push(story::next(&next, self.now));
+        self.timeline.extend(story::next(&next, self.now));
         // Targets are tried side by side; people read in the order of time.
         self.timeline.sort_by_key(|entry| entry.at);
         if let Next::Done(_) = next {
@@ -410,9 +504,10 @@ impl<'a> Round<'a> {
         ))
     }
 
-    /// A target whose own wait is longer than the job's.
+    /// A target whose own wait is longer than the job's. A lane is asked each time: it may have opened.
     fn hold_back(&self, rung: RetryDelay, wait: RetryDelay, target: JobTarget) -> JobTarget {
-        let own = (wait > rung).then(|| self.now + wait.as_duration());
+        let longer = wait > rung && target.put_back.is_none();
+        let own = longer.then(|| self.now + wait.as_duration());
         JobTarget {
             not_before: target.not_before.or(own),
             ..target

@@ -23,6 +23,8 @@ spelled! {
         Retry = "retry",
         /// It was put back without an attempt.
         Postponed = "postponed",
+        /// Its first provider fails for everybody, and another one was asked instead.
+        Failover = "failover",
         /// It was published again, because no queue knew it any more.
         Republished = "republished",
         /// An operator had a dead letter of it tried again.

@@ -15,10 +15,10 @@ use push_core::ladder::{Ladder, RetryDelay};
 use push_core::notification::{
     Body, Content, Data, Notification, NotificationType, Priority, Title,
 };
-use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::plan::{Device, PlannedTarget, Reach};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
-use push_core::settle::{Fate, Next, Report, Settlement, Try, settle};
+use push_core::settle::{Fate, Hold, HoldReason, Next, Report, Settlement, Try, settle};
 use push_core::status::{Ending, ProviderResult, Reason};
 use push_core::token::{ExpoToken, FcmToken};
 
@@ -62,11 +62,20 @@ fn device(registration: u64, fcm: bool, expo: bool) -> Device {
 
 /// The worker had to let the target wait, without a try.
 fn held(wait: Duration) -> Fate {
-    Fate::Held(wait)
+    Fate::Held(Hold {
+        reason: HoldReason::NotYet,
+        wait,
+        tried: Vec::new(),
+        next: Provider::Fcm,
+    })
 }
 
 fn report(planned: PlannedTarget, fate: Fate) -> Report {
-    Report { planned, fate }
+    Report {
+        planned,
+        fate,
+        passed_over: None,
+    }
 }
 
 fn retry(pause: Pause, sent: Sent) -> Outcome {
@@ -74,6 +83,7 @@ fn retry(pause: Pause, sent: Sent) -> Outcome {
         cause: Cause::new("http_503", "x"),
         pause,
         sent,
+        trouble: Trouble::Provider,
     })
 }
 

@@ -7,15 +7,18 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use push_core::id::{CustomerId, NotificationId, RegistrationId};
-use push_core::job::{GiveUpReason, Job};
+use push_core::job::{GiveUpReason, Job, PutBack};
 use push_core::ladder::{Ladder, RetryDelay};
+use push_core::lane::Barrier;
 use push_core::notification::{
     Body, Content, Data, Notification, NotificationType, Priority, Title,
 };
-use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::plan::{Device, PlannedTarget, Reach};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
-use push_core::settle::{DeliveryOutcome, Fate, Next, Report, Settlement, Try, settle};
+use push_core::settle::{
+    DeliveryOutcome, Fate, Hold, HoldReason, Next, Report, Settlement, Try, settle,
+};
 use push_core::status::{Ending, ProviderResult, Reason};
 use push_core::timeline::Step;
 use push_core::token::{ExpoToken, FcmToken, Token};
@@ -83,6 +86,16 @@ fn retry(pause: Pause, sent: Sent) -> Outcome {
         cause: Cause::new("http_503", "x"),
         pause,
         sent,
+        trouble: Trouble::Provider,
+    })
+}
+
+fn not_yet(seconds: u64) -> Fate {
+    Fate::Held(Hold {
+        reason: HoldReason::NotYet,
+        wait: Duration::from_secs(seconds),
+        tried: Vec::new(),
+        next: Fcm,
     })
 }
 
@@ -118,7 +131,11 @@ fn play(
         } else {
             Fate::Tried(tries)
         };
-        Report { planned, fate }
+        Report {
+            planned,
+            fate,
+            passed_over: None,
+        }
     };
     let reports: Vec<_> = reach(policy)
         .plan(job, devices)
@@ -355,7 +372,11 @@ fn expired_after_a_try_has_failed_and_is_kept() {
     let (_, second) = waiting(&first);
     let planned = reach(Failover).plan(second, &devices).remove(0);
     let fate = Fate::Expired;
-    let reports = [Report { planned, fate }];
+    let reports = [Report {
+        planned,
+        fate,
+        passed_over: None,
+    }];
     let settled = settle(second, &reports, &Ladder::default(), now());
     let given_up = &dead_letter(&settled).progress.given_up[0];
     assert_eq!(given_up.reason, GiveUpReason::Expired);
@@ -388,7 +409,11 @@ fn what_an_interrupted_worker_may_have_sent_asks_no_other_provider() {
     // Too late for another attempt: it cannot be called suppressed.
     let planned = reach(Failover).plan(&interrupted, &devices).remove(0);
     let fate = Fate::Expired;
-    let reports = [Report { planned, fate }];
+    let reports = [Report {
+        planned,
+        fate,
+        passed_over: None,
+    }];
     let settled = settle(&interrupted, &reports, &Ladder::default(), now());
     dead_letter(&settled);
 }
@@ -411,11 +436,13 @@ fn who_is_held_is_not_pushed_back_by_the_retries_of_others() {
     let reports = [
         Report {
             planned: held,
-            fate: Fate::Held(Duration::from_secs(190)),
+            fate: not_yet(190),
+            passed_over: None,
         },
         Report {
             planned: tried,
             fate: Fate::Tried(vec![again]),
+            passed_over: None,
         },
     ];
     let at = now() + TimeDelta::seconds(10);
@@ -478,6 +505,7 @@ fn expired_before_the_first_try_is_suppressed() {
         &[Report {
             planned,
             fate: Fate::Expired,
+            passed_over: None,
         }],
         &Ladder::default(),
         now(),
@@ -501,6 +529,7 @@ fn a_replay_that_is_not_tried_has_failed_all_the_same() {
         let report = Report {
             planned: planned.clone(),
             fate,
+            passed_over: None,
         };
         let settled = settle(&replayed, &[report], &Ladder::default(), now());
         assert_eq!(settled.results.fcm, ProviderResult::Failed);
@@ -560,7 +589,8 @@ fn a_retry_after_beyond_the_ladder_is_looked_at_again_without_spending_an_attemp
     let planned = reach(Failover).plan(second, &devices).remove(0);
     let held = [Report {
         planned,
-        fate: Fate::Held(Duration::from_secs(1_100)),
+        fate: not_yet(1_100),
+        passed_over: None,
     }];
     let settled = settle(
         second,
@@ -572,6 +602,187 @@ fn a_retry_after_beyond_the_ladder_is_looked_at_again_without_spending_an_attemp
     assert_eq!(rung.to_string(), "15m");
     assert_eq!(third.targets.as_ref().unwrap()[0].tries, 1);
     assert_eq!(third.round, 3);
+}
+
+fn put_back(barrier: Barrier, tried: Vec<Try>, next: Provider) -> Fate {
+    Fate::Held(Hold {
+        reason: HoldReason::Lane(next, barrier),
+        wait: Duration::ZERO,
+        tried,
+        next,
+    })
+}
+
+fn report(planned: PlannedTarget, fate: Fate) -> Report {
+    Report {
+        planned,
+        fate,
+        passed_over: None,
+    }
+}
+
+/// The texts of the timeline that say that something was put back.
+fn postponed(settlement: &Settlement) -> Vec<&str> {
+    let told = settlement.timeline.iter();
+    told.filter(|entry| entry.step == Step::Postponed)
+        .map(|entry| entry.text.as_str())
+        .collect()
+}
+
+#[test]
+fn waiting_for_a_lane_costs_no_attempt_and_climbs_to_two_minutes() {
+    let devices = [device(1, true, false)];
+    let mut job = job(86_400);
+    let mut rungs = Vec::new();
+    for time in 0..6 {
+        let planned = reach(Failover).plan(&job, &devices).remove(0);
+        assert_eq!(planned.target.tries, 0);
+        let reports = [report(planned, put_back(Barrier::Paused, Vec::new(), Fcm))];
+        let settled = settle(&job, &reports, &Ladder::default(), now());
+        assert_eq!((settled.attempts, settled.deliveries.len()), (0, 0));
+        let told = usize::from(time == 0);
+        assert_eq!(postponed(&settled).len(), told, "told once, not each time");
+        let again = settled
+            .timeline
+            .iter()
+            .any(|entry| entry.step == Step::Retry);
+        assert!(!again, "it is no attempt");
+        let (rung, next) = waiting(&settled);
+        rungs.push(rung.to_string());
+        job = next.clone();
+    }
+    assert_eq!(rungs, ["10s", "30s", "2m", "2m", "2m", "2m"]);
+    // Another reason is news.
+    let planned = reach(Failover).plan(&job, &devices).remove(0);
+    let reports = [report(planned, put_back(Barrier::Broken, Vec::new(), Fcm))];
+    let settled = settle(&job, &reports, &Ladder::default(), now());
+    let told = postponed(&settled);
+    assert!(told[0].contains("fcm fails for everybody"), "{told:?}");
+    // And a try begins anew.
+    let settled = play(&job, &devices, Failover, &[(Fcm, later())]);
+    assert_eq!(
+        waiting(&settled).1.targets.as_ref().unwrap()[0].put_back,
+        None
+    );
+}
+
+#[test]
+fn what_is_put_back_comes_again_before_its_time_is_over() {
+    let devices = [device(1, true, false)];
+    for (left, rung) in [(100, "30s"), (31, "30s"), (30, "10s"), (5, "10s")] {
+        let job = job(left);
+        let mut planned = reach(Failover).plan(&job, &devices).remove(0);
+        planned.target.put_back = Some(PutBack {
+            times: 7,
+            barrier: Barrier::Full,
+        });
+        let reports = [report(planned, put_back(Barrier::Full, Vec::new(), Fcm))];
+        let settled = settle(&job, &reports, &Ladder::default(), now());
+        assert_eq!(waiting(&settled).0.to_string(), rung, "{left} s left");
+    }
+}
+
+#[test]
+fn a_target_that_is_put_back_neither_delays_the_others_nor_waits_for_their_pauses() {
+    let devices = [device(1, true, false), device(2, false, true)];
+    let job = job(86_400);
+    let mut planned = reach(Failover).plan(&job, &devices).into_iter();
+    let (fcm, expo) = (planned.next().unwrap(), planned.next().unwrap());
+    let attempt = Try {
+        token: expo.routes[0].clone(),
+        outcome: accepted(),
+        at: now(),
+    };
+    let reports = [
+        report(fcm, put_back(Barrier::Broken, Vec::new(), Fcm)),
+        report(expo, Fate::Tried(vec![attempt])),
+    ];
+    let settled = settle(&job, &reports, &Ladder::default(), now());
+    assert_eq!(settled.results.expo, ProviderResult::Success);
+    let (_, next) = waiting(&settled);
+    let targets = next.targets.as_ref().unwrap();
+    assert_eq!(targets.len(), 1);
+    assert_eq!(targets[0].registration, RegistrationId(1));
+    assert_eq!((targets[0].tries, targets[0].not_before), (0, None));
+}
+
+#[test]
+fn what_the_first_provider_said_is_recorded_when_the_second_cannot_be_asked() {
+    let devices = [device(1, true, true)];
+    let job = job(3600);
+    for reason in [
+        HoldReason::ClaimOver,
+        HoldReason::Lane(Expo, Barrier::Paused),
+    ] {
+        let planned = reach(Failover).plan(&job, &devices).remove(0);
+        let attempt = Try {
+            token: planned.routes[0].clone(),
+            outcome: dead(),
+            at: now(),
+        };
+        let fate = Fate::Held(Hold {
+            reason,
+            wait: Duration::ZERO,
+            tried: vec![attempt],
+            next: Expo,
+        });
+        let settled = settle(&job, &[report(planned, fate)], &Ladder::default(), now());
+        assert_eq!(settled.dead_tokens().count(), 1);
+        assert_eq!(settled.deliveries.len(), 1);
+        assert_eq!(settled.results.fcm, ProviderResult::Failed);
+        let (_, next) = waiting(&settled);
+        let target = &next.targets.as_ref().unwrap()[0];
+        assert_eq!((target.provider, target.tries), (Expo, 1));
+        let settled = play(next, &devices, Failover, &[(Expo, accepted())]);
+        assert_eq!(done(&settled), Ending::Sent);
+    }
+}
+
+#[test]
+fn who_is_asked_instead_of_a_broken_lane_is_told() {
+    let devices = [device(1, true, true)];
+    let job = job(3600);
+    let planned = reach(Failover).plan(&job, &devices).remove(0);
+    let attempt = Try {
+        token: planned.routes[1].clone(),
+        outcome: accepted(),
+        at: now(),
+    };
+    let mut report = report(planned, Fate::Tried(vec![attempt]));
+    report.passed_over = Some(Fcm);
+    let settled = settle(&job, &[report], &Ladder::default(), now());
+    assert_eq!(done(&settled), Ending::Sent);
+    assert_eq!(settled.results.fcm, ProviderResult::NotSent);
+    let steps: Vec<_> = settled.timeline.iter().map(|entry| entry.step).collect();
+    assert_eq!(
+        steps,
+        [Step::Devices, Step::Failover, Step::Attempt, Step::Settled]
+    );
+}
+
+#[test]
+fn providers_that_refuse_while_another_cannot_be_asked_are_not_asked_for_ever() {
+    let devices = [device(1, true, true)];
+    let mut job = job(86_400);
+    for _ in 0..20 {
+        let planned = reach(Failover).plan(&job, &devices).remove(0);
+        let attempt = Try {
+            token: planned.routes[1].clone(),
+            outcome: refused(),
+            at: now(),
+        };
+        let fate = put_back(Barrier::Broken, vec![attempt], Fcm);
+        let settled = settle(&job, &[report(planned, fate)], &Ladder::default(), now());
+        match settled.next {
+            Next::Wait(_, next) => job = *next,
+            Next::DeadLetter(letter) => {
+                assert_eq!(letter.progress.given_up[0].tries, 6);
+                return;
+            }
+            Next::Done(ending) => panic!("{ending:?}"),
+        }
+    }
+    panic!("it never ended");
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use push_core::outcome::{Cause, Outcome, Pause, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, Retry, Sent, Trouble};
 
 /// "At least 10 s before a failed request is tried again" (Firebase docs, "Best practices when
 /// sending FCM messages at scale"); Expo names no figure, and ten seconds hurt no one there.
@@ -124,6 +124,7 @@ impl Failure {
             cause: self.cause,
             pause: Pause::AtLeast(FLOOR),
             sent: self.sent,
+            trouble: Trouble::Provider,
         }
     }
 }

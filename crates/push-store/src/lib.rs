@@ -25,6 +25,8 @@ mod operations;
 mod receipts;
 mod retry;
 mod store;
+mod switches;
+mod worker_reports;
 
 pub use dead_letters::{
     DeadLetterId, DeadLetterRecord, Discard, Filter, Kept, KeptBytes, LetterCounts, LetterDetails,
@@ -45,6 +47,8 @@ pub use operations::{
 };
 pub use receipts::{Noted, ReceiptsRecorded};
 pub use store::{Store, StoreSettings, parse_url};
+pub use switches::Switch;
+pub use worker_reports::SeenWorker;
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.
 ///

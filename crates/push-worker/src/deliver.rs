@@ -6,15 +6,17 @@ use std::time::Duration;
 use chrono::Utc;
 use futures::future::join_all;
 use push_core::job::Job;
+use push_core::lane::Barrier;
 use push_core::notification::Notification;
 use push_core::outcome::{Outcome, Withheld};
 use push_core::plan::PlannedTarget;
-use push_core::provider::Platform;
-use push_core::settle::{Fate, Report, Try};
+use push_core::provider::{Platform, Provider};
+use push_core::settle::{Fate, Hold, HoldReason, Report, Try};
 use push_core::token::Token;
 use push_providers::Push;
 
 use crate::hand::InHand;
+use crate::lanes::PutBack;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -42,11 +44,16 @@ struct Round<'a> {
 
 impl Round<'_> {
     async fn deliver(&self, planned: PlannedTarget) -> Report {
-        let fate = self.fate(&planned).await;
-        Report { planned, fate }
+        let mut passed_over = None;
+        let fate = self.fate(&planned, &mut passed_over).await;
+        Report {
+            planned,
+            fate,
+            passed_over,
+        }
     }
 
-    async fn fate(&self, planned: &PlannedTarget) -> Fate {
+    async fn fate(&self, planned: &PlannedTarget, passed_over: &mut Option<Provider>) -> Fate {
         if self.notification.is_expired(Utc::now()) {
             return Fate::Expired;
         }
@@ -55,25 +62,65 @@ impl Round<'_> {
             .not_before
             .and_then(|at| (at - Utc::now()).to_std().ok());
         if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
-            return Fate::Held(wait);
+            return Fate::Held(Hold {
+                reason: HoldReason::NotYet,
+                wait,
+                tried: Vec::new(),
+                next: planned.target.provider,
+            });
         }
         match planned.platform.filter(|_| !planned.routes.is_empty()) {
-            Some(platform) => self.try_routes(planned, platform).await,
+            Some(platform) => self.try_routes(planned, platform, passed_over).await,
             None => Fate::Gone,
         }
     }
 
-    async fn try_routes(&self, planned: &PlannedTarget, platform: Platform) -> Fate {
-        let mut tries = Vec::new();
+    /// One route after the other, until one ends it. A route whose lane is broken is passed over, since nothing was sent
+    /// there; whatever else keeps a lane from taking it has the target wait for it.
+    async fn try_routes(
+        &self,
+        planned: &PlannedTarget,
+        platform: Platform,
+        passed_over: &mut Option<Provider>,
+    ) -> Fate {
+        let mut tries: Vec<Try> = Vec::new();
+        let mut broken: Option<(Provider, PutBack)> = None;
         for token in &planned.routes {
+            let provider = token.provider();
+            let held = |reason, wait, tried, next| {
+                Fate::Held(Hold {
+                    reason,
+                    wait,
+                    tried,
+                    next,
+                })
+            };
+            let pass = match self.worker.lanes.enter(provider).await {
+                Ok(pass) => pass,
+                Err(put_back) if put_back.barrier == Barrier::Broken && broken.is_none() => {
+                    broken = Some((provider, put_back));
+                    continue;
+                }
+                Err(put_back) => {
+                    // Of two that cannot be asked the first is waited for.
+                    let (next, put_back) = broken.unwrap_or((provider, put_back));
+                    let reason = HoldReason::Lane(next, put_back.barrier);
+                    return held(reason, put_back.wait, tries, next);
+                }
+            };
             let outcome = match self.send(token, platform).await {
                 Ok(outcome) => outcome,
                 Err(Withheld::Expired) if tries.is_empty() => return Fate::Expired,
                 Err(Withheld::Expired) => break,
                 Err(Withheld::TokenDead) => continue,
-                // No attempt is spent: the next round begins again with the first route.
-                Err(Withheld::ClaimOver) => return Fate::Held(Duration::ZERO),
+                // What the providers before said is recorded; this one is asked next time.
+                Err(Withheld::ClaimOver) => {
+                    let next = broken.map_or(provider, |(first, _)| first);
+                    return held(HoldReason::ClaimOver, Duration::ZERO, tries, next);
+                }
             };
+            pass.ended(token, &outcome);
+            *passed_over = broken.map(|(provider, _)| provider);
             let next_route = outcome.permits_next_route();
             tries.push(Try {
                 token: token.clone(),
@@ -84,11 +131,25 @@ impl Round<'_> {
                 break;
             }
         }
-        if tries.is_empty() {
+        let no_other = tries
+            .last()
+            .is_none_or(|last| last.outcome.permits_next_route());
+        match broken {
+            // Those that could be asked will not deliver: the broken one is waited for.
+            Some((next, put_back)) if no_other => Fate::Held(Hold {
+                reason: HoldReason::Lane(next, put_back.barrier),
+                wait: put_back.wait,
+                tried: tries,
+                next,
+            }),
             // All were found dead meanwhile; whether the app has registered new ones shows at the next look.
-            Fate::Held(Duration::ZERO)
-        } else {
-            Fate::Tried(tries)
+            None if tries.is_empty() => Fate::Held(Hold {
+                reason: HoldReason::TokensDead,
+                wait: Duration::ZERO,
+                tried: tries,
+                next: planned.target.provider,
+            }),
+            Some(_) | None => Fate::Tried(tries),
         }
     }
 

@@ -15,6 +15,7 @@ mod dead_tokens;
 mod deliver;
 mod hand;
 mod housekeeping;
+mod lanes;
 mod metrics;
 mod operator;
 mod readiness;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use push_core::job::GiveUpReason;
+use push_core::lane::{Barrier, LaneReport, LaneState};
 use push_core::outcome::{Outcome, Sent};
 use push_core::provider::Provider;
 use push_core::receipt::{Answer, Receipt};
@@ -32,6 +33,16 @@ const TAKEN_BACK: &str = "push_notifications_taken_back_total";
 const RECEIPTS: &str = "push_receipts_total";
 /// Requests for receipts, by outcome.
 const RECEIPT_REQUESTS: &str = "push_receipt_requests_total";
+/// Whether a provider's lane is in a state, by state: 1 or 0.
+const LANE_STATE: &str = "push_lane_state";
+/// Pushes under way in a provider's lane.
+const LANE_IN_FLIGHT: &str = "push_lane_in_flight";
+/// How many there may be at the moment.
+const LANE_LIMIT: &str = "push_lane_limit";
+/// Targets put back without an attempt, because their provider's lane did not take them.
+const POSTPONED: &str = "push_postponed_total";
+/// How often a provider's lane broke.
+const BREAKER_OPENINGS: &str = "push_lane_breaker_openings_total";
 /// Jobs published again because no queue knew them.
 const REPUBLISHED: &str = "push_republished_total";
 
@@ -70,6 +81,28 @@ const fn outcome_label(outcome: &Outcome) -> &'static str {
 /// Nobody will know whether an attempt got through.
 pub fn maybe_delivered(provider: Provider) {
     counter!(MAYBE_DELIVERED, "provider" => provider.as_str()).increment(1);
+}
+
+/// How a lane stands.
+pub fn lane(report: &LaneReport) {
+    let provider = report.provider.as_str();
+    for state in LaneState::ALL {
+        let is = if *state == report.state { 1.0 } else { 0.0 };
+        gauge!(LANE_STATE, "provider" => provider, "state" => state.as_str()).set(is);
+    }
+    let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    gauge!(LANE_IN_FLIGHT, "provider" => provider).set(count(report.in_flight));
+    gauge!(LANE_LIMIT, "provider" => provider).set(count(report.limit));
+}
+
+/// A target was put back.
+pub fn postponed(provider: Provider, barrier: Barrier) {
+    counter!(POSTPONED, "provider" => provider.as_str(), "reason" => barrier.as_str()).increment(1);
+}
+
+/// A lane broke.
+pub fn breaker_opened(provider: Provider) {
+    counter!(BREAKER_OPENINGS, "provider" => provider.as_str()).increment(1);
 }
 
 /// A round was recorded.

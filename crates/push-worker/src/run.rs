@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::join_all;
-use push_core::ladder::Ladder;
+use push_core::ladder::{Ladder, RetryDelay};
 use push_core::plan::Reach;
 use push_core::receipt::Rhythm;
 use push_providers::{Expo, Fcm, Providers};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::requeue;
 use crate::dead_tokens::DeadTokens;
 use crate::hand::Hand;
+use crate::lanes::{Lanes, keeper, lane_settings};
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
 use crate::{consume, housekeeping, operator, readiness, receipts, reconciler, recorder};
@@ -31,8 +32,10 @@ pub struct Worker {
     pub store: Store,
     pub broker: Broker,
     pub providers: Providers,
+    pub lanes: Lanes,
     pub reach: Reach,
     pub ladder: Ladder,
+    pub receipt_delays: Vec<RetryDelay>,
     pub reconcile_after: Duration,
     /// How long jobs wait for the database before they go back to the queue.
     pub give_back_after: Duration,
@@ -81,6 +84,8 @@ impl Abandoned {
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let lanes = Lanes::new(lane_settings(&settings));
+    let receipt_delays = settings.broker.topology.receipt_delays.clone();
     let Settings {
         log,
         probes: probes_address,
@@ -101,8 +106,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             policy: settings.policy,
             providers: providers_of(&settings.fcm, &settings.expo),
         },
+        lanes,
         providers: providers(settings.fcm, settings.expo)?,
         ladder: settings.ladder,
+        receipt_delays,
         reconcile_after: settings.reconcile_after,
         give_back_after: settings.give_back_after,
         receipts: settings.receipts,
@@ -135,7 +142,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         .join(",");
     tracing::info!(%address, providers, policy = worker.reach.policy.as_str(), prefetch = worker.prefetch, "listening");
 
-    let worked = if schema_is_there(&worker).await {
+    let worked = if schema_is_there(&worker).await && keeper::know_switches(&worker).await? {
         work(&worker).await
     } else {
         Ok(())
@@ -158,7 +165,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
     let housekeeping = beside(worker, |worker| async move {
         housekeeping::run(&worker).await;
     });
-    let keeper = beside(worker, |worker| async move {
+    let claims = beside(worker, |worker| async move {
         tokio::join!(
             worker.hand.keep(
                 &worker.store,
@@ -171,11 +178,13 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
                 .switch_off(&worker.store, &worker.drained),
         );
     });
+    let lanes = beside(worker, |worker| async move { keeper::keep(&worker).await });
     let consumed = consume::consume(Arc::clone(worker)).await;
     worker.drained.cancel();
     let ended = [
         ("settling", consumed),
-        ("the claims' keeper", keeper.await),
+        ("the claims' keeper", claims.await),
+        ("the lanes' keeper", lanes.await),
         ("the recorder", recorder.await),
         ("fetching receipts", receipts.await),
         ("the reconciler", reconciler.await),

@@ -2,8 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Fate, Next, Report, Try};
+use super::{Fate, HoldReason, Next, Report, Try};
+use crate::job::JobTarget;
+use crate::ladder::RetryDelay;
+use crate::lane::Barrier;
 use crate::outcome::{Cause, Outcome, Retry, Sent};
+use crate::provider::Provider;
 use crate::timeline::{Step, TimelineEntry};
 
 /// A worker was interrupted before it could record this round.
@@ -33,7 +37,8 @@ pub(super) fn devices(reports: &[Report], now: DateTime<Utc>) -> TimelineEntry {
 fn before_all_tries(reports: &[Report], now: DateTime<Utc>) -> DateTime<Utc> {
     let tries = reports.iter().flat_map(|report| match &report.fate {
         Fate::Tried(tries) => tries.as_slice(),
-        Fate::Held(_) | Fate::Expired | Fate::Gone => &[],
+        Fate::Held(hold) => hold.tried.as_slice(),
+        Fate::Expired | Fate::Gone => &[],
     });
     tries.map(|attempt| attempt.at).min().unwrap_or(now)
 }
@@ -61,9 +66,53 @@ pub(super) fn attempt(attempt: &Try, cause: Option<&Cause>) -> TimelineEntry {
     TimelineEntry::new(attempt.at, Step::Attempt, text)
 }
 
-/// Where it goes from here.
-pub(super) fn next(next: &Next, now: DateTime<Utc>) -> TimelineEntry {
-    match next {
+/// A provider's lane is broken, and another provider was asked instead.
+pub(super) fn passed_over(
+    provider: Provider,
+    report: &Report,
+    now: DateTime<Utc>,
+) -> Option<TimelineEntry> {
+    let tries = match &report.fate {
+        Fate::Tried(tries) => tries,
+        Fate::Held(hold) => &hold.tried,
+        Fate::Expired | Fate::Gone => return None,
+    };
+    let first = tries.first()?;
+    let instead = first.token.provider();
+    let text = format!(
+        "{provider} fails for everybody at the moment, and nothing was sent there: {instead} instead"
+    );
+    Some(TimelineEntry::new(first.at.min(now), Step::Failover, text))
+}
+
+/// Why a target is put back, and for how long.
+pub(super) fn put_back(reason: HoldReason, rung: RetryDelay, now: DateTime<Utc>) -> TimelineEntry {
+    let why = match reason {
+        HoldReason::NotYet => "its provider asked for a pause".to_owned(),
+        HoldReason::ClaimOver => {
+            "this worker was no longer sure that no other one sends it".to_owned()
+        }
+        HoldReason::TokensDead => "its tokens were found dead meanwhile".to_owned(),
+        HoldReason::Lane(provider, Barrier::Paused) => {
+            format!("{provider} is paused by an operator")
+        }
+        HoldReason::Lane(provider, Barrier::Broken) => {
+            format!("{provider} fails for everybody at the moment")
+        }
+        HoldReason::Lane(provider, Barrier::Throttled) => {
+            format!("{provider} asked for fewer pushes")
+        }
+        HoldReason::Lane(provider, Barrier::Full) => {
+            format!("{provider} is slow, and has all that it can take in hand")
+        }
+    };
+    let text = format!("waits without an attempt, because {why}; again in {rung}");
+    TimelineEntry::new(now, Step::Postponed, text)
+}
+
+/// Where it goes from here; nothing where all that waits was put back, which is told already.
+pub(super) fn next(next: &Next, now: DateTime<Utc>) -> Option<TimelineEntry> {
+    Some(match next {
         Next::Done(ending) => {
             let reason = ending
                 .reason()
@@ -72,7 +121,12 @@ pub(super) fn next(next: &Next, now: DateTime<Utc>) -> TimelineEntry {
             TimelineEntry::new(now, Step::Settled, format!("{}{reason}", ending.status()))
         }
         Next::Wait(rung, job) => {
-            let targets = job.targets.as_ref().map_or(0, Vec::len);
+            let again = |target: &&JobTarget| target.put_back.is_none();
+            let targets = job.targets.as_deref().unwrap_or_default();
+            let targets = targets.iter().filter(again).count();
+            if targets == 0 {
+                return None;
+            }
             let text = format!("{targets} target(s) again in {rung}");
             TimelineEntry::new(now, Step::Retry, text)
         }
@@ -85,5 +139,5 @@ pub(super) fn next(next: &Next, now: DateTime<Utc>) -> TimelineEntry {
             let text = format!("given up: {}", reasons.collect::<Vec<_>>().join(", "));
             TimelineEntry::new(now, Step::DeadLettered, text)
         }
-    }
+    })
 }

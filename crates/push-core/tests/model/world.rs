@@ -13,10 +13,10 @@ use push_core::job::Job;
 use push_core::notification::{
     Body, Content, Data, Notification, NotificationType, Priority, Title,
 };
-use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::plan::{Device, PlannedTarget};
 use push_core::provider::{Platform, Provider};
-use push_core::settle::{Fate, Report, Try};
+use push_core::settle::{Fate, Hold, HoldReason, Report, Try};
 use push_core::token::{ExpoToken, FcmToken};
 
 /// A device at a provider.
@@ -208,6 +208,7 @@ impl Answer {
                 cause: cause(),
                 pause: Pause::AtLeast(Duration::ZERO),
                 sent,
+                trouble: Trouble::Provider,
             })
         };
         match self {
@@ -259,14 +260,25 @@ pub fn reports(plan: Vec<PlannedTarget>, answers: &[Vec<Answer>]) -> Vec<Report>
                 at: now(),
             })
         };
-        let fate = if heard.contains(&Answer::Withheld) {
-            Fate::Held(Duration::ZERO)
+        let tries = planned.routes.iter().zip(heard).filter_map(tried).collect();
+        let withheld = heard.iter().position(|answer| *answer == Answer::Withheld);
+        let fate = if let Some(next) = withheld.and_then(|index| planned.routes.get(index)) {
+            Fate::Held(Hold {
+                reason: HoldReason::ClaimOver,
+                wait: Duration::ZERO,
+                tried: tries,
+                next: next.provider(),
+            })
         } else if planned.routes.is_empty() {
             Fate::Gone
         } else {
-            Fate::Tried(planned.routes.iter().zip(heard).filter_map(tried).collect())
+            Fate::Tried(tries)
         };
-        Report { planned, fate }
+        Report {
+            planned,
+            fate,
+            passed_over: None,
+        }
     };
     plan.into_iter().enumerate().map(report).collect()
 }

@@ -12,7 +12,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use push_core::outcome::{Outcome, ProviderMessageId, Retry, Sent};
 use push_core::receipt::Receipt;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
@@ -81,17 +81,19 @@ impl ExpoApi {
         }
     }
 
-    /// Sends a batch whose turn it is.
-    pub(crate) async fn send(&self, pushes: &[&Push]) -> Verdict {
+    /// Sends a batch whose turn it is, once.
+    ///
+    /// # Errors
+    /// How the request failed.
+    pub(crate) async fn send(&self, pushes: &[&Push]) -> Result<Verdict, Failure> {
         let now = Utc::now();
         let messages: Vec<_> = pushes
             .iter()
             .map(|push| message(push, &self.look, now))
             .collect();
-        match self.post(&self.send_url, &messages).await {
-            Ok(answer) => classify::sent(&answer, pushes.len(), Utc::now()),
-            Err(failure) => Verdict::All(Outcome::from(failure)),
-        }
+        let request = self.request(&self.send_url, &messages)?;
+        let answer = http::exchange(request.build(), ANSWER_BYTES_MAX).await?;
+        Ok(classify::sent(&answer, pushes.len(), Utc::now()))
     }
 
     /// Asks for the receipts of at most a thousand tickets.
@@ -102,7 +104,7 @@ impl ExpoApi {
         let _permit = self.requests.acquire().await;
         let ids: Vec<&str> = tickets.iter().map(ProviderMessageId::as_str).collect();
         let answer = self
-            .post(&self.receipts_url, &json!({ "ids": ids }))
+            .ask(&self.receipts_url, &json!({ "ids": ids }))
             .await
             // A question sends nothing to anyone.
             .map_err(|failure| {
@@ -119,11 +121,29 @@ impl ExpoApi {
     }
 
     /// Tries again at once only what was not processed.
-    async fn post(
+    async fn ask(
         &self,
         url: &Url,
         body: &(impl Serialize + ?Sized + Sync),
     ) -> Result<Answer, Failure> {
+        let request = self.request(url, body)?;
+        let mut pauses = at_once::pauses();
+        loop {
+            match http::exchange(request.build(), ANSWER_BYTES_MAX).await {
+                Err(failure) if failure.at_once => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failure),
+                },
+                answer => return answer,
+            }
+        }
+    }
+
+    fn request<'a>(
+        &'a self,
+        url: &'a Url,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<Request<'a>, Failure> {
         let unwritable = |_| {
             Failure::not_sent(
                 "not_serialisable",
@@ -132,28 +152,39 @@ impl ExpoApi {
         };
         let json = serde_json::to_vec(body).map_err(unwritable)?;
         let (body, gzipped) = packed(json);
-        let mut pauses = at_once::pauses();
-        loop {
-            let mut request = self
-                .client
-                .post(url.clone())
-                .header(ACCEPT, "application/json")
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
-            if gzipped {
-                request = request.header(CONTENT_ENCODING, "gzip");
-            }
-            if let Some(authorization) = &self.authorization {
-                request = request.header(AUTHORIZATION, authorization.clone());
-            }
-            match http::exchange(request, ANSWER_BYTES_MAX).await {
-                Err(failure) if failure.at_once => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failure),
-                },
-                answer => return answer,
-            }
+        Ok(Request {
+            api: self,
+            url,
+            body,
+            gzipped,
+        })
+    }
+}
+
+/// What is sent to Expo, as often as it has to be.
+struct Request<'a> {
+    api: &'a ExpoApi,
+    url: &'a Url,
+    body: Bytes,
+    gzipped: bool,
+}
+
+impl Request<'_> {
+    fn build(&self) -> RequestBuilder {
+        let mut request = self
+            .api
+            .client
+            .post(self.url.clone())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            .body(self.body.clone());
+        if self.gzipped {
+            request = request.header(CONTENT_ENCODING, "gzip");
         }
+        if let Some(authorization) = &self.api.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        request
     }
 }
 

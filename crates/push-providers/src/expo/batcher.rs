@@ -12,6 +12,7 @@ use push_core::outcome::{Cause, Outcome, Retry, Sent, Withheld};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::at_once;
 use crate::expo::api::{BATCH_MAX, ExpoApi};
 use crate::expo::classify::Verdict;
 use crate::push::Push;
@@ -91,15 +92,8 @@ enum Parts {
 async fn deliver(api: &ExpoApi, batch: Vec<Waiting>) {
     let mut todo = vec![(Parts::Whole, batch)];
     while let Some((parts, batch)) = todo.pop() {
-        // Before, so that nothing of the rate goes to those; and after, since the rate may have them wait.
-        let batch = still_wanted(batch);
-        api.turn_of(batch.len()).await;
-        let batch = still_wanted(batch);
-        if batch.is_empty() {
-            continue;
-        }
-        let pushes: Vec<&Push> = batch.iter().map(|waiting| &waiting.push).collect();
-        match (api.send(&pushes).await, parts) {
+        let (batch, verdict) = send(api, batch).await;
+        match (verdict, parts) {
             (Verdict::Each(outcomes), _) => batch
                 .into_iter()
                 .zip(outcomes)
@@ -131,6 +125,28 @@ async fn deliver(api: &ExpoApi, batch: Vec<Waiting>) {
                         .map(|waiting| (Parts::Project, vec![waiting])),
                 );
             }
+        }
+    }
+}
+
+/// Sends those that are still wanted, and again at once what was not processed: by then, some may be wanted no more.
+async fn send(api: &ExpoApi, mut batch: Vec<Waiting>) -> (Vec<Waiting>, Verdict) {
+    let mut pauses = at_once::pauses();
+    loop {
+        // Before, so that nothing of the rate goes to those; and after, since the rate may have them wait.
+        batch = still_wanted(batch);
+        api.turn_of(batch.len()).await;
+        batch = still_wanted(batch);
+        if batch.is_empty() {
+            return (batch, Verdict::Each(Vec::new()));
+        }
+        let pushes: Vec<&Push> = batch.iter().map(|waiting| &waiting.push).collect();
+        match api.send(&pushes).await {
+            Ok(verdict) => return (batch, verdict),
+            Err(failure) => match pauses.next().filter(|_| failure.at_once) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return (batch, Verdict::All(failure.into())),
+            },
         }
     }
 }

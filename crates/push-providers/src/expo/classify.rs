@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::receipt::Receipt;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::http::Answer;
 use crate::transport::FLOOR;
 
 /// "A few seconds", doubled by the ladder: 429 is a limit per second.
-const FLOOR_429: Duration = Duration::from_secs(5);
+pub(crate) const FLOOR_429: Duration = Duration::from_secs(5);
 /// Too many messages to one device: "slowly".
 const FLOOR_DEVICE_RATE: Duration = Duration::from_secs(60);
 
@@ -134,6 +134,7 @@ fn too_many_requests(answer: &Answer, now: DateTime<Utc>) -> Outcome {
         ),
         pause: answer.pause(now, FLOOR_429),
         sent: Sent::SurelyNot,
+        trouble: Trouble::Quota,
     })
 }
 
@@ -146,6 +147,7 @@ fn failed(answer: &Answer, code: &str, now: DateTime<Utc>) -> Outcome {
         ),
         pause: answer.pause(now, FLOOR),
         sent: Sent::Maybe,
+        trouble: Trouble::Provider,
     })
 }
 
@@ -155,6 +157,7 @@ fn unclear(code: &str, text: &str) -> Outcome {
         cause: Cause::new(code, text),
         pause: Pause::AtLeast(FLOOR),
         sent: Sent::Maybe,
+        trouble: Trouble::Provider,
     })
 }
 
@@ -199,7 +202,7 @@ fn delivery_error(error: &Value) -> Outcome {
             code,
             "Too many messages to this device.",
             FLOOR_DEVICE_RATE,
-            Sent::SurelyNot,
+            (Sent::SurelyNot, Trouble::Device),
         ),
         Some(code @ "MismatchSenderId") => operator(
             code,
@@ -217,7 +220,7 @@ fn delivery_error(error: &Value) -> Outcome {
             code,
             "Expo, or Apple or Google behind it, failed.",
             FLOOR,
-            Sent::Maybe,
+            (Sent::Maybe, Trouble::Provider),
         ),
         other => Outcome::Refused(Cause::new(
             &other
@@ -228,11 +231,12 @@ fn delivery_error(error: &Value) -> Outcome {
     }
 }
 
-fn later(code: &str, text: &str, floor: Duration, sent: Sent) -> Outcome {
+fn later(code: &str, text: &str, floor: Duration, (sent, trouble): (Sent, Trouble)) -> Outcome {
     Outcome::Retry(Retry {
         cause: Cause::new(code, text),
         pause: Pause::AtLeast(floor),
         sent,
+        trouble,
     })
 }
 
@@ -268,6 +272,7 @@ fn receipts_refused(answer: &Answer, given: Option<String>, now: DateTime<Utc>) 
             cause: Cause::new(&code, "Expo gives no receipts at the moment."),
             pause: answer.pause(now, floor),
             sent: Sent::SurelyNot,
+            trouble: Trouble::Provider,
         })
     };
     match (answer.status, code.as_str()) {

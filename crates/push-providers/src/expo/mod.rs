@@ -1,7 +1,7 @@
 //! Expo Push.
 
 pub(crate) mod api;
-mod batcher;
+pub(crate) mod batcher;
 pub(crate) mod classify;
 mod message;
 mod receipts;
@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use push_core::lane::LaneSettings;
 use push_core::outcome::{Outcome, ProviderMessageId, Withheld};
 use push_core::provider::Provider;
 use push_core::receipt::Receipt;
@@ -64,6 +65,17 @@ impl Expo {
             batcher: Batcher::start(Arc::clone(&api), &runtime),
             api,
         })
+    }
+
+    /// How its lane is driven: after "too many" nothing for some seconds unless Expo names a time; then the rate holds.
+    #[must_use]
+    pub const fn lane(in_flight_max: usize, seed: u64) -> LaneSettings {
+        LaneSettings {
+            in_flight_max,
+            pause: classify::FLOOR_429,
+            ramp: Duration::ZERO,
+            seed,
+        }
     }
 
     /// Asks what became of accepted pushes. Ids that have no receipt (yet, or any more) are absent

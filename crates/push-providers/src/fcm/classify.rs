@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use serde_json::Value;
 
 use crate::http::Answer;
@@ -15,7 +15,7 @@ use crate::transport::FLOOR;
 
 /// Firebase docs, "Best practices when sending FCM messages at scale": 60 s after a 429 that names
 /// no other time.
-const FLOOR_429: Duration = Duration::from_secs(60);
+pub(crate) const FLOOR_429: Duration = Duration::from_secs(60);
 
 /// What to do with an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +47,11 @@ pub(crate) fn classify(answer: &Answer, now: DateTime<Utc>) -> Verdict {
             cause: Cause::new(&code, text),
             pause,
             sent,
+            trouble: if answer.status == 429 {
+                Trouble::Quota
+            } else {
+                Trouble::Provider
+            },
         })
     };
     Verdict::Final(match (answer.status, error.fcm_code.as_deref()) {
@@ -99,6 +104,7 @@ fn accepted(body: &[u8]) -> Outcome {
             ),
             pause: Pause::AtLeast(FLOOR),
             sent: Sent::Maybe,
+            trouble: Trouble::Provider,
         }),
     }
 }

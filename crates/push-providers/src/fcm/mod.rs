@@ -10,6 +10,7 @@ mod service_account;
 
 use std::time::Duration;
 
+use push_core::lane::LaneSettings;
 use push_core::outcome::{Outcome, Withheld};
 use push_core::provider::Provider;
 use secrecy::SecretString;
@@ -62,6 +63,18 @@ impl Fcm {
         Ok(Self {
             client: FcmClient::new(settings)?,
         })
+    }
+
+    /// How its lane is driven: after "too many" nothing for a minute unless FCM names a time, then from nothing to all within
+    /// a minute (Firebase docs, "Best practices when sending FCM messages at scale").
+    #[must_use]
+    pub const fn lane(in_flight_max: usize, seed: u64) -> LaneSettings {
+        LaneSettings {
+            in_flight_max,
+            pause: classify::FLOOR_429,
+            ramp: Duration::from_secs(60),
+            seed,
+        }
     }
 
     /// Obtains an access token: a test of the credentials, and a warm-up.

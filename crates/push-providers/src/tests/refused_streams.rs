@@ -1,13 +1,15 @@
 //! What HTTP/2 refuses unprocessed is tried again at once, and nothing else is.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use push_core::outcome::{Outcome, Sent};
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use crate::expo::api::ExpoApi;
-use crate::expo::classify::Verdict;
+use crate::expo::batcher::Batcher;
 use crate::fcm::client::FcmClient;
 use crate::fcm::connections::Connections;
 use crate::tests::golden;
@@ -139,11 +141,8 @@ async fn expo() {
             look: Look::default(),
         };
         let api = ExpoApi::with_client(settings, client());
-        let outcome = match api.send(&[&golden::push_now("expo")]).await {
-            Verdict::Each(mut outcomes) => outcomes.remove(0),
-            Verdict::All(outcome) | Verdict::OneIsBad(outcome) => outcome,
-            Verdict::SeveralProjects(_) => panic!("a single message"),
-        };
+        let batcher = Batcher::start(Arc::new(api), &Handle::current());
+        let outcome = batcher.send(golden::push_now("expo")).await.unwrap();
         assert_eq!(
             (told(&outcome), requests.load(SeqCst)),
             (((*code).to_owned(), *sent), *count),

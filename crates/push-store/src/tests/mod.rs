@@ -18,6 +18,7 @@ mod recording;
 mod replaying;
 mod seed;
 mod statements;
+mod switches;
 
 use std::time::Duration;
 

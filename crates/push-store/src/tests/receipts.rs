@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use push_core::id::RegistrationId;
 use push_core::ladder::RetryDelay;
 use push_core::notification::Notification;
-use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
+use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::provider::Provider;
 use push_core::receipt::{Answer, Receipt, Rhythm, Ticket};
 use push_core::settle::{DeliveryOutcome, Next, Settlement};
@@ -153,6 +153,7 @@ async fn every_bad_receipt_is_acted_on() {
         cause: cause(),
         pause: Pause::AtLeast(GRACE),
         sent: Sent::SurelyNot,
+        trouble: Trouble::Provider,
     });
     let rows = [
         (

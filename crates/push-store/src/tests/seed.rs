@@ -146,6 +146,7 @@ pub fn target(registration: u64) -> JobTarget {
         tries: 1,
         sent: Sent::Maybe,
         not_before: None,
+        put_back: None,
     }
 }
 

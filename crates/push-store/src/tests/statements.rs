@@ -8,7 +8,7 @@ use sqlx::{Executor, SqlSafeStr};
 use super::Db;
 use crate::{
     customers, dead_letters, devices, history, idempotency, lease, migrate, operations, receipts,
-    store,
+    store, switches, worker_reports,
 };
 
 /// The constants, by name.
@@ -17,6 +17,8 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         store::STATEMENTS,
         migrate::STATEMENTS,
         lease::STATEMENTS,
+        switches::STATEMENTS,
+        worker_reports::STATEMENTS,
         customers::STATEMENTS,
         devices::active::STATEMENTS,
         devices::register::STATEMENTS,

@@ -1,0 +1,258 @@
+//! The providers' lanes in this worker: where pushes ask for leave, and wait for a moment if the lane is merely busy.
+//! What is decided there, `push_core::lane` decides.
+
+pub mod keeper;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use push_core::lane::{self, Barrier, Entry, Lane, LaneReport, LaneSettings, LaneState, Signal};
+use push_core::outcome::Outcome;
+use push_core::provider::{PerProvider, Provider};
+use push_core::token::Token;
+use push_providers::{Expo, Fcm};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::metrics;
+use crate::settings::Settings;
+
+/// How often whoever waits in a lane looks whether it still gets on.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the lanes need to know. A lane gets its share of what the worker may have in hand, so that the other one
+/// always has room.
+pub fn lane_settings(settings: &Settings) -> PerProvider<LaneSettings> {
+    let lanes = usize::from(settings.fcm.is_some()) + usize::from(settings.expo.is_some());
+    let share = (usize::from(settings.prefetch) / lanes.max(1)).max(1);
+    let requests = settings.fcm.as_ref().map_or(1, |fcm| fcm.max_in_flight);
+    PerProvider {
+        fcm: Fcm::lane(share.min(requests), seed()),
+        expo: Expo::lane(share, seed()),
+    }
+}
+
+fn seed() -> u64 {
+    Uuid::new_v4().as_u64_pair().0
+}
+
+/// A push that its lane does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutBack {
+    pub barrier: Barrier,
+    /// Not before that it is worth asking again.
+    pub wait: Duration,
+}
+
+/// The lanes of the providers.
+#[derive(Debug)]
+pub struct Lanes(PerProvider<Gate>);
+
+/// A lane, and who waits in it.
+#[derive(Debug)]
+struct Gate {
+    provider: Provider,
+    lane: Mutex<Watched>,
+    /// Somebody is back, or something has changed.
+    changed: Notify,
+    targets: RandomState,
+}
+
+#[derive(Debug)]
+struct Watched {
+    lane: Lane,
+    /// As it was told last.
+    told: LaneState,
+    /// They go before those who come now.
+    waiting: usize,
+}
+
+impl Lanes {
+    /// A lane for each provider.
+    pub fn new(settings: PerProvider<LaneSettings>) -> Self {
+        Self(PerProvider {
+            fcm: Gate::new(Provider::Fcm, settings.fcm),
+            expo: Gate::new(Provider::Expo, settings.expo),
+        })
+    }
+
+    /// Leave to send one push to `provider`; waits for it where the lane is merely busy.
+    pub async fn enter(&self, provider: Provider) -> Result<Pass<'_>, PutBack> {
+        let entered = self.0.get(provider).enter().await;
+        if let Err(put_back) = &entered {
+            metrics::postponed(provider, put_back.barrier);
+        }
+        entered
+    }
+
+    /// An operator's will, also for those who wait.
+    pub fn set_paused(&self, paused: PerProvider<bool>) {
+        for provider in Provider::ALL {
+            let gate = self.0.get(*provider);
+            gate.change(|lane, _| lane.set_paused(*paused.get(*provider)));
+            gate.changed.notify_waiters();
+        }
+    }
+
+    /// How the lanes stand.
+    pub fn report(&self) -> Vec<LaneReport> {
+        let all = Provider::ALL.iter();
+        all.map(|provider| self.0.get(*provider).report()).collect()
+    }
+}
+
+impl Gate {
+    fn new(provider: Provider, settings: LaneSettings) -> Self {
+        let watched = Watched {
+            lane: Lane::new(settings),
+            told: LaneState::Open,
+            waiting: 0,
+        };
+        Self {
+            provider,
+            lane: Mutex::new(watched),
+            changed: Notify::new(),
+            targets: RandomState::new(),
+        }
+    }
+
+    async fn enter(&self) -> Result<Pass<'_>, PutBack> {
+        let since = Instant::now();
+        let mut queued: Option<Queued<'_>> = None;
+        loop {
+            let waited = since.elapsed();
+            let entry = self.change(|lane, waiting| {
+                let behind = waiting > 0 && queued.is_none();
+                lane.ask(now(), waited, behind)
+            });
+            match entry {
+                Entry::Go(pass) => {
+                    // There may be room for more than one.
+                    self.changed.notify_one();
+                    let pass = Some(pass);
+                    return Ok(Pass { gate: self, pass });
+                }
+                Entry::Hold(barrier, wait) => return Err(PutBack { barrier, wait }),
+                Entry::Wait => {
+                    queued.get_or_insert_with(|| Queued::behind(self));
+                    let look = tokio::time::sleep(LOOK);
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        () = look => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does something with the lane, and tells when its state is another one afterwards: once, not for each push.
+    fn change<T>(&self, change: impl FnOnce(&mut Lane, usize) -> T) -> T {
+        let mut watched = self.watched();
+        let waiting = watched.waiting;
+        let result = change(&mut watched.lane, waiting);
+        let state = watched.lane.state(now());
+        let before = std::mem::replace(&mut watched.told, state);
+        drop(watched);
+        if state != before {
+            self.tell(before, state);
+        }
+        result
+    }
+
+    fn tell(&self, before: LaneState, state: LaneState) {
+        let provider = self.provider.as_str();
+        match state {
+            LaneState::Broken => {
+                metrics::breaker_opened(self.provider);
+                tracing::warn!(
+                    provider,
+                    "the provider fails for many targets: its jobs wait, a few try it from time to time"
+                );
+            }
+            LaneState::Throttled => {
+                tracing::warn!(
+                    provider,
+                    "the provider asked for fewer pushes: its jobs wait, then go on slowly"
+                );
+            }
+            LaneState::Paused => {
+                tracing::warn!(provider, "an operator paused the provider: its jobs wait");
+            }
+            LaneState::Open => {
+                tracing::info!(
+                    provider,
+                    was = before.as_str(),
+                    "the provider's lane is open again"
+                );
+            }
+        }
+    }
+
+    fn report(&self) -> LaneReport {
+        self.change(|lane, _| LaneReport {
+            provider: self.provider,
+            state: lane.state(now()),
+            in_flight: lane.in_flight(),
+            limit: lane.limit(),
+        })
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lane's clock.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Somebody who waits in a lane.
+struct Queued<'a>(&'a Gate);
+
+impl<'a> Queued<'a> {
+    fn behind(gate: &'a Gate) -> Self {
+        gate.watched().waiting += 1;
+        Self(gate)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.watched().waiting -= 1;
+        // Whatever woke this one may have been meant for another.
+        self.0.changed.notify_one();
+    }
+}
+
+/// One push under way.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    gate: &'a Gate,
+    pass: Option<lane::Pass>,
+}
+
+impl Pass<'_> {
+    /// The provider answered, or did not.
+    pub fn ended(mut self, token: &Token, outcome: &Outcome) {
+        let target = self.gate.targets.hash_one(token);
+        self.hand_back(Signal::of(outcome), target);
+    }
+
+    fn hand_back(&mut self, signal: Signal, target: u64) {
+        if let Some(pass) = self.pass.take() {
+            self.gate
+                .change(|lane, _| lane.ended(pass, signal, target, now()));
+            self.gate.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    /// Not sent, or given up: nothing is known.
+    fn drop(&mut self) {
+        self.hand_back(Signal::Nothing, 0);
+    }
+}
