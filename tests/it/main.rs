@@ -19,6 +19,7 @@ mod garbage;
 mod harness;
 mod https_to_fcm;
 mod idempotency;
+mod lanes;
 mod many;
 mod metrics;
 mod openapi;
