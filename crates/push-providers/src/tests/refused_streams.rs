@@ -1,10 +1,11 @@
 //! What HTTP/2 refuses unprocessed is tried again at once, and nothing else is.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use push_core::outcome::{Outcome, Sent};
+use push_core::outcome::{Outcome, Sent, Withheld};
 use serde_json::json;
 use tokio::runtime::Handle;
 
@@ -15,7 +16,7 @@ use crate::fcm::connections::Connections;
 use crate::tests::golden;
 use crate::tests::raw_h2::{self, Turn};
 use crate::tests::server::{Reply, Server};
-use crate::{ExpoSettings, FcmSettings, Look, http};
+use crate::{ExpoSettings, FcmSettings, Look, StillWanted, http};
 
 const FCM_TAKES_IT: Turn = Turn::Answer(r#"{"name":"projects/p/messages/1"}"#);
 const EXPO_TAKES_IT: Turn = Turn::Answer(r#"{"data":[{"status":"ok","id":"1"}]}"#);
@@ -102,24 +103,42 @@ fn told(outcome: &Outcome) -> (String, Sent) {
     }
 }
 
+async fn google() -> Server {
+    Server::start(|_| Reply::json(200, &json!({"access_token": "a", "expires_in": 3599}))).await
+}
+
+fn fcm_at(base_url: String, token_uri: String) -> FcmClient {
+    let settings = FcmSettings {
+        project_id: "p".to_owned(),
+        client_email: "x@p.iam.gserviceaccount.com".to_owned(),
+        private_key: include_str!("../../tests/it/data/throwaway_key.pem").into(),
+        token_uri,
+        base_url,
+        max_in_flight: 1,
+        request_timeout: Duration::from_secs(30),
+        look: Look::default(),
+    };
+    FcmClient::with(settings, Connections::with(vec![client()], 1)).unwrap()
+}
+
+fn expo_at(base_url: String) -> Batcher {
+    let settings = ExpoSettings {
+        base_url,
+        access_token: None,
+        rate: 600.try_into().unwrap(),
+        request_timeout: Duration::from_secs(30),
+        look: Look::default(),
+    };
+    let api = ExpoApi::with_client(settings, client());
+    Batcher::start(Arc::new(api), &Handle::current())
+}
+
 #[tokio::test]
 async fn fcm() {
-    let tokens =
-        Server::start(|_| Reply::json(200, &json!({"access_token": "a", "expires_in": 3599})))
-            .await;
+    let tokens = google().await;
     for (turns, code, sent, count) in FCM {
         let (base_url, requests) = raw_h2::start(turns).await;
-        let settings = FcmSettings {
-            project_id: "p".to_owned(),
-            client_email: "x@p.iam.gserviceaccount.com".to_owned(),
-            private_key: include_str!("../../tests/it/data/throwaway_key.pem").into(),
-            token_uri: tokens.url.clone(),
-            base_url,
-            max_in_flight: 1,
-            request_timeout: Duration::from_secs(30),
-            look: Look::default(),
-        };
-        let fcm = FcmClient::with(settings, Connections::with(vec![client()], 1)).unwrap();
+        let fcm = fcm_at(base_url, tokens.url.clone());
         let outcome = fcm.send(&golden::push_now("fcm")).await.unwrap();
         assert_eq!(
             (told(&outcome), requests.load(SeqCst)),
@@ -133,15 +152,7 @@ async fn fcm() {
 async fn expo() {
     for (turns, code, sent, count) in EXPO {
         let (base_url, requests) = raw_h2::start(turns).await;
-        let settings = ExpoSettings {
-            base_url,
-            access_token: None,
-            rate: 600.try_into().unwrap(),
-            request_timeout: Duration::from_secs(30),
-            look: Look::default(),
-        };
-        let api = ExpoApi::with_client(settings, client());
-        let batcher = Batcher::start(Arc::new(api), &Handle::current());
+        let batcher = expo_at(base_url);
         let outcome = batcher.send(golden::push_now("expo")).await.unwrap();
         assert_eq!(
             (told(&outcome), requests.load(SeqCst)),
@@ -149,4 +160,30 @@ async fn expo() {
             "{turns:?}"
         );
     }
+}
+
+/// The claim ends with the first request.
+#[derive(Debug)]
+struct UntilAsked(Arc<AtomicUsize>);
+
+impl StillWanted for UntilAsked {
+    fn withheld(&self) -> Option<Withheld> {
+        (self.0.load(SeqCst) > 0).then_some(Withheld::ClaimOver)
+    }
+}
+
+#[tokio::test]
+async fn what_is_wanted_no_more_is_not_tried_again_at_once() {
+    let tokens = google().await;
+    let (base_url, requests) = raw_h2::start(&[Turn::RefuseStream, FCM_TAKES_IT]).await;
+    let mut push = golden::push_now("fcm");
+    push.still_wanted = Arc::new(UntilAsked(Arc::clone(&requests)));
+    let sent = fcm_at(base_url, tokens.url.clone()).send(&push).await;
+    assert_eq!((sent, requests.load(SeqCst)), (Err(Withheld::ClaimOver), 1));
+
+    let (base_url, requests) = raw_h2::start(&[Turn::RefuseStream, EXPO_TAKES_IT]).await;
+    let mut push = golden::push_now("expo");
+    push.still_wanted = Arc::new(UntilAsked(Arc::clone(&requests)));
+    let sent = expo_at(base_url).send(push).await;
+    assert_eq!((sent, requests.load(SeqCst)), (Err(Withheld::ClaimOver), 1));
 }
