@@ -167,16 +167,19 @@ impl Broker {
         }
     }
 
+    /// A connection of its own, and a channel.
+    pub(crate) async fn open(&self) -> lapin::Result<(Connection, lapin::Channel)> {
+        let url = self.server.url(&self.vhost);
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok((connection, channel))
+    }
+
     async fn with_channel<T>(
         &self,
         work: impl AsyncFnOnce(&lapin::Channel) -> lapin::Result<T>,
     ) -> lapin::Result<T> {
-        let connection = Connection::connect(
-            &self.server.url(&self.vhost),
-            ConnectionProperties::default(),
-        )
-        .await?;
-        let channel = connection.create_channel().await?;
+        let (connection, channel) = self.open().await?;
         let result = work(&channel).await;
         // The connection is thrown away either way.
         drop(connection.close(200, "done".into()).await);

@@ -1,11 +1,13 @@
 //! The database as an operator with a client sees it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::servers::Server;
 use crate::wait::eventually;
@@ -199,6 +201,35 @@ impl Database {
         rows.iter()
             .map(|row| row.get::<Option<String>, _>(0).unwrap_or_default())
             .collect()
+    }
+
+    /// The first column of every row, as text; `None` when the server does not answer, or not within `patience`.
+    pub(crate) async fn try_texts(
+        &self,
+        statement: &str,
+        patience: Duration,
+    ) -> Option<Vec<String>> {
+        let asked = async {
+            // Taken out: an answer that nobody waits for must not be the next statement's.
+            let kept = self.connection.lock().await.take();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.connect(&self.name).await.ok()?,
+            };
+            let rows = sqlx::query(AssertSqlSafe(statement.to_owned()))
+                .persistent(false)
+                .fetch_all(&mut connection)
+                .await
+                .ok()?;
+            *self.connection.lock().await = Some(connection);
+            let text = |row: &sqlx::mysql::MySqlRow| row.get::<Option<String>, _>(0);
+            Some(
+                rows.iter()
+                    .map(|row| text(row).unwrap_or_default())
+                    .collect(),
+            )
+        };
+        timeout(patience, asked).await.ok().flatten()
     }
 
     /// How many rows a table has.

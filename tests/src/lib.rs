@@ -15,6 +15,7 @@ mod answer;
 mod api;
 mod books;
 mod broker;
+pub mod chaos;
 mod database;
 mod device;
 mod https;

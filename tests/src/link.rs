@@ -1,4 +1,6 @@
-//! A wire that a test can cut, stall and mend.
+//! A wire that a test can cut, stall, half-close, slow down and mend.
+
+use std::time::Duration;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +16,7 @@ use tokio::task::JoinHandle;
 struct Age {
     cuts: u64,
     vanishings: u64,
+    half_closings: u64,
 }
 
 /// How the wire is.
@@ -22,6 +25,14 @@ struct State {
     age: Age,
     is_cut: bool,
     is_stalled: bool,
+    delay: Duration,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToServer,
+    ToClient,
 }
 
 /// A TCP proxy on loopback.
@@ -92,11 +103,23 @@ impl Link {
         self.state.send_modify(|state| state.age.vanishings += 1);
     }
 
+    /// The server is told that all clients have said their last word; the clients are told nothing, and what they say
+    /// from then on is heard by nobody. Who connects from now on is served.
+    pub fn half_close(&self) {
+        self.state.send_modify(|state| state.age.half_closings += 1);
+    }
+
+    /// Every piece takes so much longer, in both directions.
+    pub fn delay(&self, delay: Duration) {
+        self.state.send_modify(|state| state.delay = delay);
+    }
+
     /// All is well again.
     pub fn restore(&self) {
         self.state.send_modify(|state| {
             state.is_cut = false;
             state.is_stalled = false;
+            state.delay = Duration::ZERO;
         });
     }
 }
@@ -115,49 +138,97 @@ async fn connect(client: TcpStream, target: String, state: watch::Receiver<State
     let age = state.borrow().age;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let up = Pump {
+        way: Way::ToServer,
+        state: state.clone(),
+        age,
+    };
+    let down = Pump {
+        way: Way::ToClient,
+        state,
+        age,
+    };
     let (up, down) = tokio::join!(
-        pump(from_client, to_server, state.clone(), age),
-        pump(from_server, to_client, state, age)
+        up.carry(from_client, to_server),
+        down.carry(from_server, to_client)
     );
-    // The server has its end; the client's stays open, and silent.
-    let client = (up.map(|(from, _)| from), down.map(|(_, to)| to));
-    if matches!(client, (None, None)) {
-        return;
+    // The server has its end; the client's stays open, and silent, until the client closes it.
+    let (from_client, to_client) = (up.map(|(from, _)| from), down.map(|(_, to)| to));
+    if let Some(mut from_client) = from_client {
+        discard(&mut from_client).await;
     }
-    std::future::pending::<()>().await;
-    drop(client);
+    drop(to_client);
 }
 
-/// Carries bytes until an end closes or the wire is cut. When the host vanished, the ends are not closed but returned.
-async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut state: watch::Receiver<State>,
-    age: Age,
-) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
+/// Nobody hears what comes from there.
+async fn discard(from: &mut OwnedReadHalf) {
     let mut buffer = vec![0; 16 * 1024];
-    let mut watched = state.clone();
-    loop {
-        let read = tokio::select! {
-            read = from.read(&mut buffer) => read,
-            _ = watched.wait_for(|state| state.age != age) => break,
-        };
-        let Ok(length @ 1..) = read else {
-            return None;
-        };
-        let age_now = state
-            .wait_for(|state| !state.is_stalled || state.age != age)
-            .await
-            .map(|state| state.age);
-        if age_now.ok()? != age {
-            break;
+    while matches!(from.read(&mut buffer).await, Ok(1..)) {}
+}
+
+/// One direction of a connection.
+struct Pump {
+    way: Way,
+    state: watch::Receiver<State>,
+    /// Of the connection.
+    age: Age,
+}
+
+impl Pump {
+    /// Carries bytes until an end closes or the wire is cut. When the host vanished, the ends are not closed but
+    /// returned.
+    async fn carry(
+        mut self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+    ) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
+        let mut buffer = vec![0; 16 * 1024];
+        let (age, way) = (self.age, self.way);
+        let mut watched = self.state.clone();
+        loop {
+            let read = tokio::select! {
+                read = from.read(&mut buffer) => read,
+                _ = watched.wait_for(|state| is_over(way, age, state.age)) => break,
+            };
+            let Ok(length @ 1..) = read else {
+                return None;
+            };
+            let delay = self.state.borrow().delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let state = self
+                .state
+                .wait_for(|state| !state.is_stalled || is_over(way, age, state.age))
+                .await
+                .map(|state| state.age);
+            if is_over(way, age, state.ok()?) {
+                break;
+            }
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return None;
+            }
         }
-        if to.write_all(&buffer[..length]).await.is_err() {
-            return None;
+        let now = self.state.borrow().age;
+        if now.vanishings != age.vanishings {
+            return Some((from, to));
         }
+        if now.cuts == age.cuts {
+            // Half closed: the farewell goes on, what follows does not.
+            drop(to.shutdown().await);
+            tokio::select! {
+                () = discard(&mut from) => {}
+                _ = watched.wait_for(|state| state.age.cuts != age.cuts) => {}
+            }
+        }
+        None
     }
-    let has_vanished = state.borrow().age.vanishings != age.vanishings;
-    has_vanished.then_some((from, to))
+}
+
+/// Whether a connection of `age` carries nothing any more in this direction.
+fn is_over(way: Way, age: Age, now: Age) -> bool {
+    let lost = now.cuts != age.cuts || now.vanishings != age.vanishings;
+    lost || way == Way::ToServer && now.half_closings != age.half_closings
 }
 
 /// The wires of a stack: a program can lose a server while the other still has it.

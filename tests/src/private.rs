@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,16 +14,19 @@ use tokio::process::{Child, Command};
 
 use crate::device::unique;
 use crate::servers::{Server, services_dir};
-use crate::wait::eventually;
+use crate::wait::within;
 
 /// Below the range from which the kernel hands out ports, so that a server finds its port again.
 const PORTS: std::ops::Range<u16> = 30_000..32_700;
+
+/// RabbitMQ takes 5 to 20 s; a machine that is busy with other things several times that.
+const BOOT_MAX: Duration = Duration::from_secs(180);
 
 /// Servers of one process take their ports from different places.
 static TAKEN: AtomicU16 = AtomicU16::new(0);
 
 /// `count` free ports in a row, at a place that differs from process to process.
-fn ports(count: u16) -> u16 {
+pub(crate) fn ports(count: u16) -> u16 {
     let start = u16::try_from(std::process::id() % 250).unwrap_or_default() * 10;
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     std::iter::repeat_with(|| TAKEN.fetch_add(1, Ordering::Relaxed))
@@ -145,16 +149,33 @@ impl PrivateMaria {
         ];
         self.child = Some(spawn(Command::new(tool("mariadbd")).args(arguments)));
         // The server speaks first.
-        eventually("the test's own MariaDB is up", async || {
-            answers(self.port, b"").await
-        })
-        .await;
+        let up = within(BOOT_MAX, async || answers(self.port, b"").await).await;
+        up.expect("the test's own MariaDB is up");
     }
 
     /// SIGKILL: what is committed must survive that.
     pub async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             drop(child.kill().await);
+        }
+    }
+
+    /// SIGSTOP: it keeps all its connections and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().and_then(Child::id);
+        let pid = id.and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(pid) = pid {
+            // It may be gone already.
+            let _ = kill_process(pid, signal);
         }
     }
 }
@@ -240,10 +261,10 @@ impl PrivateRabbit {
                 .envs(self.settings()),
         ));
         // Its listeners are opened last.
-        eventually("the test's own RabbitMQ is up", async || {
+        let up = within(BOOT_MAX, async || {
             answers(self.port, b"AMQP\x00\x00\x09\x01").await
-        })
-        .await;
+        });
+        up.await.expect("the test's own RabbitMQ is up");
     }
 
     fn epmd_port(&self) -> String {
@@ -304,8 +325,22 @@ impl PrivateRabbit {
         }
     }
 
+    /// SIGSTOP: it keeps all its connections and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// The start script waits for this process, and ends with it.
     fn kill_now(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = fs::read_to_string(self.dir.join("beam.pid")).ok();
         let pid = pid.and_then(|pid| pid.trim().parse::<i32>().ok());
         let is_ours = |pid: &i32| {
@@ -315,7 +350,7 @@ impl PrivateRabbit {
         };
         if let Some(pid) = pid.filter(is_ours).and_then(Pid::from_raw) {
             // It may be gone already.
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process(pid, signal);
         }
     }
 

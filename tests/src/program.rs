@@ -41,7 +41,7 @@ pub struct Ended {
 }
 
 /// A command that sees these settings and nothing of the tester's own environment.
-fn command(name: &str, environment: &[(String, String)]) -> Command {
+pub(crate) fn command(name: &str, environment: &[(String, String)]) -> Command {
     let mut command = Command::new(servers::program(name));
     command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
     for inherited in ["PATH", "PUSH_XTASK_OWNER", "LLVM_PROFILE_FILE"] {

@@ -130,6 +130,13 @@ impl Sim {
         found["items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// The record from there on, oldest first.
+    pub(crate) async fn record_after(&self, after: u64, limit: usize) -> Value {
+        let (after, limit) = (after.to_string(), limit.to_string());
+        let query = [("after", after.as_str()), ("limit", limit.as_str())];
+        self.get("/sim/requests", &query).await
+    }
+
     /// How many messages arrived for `token`.
     pub async fn sends(&self, provider: Provider, token: &str) -> usize {
         self.requests(provider, token).await.len()
