@@ -2,6 +2,7 @@
 //!
 //! Rust instead of shell, so that each step can say what it does, stop cleanly and be tested.
 
+mod chaos;
 mod demo;
 mod guard;
 mod http;
@@ -33,6 +34,8 @@ enum Command {
     Run(run::Args),
     /// Run all tests, against private servers of their own
     Test(test::Args),
+    /// Break everything at random for half an hour, repeatably, and judge what became of the promises
+    Chaos(chaos::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
     Tidy(tidy::Args),
     /// Keep a private RabbitMQ and MariaDB running while you develop
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = interrupt::listen().and_then(|()| match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Services(args) => services::command::run(&args),

@@ -30,7 +30,7 @@ pub struct Program {
 }
 
 /// The mark of all programs of a set.
-fn owner(set: &Set) -> PathBuf {
+pub fn owner(set: &Set) -> PathBuf {
     set.dir().join("programs")
 }
 

@@ -32,6 +32,8 @@ pub enum Purpose {
     Real,
     /// `cargo xtask test`
     Test,
+    /// `cargo xtask chaos`
+    Chaos,
     /// `cargo xtask services`
     Dev,
 }
@@ -43,6 +45,7 @@ impl Purpose {
             Self::Run => "run",
             Self::Real => "real",
             Self::Test => "test",
+            Self::Chaos => "chaos",
             Self::Dev => "dev",
         }
     }
@@ -50,7 +53,7 @@ impl Purpose {
     /// Tests look at the broker from outside; a person who tries things out would only wait longer for it.
     fn needs_management(self) -> bool {
         match self {
-            Self::Run | Self::Real => false,
+            Self::Run | Self::Real | Self::Chaos => false,
             Self::Test | Self::Dev => true,
         }
     }

@@ -84,6 +84,10 @@ pub fn installed() -> Option<(PathBuf, String)> {
         .max_by_key(|(_, version)| version_key(version))
 }
 
+fn found() -> Result<(PathBuf, String)> {
+    installed().with_context(|| format!("RabbitMQ is not installed below {RELEASES}"))
+}
+
 fn version_key(version: &str) -> Vec<u32> {
     version
         .split('.')
@@ -133,10 +137,14 @@ impl Rabbit {
         self.start().inspect_err(|_| self.down())
     }
 
+    /// Prepares the folder to start from, for brokers that somebody else starts and kills.
+    pub fn prepare(&self) -> Result<()> {
+        let (release, version) = found()?;
+        self.home(&release, &version).map(drop)
+    }
+
     fn start(&self) -> Result<()> {
-        let Some((release, version)) = installed() else {
-            bail!("RabbitMQ is not installed below {RELEASES}");
-        };
+        let (release, version) = found()?;
         for part in ["home", "mnesia", "gen"] {
             let path = self.dir.join(part);
             fs::create_dir_all(&path)

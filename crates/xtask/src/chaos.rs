@@ -1,0 +1,103 @@
+//! `cargo xtask chaos`: faults on real processes, at random and repeatable, and the promises judged in the end.
+//!
+//! The run itself is a program of the tests. Here it gets what it needs: installed servers, built programs, a folder,
+//! and the guard that stops whatever it started, however it ends.
+
+use crate::guard::Guard;
+use crate::install::Package;
+use crate::process;
+use crate::say::{Steps, say};
+use crate::services::{Purpose, Set};
+use crate::{interrupt, programs};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Arguments of `cargo xtask chaos`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The plan of faults and sends derives from it: the same seed, the same plan
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+    /// How many faults
+    #[arg(long, default_value_t = 1_000)]
+    faults: u32,
+    /// How many notifications are sent [default: 100 for each fault]
+    #[arg(long)]
+    notifications: Option<u32>,
+    /// Milliseconds from one fault to the next; several overlap
+    #[arg(long, default_value_t = 1_700, value_parser = clap::value_parser!(u32).range(100..=60_000))]
+    pace: u32,
+    /// Run the optimised programs
+    #[arg(long)]
+    release: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut steps = Steps::new(3);
+    let set = Set::of(Purpose::Chaos)?;
+    let _held = wait_for(&set)?;
+    let guard = Guard::over(&set)?;
+    let result = under_guard(&set, &mut steps, args);
+    drop(guard);
+    if interrupt::requested() {
+        bail!("interrupted; nothing is left running");
+    }
+    result
+}
+
+fn wait_for(set: &Set) -> Result<File> {
+    let mut told = false;
+    let held = set.lock(Duration::MAX, || {
+        if !std::mem::replace(&mut told, true) {
+            say!("Waiting for another `cargo xtask chaos` in this checkout to end …");
+        }
+        interrupt::check()
+    })?;
+    held.context("the wait for another `cargo xtask chaos` has no end")
+}
+
+fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
+    let mut step = steps.next("RabbitMQ and MariaDB: installed");
+    // What a killed run left behind.
+    set.down();
+    set.install(&Package::ALL, &mut step)?;
+    set.rabbit()?.prepare()?;
+    step.done("yes");
+
+    let mut step = steps.next("Building the programs (the first time takes some minutes)");
+    step.lines();
+    programs::build(Some(set), if args.release { &["--release"] } else { &[] })?;
+    step.done("built");
+
+    let mut step = steps.next("Breaking things");
+    step.lines();
+    let folder = programs::folder(args.release)?;
+    let numbers = [
+        args.seed,
+        args.faults,
+        args.notifications
+            .unwrap_or(args.faults.saturating_mul(100)),
+        args.pace,
+    ];
+    let status = process::foreground(
+        Command::new(folder.join("push-chaos"))
+            .args(numbers.map(|number| number.to_string()))
+            // Whatever it starts carries the mark, and is stopped by the guard.
+            .env(process::OWNER, programs::owner(set))
+            .env("PUSH_TEST_BIN_DIR", &folder)
+            .env("PUSH_TEST_SERVICES_DIR", set.dir()),
+    )?;
+    step.done(if status.success() {
+        "judged good"
+    } else {
+        "JUDGED BAD: see above"
+    });
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
