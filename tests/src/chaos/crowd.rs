@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -30,6 +30,8 @@ const CALL_PAUSE: Duration = Duration::from_millis(300);
 const CALLERS_MAX: usize = 256;
 /// A request without an answer may still be carried out after so long: it lay in a stalled wire or in a frozen program.
 const ECHO_MAX: Duration = Duration::from_secs(40);
+/// Any of them: the number goes round.
+const SOME_API: usize = 1_000;
 /// Apps that register at one time, at the beginning.
 const REGISTER_AT_ONCE: usize = 16;
 
@@ -38,10 +40,20 @@ const REGISTER_AT_ONCE: usize = 16;
 pub(crate) struct Told {
     /// Notification and customer of each 2xx.
     pub(crate) accepted: Vec<(u128, i64)>,
-    /// Sends of which nobody knows whether they were accepted.
-    pub(crate) unknown: usize,
+    /// Of these: sent more than once before that was known, with the same key.
+    pub(crate) repeated: usize,
+    /// Requests that were never answered.
+    pub(crate) unanswered: usize,
     /// Answers that were no 2xx, by status.
     pub(crate) refused: BTreeMap<u16, usize>,
+    /// Bulk replays of dead letters that were begun.
+    pub(crate) replays: usize,
+}
+
+impl Told {
+    fn refuse(&mut self, status: u16) {
+        *self.refused.entry(status).or_default() += 1;
+    }
 }
 
 /// The crowd.
@@ -227,23 +239,57 @@ impl Crowd {
         if dice.chance(15) {
             body["ttlSeconds"] = (1 + dice.below(9)).into();
         }
-        let answer = self
-            .post(
-                dice.below(1_000),
-                "/api/Push/sendToCustomer",
-                Key::Send,
-                &body,
-            )
-            .await;
-        let mut told = self.told.lock().expect("nobody panics with it");
-        match answer {
-            Some(answer) if (200..300).contains(&answer.status) => {
-                let id = answer.json["notificationId"].as_str().unwrap_or_default();
-                let id = Uuid::parse_str(id).expect("a 2xx names its notification");
-                told.accepted.push((id.as_u128(), customer));
+        let key = format!("chaos-{}-{number}", self.seed);
+        let mut tries = 0;
+        for api in dice.below(SOME_API).. {
+            tries += 1;
+            let answer = self.send_once(api, &key, &body).await;
+            match answer.as_ref().map(|answer| answer.status) {
+                Some(200..=299) => return self.accepted(answer.as_ref(), customer, tries),
+                Some(status) => self.told().refuse(status),
+                None => self.told().unanswered += 1,
             }
-            Some(answer) => *told.refused.entry(answer.status).or_default() += 1,
-            None => told.unknown += 1,
+            sleep(CALL_PAUSE).await;
+        }
+    }
+
+    /// With a key, so that it can be repeated until it is answered.
+    async fn send_once(&self, api: usize, key: &str, body: &Value) -> Option<Answer> {
+        let url = format!("{}/api/Push/sendToCustomer", self.world.api(api));
+        let request = self.world.http.post(url).timeout(CALL_MAX);
+        let request = request.header("idempotency-key", key);
+        let request = request.bearer_auth(Key::Send.secret()).json(body);
+        Answer::read(request.send().await.ok()?).await.ok()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("nobody panics with it")
+    }
+
+    fn accepted(&self, answer: Option<&Answer>, customer: i64, tries: usize) {
+        let id = answer.and_then(|answer| answer.json["notificationId"].as_str());
+        let id = id.and_then(|id| Uuid::parse_str(id).ok());
+        let id = id.expect("a 2xx names its notification");
+        let mut told = self.told();
+        told.accepted.push((id.as_u128(), customer));
+        told.repeated += usize::from(tries > 1);
+    }
+
+    // ---- the admin ----
+
+    /// Replays whatever was given up, until the task is dropped.
+    pub(crate) async fn replay(self: Arc<Self>, pace: Duration) {
+        for number in 0.. {
+            sleep(pace).await;
+            let provider = if number % 2 == 0 { "fcm" } else { "expo" };
+            let body = json!({"filter": {"provider": provider}, "perSecond": 50});
+            let path = "/api/Push/admin/deadLetters/replay";
+            let answer = self.post(number, path, Key::All, &body).await;
+            match answer.map(|answer| answer.status) {
+                Some(202) => self.told().replays += 1,
+                Some(status @ 400..=499) => self.told().refuse(status),
+                Some(_) | None => {}
+            }
         }
     }
 }

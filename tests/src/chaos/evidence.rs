@@ -17,7 +17,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(300);
 
 const ROWS: &str = "SELECT CONCAT_WS('|', HEX(notification_id), customer_id, status, COALESCE(reason, ''), \
      CAST(UNIX_TIMESTAMP(created_at) * 1000 AS SIGNED), COALESCE(CAST(UNIX_TIMESTAMP(expires_at) * 1000 AS SIGNED), ''), \
-     COALESCE(CAST(UNIX_TIMESTAMP(completed_at) * 1000 AS SIGNED), '')) FROM notification_history";
+     COALESCE(CAST(UNIX_TIMESTAMP(completed_at) * 1000 AS SIGNED), ''), \
+     COALESCE(timeline LIKE '%\"step\":\"interrupted\"%', 0)) FROM notification_history";
 const DELIVERIES: &str = "SELECT CONCAT_WS('|', HEX(notification_id), LOWER(COALESCE(HEX(token_hash), '')), outcome, \
      maybe_delivered) FROM notification_deliveries";
 
@@ -28,7 +29,16 @@ pub(crate) async fn rows(world: &World) -> Option<HashMap<u128, Row>> {
 }
 
 fn row(line: &str) -> Option<(u128, Row)> {
-    let [id, customer, status, reason, created, expires, completed] = fields(line)?;
+    let [
+        id,
+        customer,
+        status,
+        reason,
+        created,
+        expires,
+        completed,
+        interrupted,
+    ] = fields(line)?;
     let row = Row {
         customer: customer.parse().ok()?,
         status: match status {
@@ -42,6 +52,7 @@ fn row(line: &str) -> Option<(u128, Row)> {
         created_ms: created.parse().ok()?,
         expires_ms: expires.parse().ok(),
         completed_ms: completed.parse().ok(),
+        interrupted: interrupted == "1",
     };
     Some((u128::from_str_radix(id, 16).ok()?, row))
 }
@@ -142,11 +153,12 @@ mod tests {
 
     #[test]
     fn a_row_is_read_as_it_stands() {
-        let line = "018F|7|failed|dead_lettered|1000||2000";
+        let line = "018F|7|failed|dead_lettered|1000||2000|1";
         let (id, row) = row(line).unwrap();
         assert_eq!((id, row.customer, row.status), (0x018f, 7, Status::Failed));
         assert_eq!((row.expires_ms, row.completed_ms), (None, Some(2_000)));
-        assert!(super::row("018F|7|gone||1||").is_none());
+        assert!(row.interrupted);
+        assert!(super::row("018F|7|gone||1|||0").is_none());
         assert!(super::row("018F|7|sent|1").is_none());
     }
 

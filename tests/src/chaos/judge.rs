@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) created_ms: u64,
     pub(crate) expires_ms: Option<u64>,
     pub(crate) completed_ms: Option<u64>,
+    /// Its timeline tells that a worker was interrupted while it had it in hand: maybe sent already.
+    pub(crate) interrupted: bool,
 }
 
 /// A row of the deliveries.
@@ -121,8 +123,11 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     };
     let maybe = evidence.deliveries.iter().filter(|row| row.maybe).count();
     let twice = known.shown.iter().filter(|(_, times)| **times > 1);
-    let (allowed, forbidden): (Vec<_>, Vec<_>) =
+    let (allowed, others): (Vec<_>, Vec<_>) =
         twice.partition(|(key, _)| known.maybe.contains(*key));
+    let (gone, forbidden): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .partition(|(key, _)| has_left(evidence, &known, **key));
     let mut doubled = Finding::default();
     for ((notification, phone), times) in &forbidden {
         doubled.add(format!(
@@ -147,13 +152,18 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                 "displayed once",
                 known.shown.values().filter(|times| **times == 1).count(),
             ),
-            ("displayed twice", allowed.len() + forbidden.len()),
+            (
+                "displayed twice",
+                allowed.len() + gone.len() + forbidden.len(),
+            ),
             ("  of these recorded as maybe delivered", allowed.len()),
+            ("  interrupted, and the phone has left since", gone.len()),
             ("maybe delivered, in all", maybe),
             ("displayed, but the phone is not in the record", unrecorded),
         ],
         never: vec![
             ("lost", lost(evidence)),
+            ("accepted twice under one key", accepted_twice(evidence)),
             ("displayed twice, not recorded as maybe", doubled),
             ("wrong person", wrong_person(evidence)),
             ("stale", stale(evidence)),
@@ -212,6 +222,23 @@ fn name(notification: u128) -> uuid::Uuid {
     uuid::Uuid::from_u128(notification)
 }
 
+/// P2: a phone that changed hands before the round was recorded has no row to say *maybe delivered*. The notification
+/// must say then that a worker was interrupted.
+fn has_left(evidence: &Evidence, known: &Known, key: Key) -> bool {
+    let (notification, phone) = key;
+    let Some(row) = evidence.rows.get(&notification) else {
+        return false;
+    };
+    let until = row.completed_ms.unwrap_or(u64::MAX);
+    let owners = possible_owners(&evidence.lives[phone].changes, row.created_ms, until);
+    let has_left = owners.iter().any(|owner| *owner != Some(row.customer));
+    let died = evidence.lives[phone]
+        .deaths
+        .iter()
+        .any(|(at, _)| *at <= until);
+    row.interrupted && !known.delivered.contains_key(&key) && (has_left || died)
+}
+
 /// P1: what got a 2xx is there, and has ended.
 fn lost(evidence: &Evidence) -> Finding {
     let mut lost = Finding::default();
@@ -230,6 +257,19 @@ fn lost(evidence: &Evidence) -> Finding {
         }
     }
     lost
+}
+
+/// Every send was repeated until it was answered, so each row belongs to an answer.
+fn accepted_twice(evidence: &Evidence) -> Finding {
+    let told: HashSet<u128> = evidence.accepted.iter().map(|(id, _)| *id).collect();
+    let mut twice = Finding::default();
+    for notification in evidence.rows.keys().filter(|id| !told.contains(id)) {
+        twice.add(format!("{} was told to nobody", name(*notification)));
+    }
+    if told.len() != evidence.accepted.len() {
+        twice.add("two sends were given the same notification".to_owned());
+    }
+    twice
 }
 
 /// P4: whose phone it surely was not when the notification was accepted.
@@ -452,6 +492,7 @@ mod tests {
             created_ms: 1_000,
             expires_ms: Some(90_000),
             completed_ms: Some(2_000),
+            interrupted: false,
         };
         Evidence {
             accepted: vec![(N, 7)],
@@ -532,6 +573,23 @@ mod tests {
     }
 
     #[test]
+    fn one_send_is_one_notification() {
+        let mut extra = good();
+        let row = extra.rows[&N].clone();
+        extra.rows.insert(
+            2,
+            Row {
+                status: Status::Suppressed,
+                ..row
+            },
+        );
+        assert_eq!(found(&extra), ["accepted twice under one key"]);
+        let mut shared = good();
+        shared.accepted.push((N, 7));
+        assert_eq!(found(&shared), ["accepted twice under one key"]);
+    }
+
+    #[test]
     fn twice_is_allowed_where_it_was_recorded_as_maybe() {
         let mut twice = good();
         twice.arrivals.push(arrival(1_700));
@@ -540,6 +598,23 @@ mod tests {
         assert_eq!(found(&twice), Vec::<&str>::new());
         assert_eq!(figure(&twice, "displayed twice"), 1);
         assert_eq!(figure(&twice, "maybe delivered, in all"), 1);
+    }
+
+    #[test]
+    fn twice_on_a_phone_that_left_must_be_told_as_an_interruption() {
+        let mut left = good();
+        left.arrivals.push(arrival(1_700));
+        left.deliveries.clear();
+        left.lives[0].changes.push(change(Some(8), 1_900));
+        let name = "displayed twice, not recorded as maybe";
+        assert_eq!(found(&left), [name]);
+        row(&mut left).interrupted = true;
+        assert_eq!(found(&left), Vec::<&str>::new());
+        left.deliveries = vec![delivery(true, false)];
+        assert_eq!(found(&left), [name]);
+        left.deliveries.clear();
+        left.lives[0].changes.pop();
+        assert_eq!(found(&left), [name]);
     }
 
     #[test]
@@ -608,6 +683,7 @@ mod tests {
                 ..dead.rows[&N].clone()
             },
         );
+        again.accepted.push((2, 7));
         again.arrivals.push(Arrival {
             notification: 2,
             at_ms: 70_000,

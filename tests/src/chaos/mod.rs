@@ -77,6 +77,8 @@ const SHAPE: Shape = Shape {
 };
 /// Beyond the planned end of the faults and sends, for a machine that is busy with other things.
 const OVERTIME: Duration = Duration::from_secs(600);
+/// An admin who does not think long.
+const REPLAY_PACE: Duration = Duration::from_secs(6);
 /// How long everything may take to come to rest as long as nothing changes any more.
 const REST_MAX: Duration = Duration::from_secs(120);
 
@@ -164,6 +166,7 @@ impl Run {
         let mut aside = JoinSet::new();
         aside.spawn(Arc::clone(&self.crowd).live(life, patience));
         aside.spawn(Arc::clone(&self.crowd).moods(Duration::from_millis(700)));
+        aside.spawn(Arc::clone(&self.crowd).replay(REPLAY_PACE));
         let mut watching = JoinSet::new();
         let (watch, crowd) = (Arc::clone(&self.watch), Arc::clone(&self.crowd));
         watching.spawn(async move { watch.run(&crowd, faults).await });
@@ -365,10 +368,12 @@ impl Run {
         line("faults without effect", &self.without_effect);
         line("looks at the books in between", &looks);
         let told = self.crowd.told.lock().expect("nobody panics with it");
-        line("sends of which the answer was lost", &told.unknown);
+        line("requests that were not answered", &told.unanswered);
         for (status, count) in &told.refused {
-            line(&format!("sends answered with {status}"), count);
+            line(&format!("requests answered with {status}"), count);
         }
+        line("sends repeated under the same key", &told.repeated);
+        line("bulk replays of dead letters", &told.replays);
         for (name, count) in &judgement.figures {
             line(name, count);
         }
@@ -384,9 +389,10 @@ impl Run {
     }
 }
 
+/// Notifications, and bulk replays that still bring some back.
 async fn pending(world: &World) -> Option<usize> {
-    let statement =
-        "SELECT CAST(COUNT(*) AS CHAR) FROM notification_history WHERE status = 'pending'";
+    let statement = "SELECT CAST((SELECT COUNT(*) FROM notification_history WHERE status = 'pending') + \
+         (SELECT COUNT(*) FROM operations WHERE state = 'running') AS CHAR)";
     let counted = world
         .database
         .try_texts(statement, Duration::from_secs(10))
