@@ -7,10 +7,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
+use push_core::changed::Changed;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::changes::{self, Changes};
 use crate::consumer::{self, Deliveries};
 use crate::error::{BrokerUrlError, ConnectError, DepthError, PublishError};
 use crate::link::{self, Link, reason_of};
@@ -145,7 +147,7 @@ impl Broker {
         }
     }
 
-    /// Publishes, persistent and mandatory, and waits for the confirm, 2 s at most. Once called, the
+    /// Publishes, and waits for the confirm, 2 s at most. Once called, the
     /// message is published even if the caller does not wait for the answer.
     ///
     /// # Errors
@@ -196,6 +198,25 @@ impl Broker {
     #[must_use]
     pub fn consume(&self, from: ConsumeFrom, prefetch: u16, stop: CancellationToken) -> Deliveries {
         consumer::start(self.0.links.clone(), from.into(), prefetch.max(1), stop)
+    }
+
+    /// Hears of changes, over all reconnects, until `stop` is cancelled.
+    #[must_use]
+    pub fn changes(&self, stop: CancellationToken) -> Changes {
+        changes::start(self.0.links.clone(), stop)
+    }
+
+    /// Tells all workers of changes, if the broker is there: nothing depends on it, so it is not tried again.
+    pub async fn tell(&self, changes: &[Changed]) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = self
+            .publish(Route::Changed, Message::changed(changes))
+            .await
+        {
+            tracing::debug!(%error, "changes were not told; workers find them in the database");
+        }
     }
 
     /// How full a queue is, by a passive declare.

@@ -4,12 +4,14 @@
 //! - [`Broker`]: the connection. It is kept up by a task of its own for as long as it takes; whoever
 //!   publishes or consumes never reconnects anything.
 //! - [`Broker::publish`] returns after the broker's confirm, and its error says what is known.
+//! - [`Broker::changes`] hears what [`Broker::tell`] tells to all.
 //! - [`Broker::consume`] gives [`Deliveries`], which outlive any connection.
 //!
 //! What must never happen here: a publish that is taken for done without a confirm, a message that
 //! is acknowledged for somebody else (`multiple`), a wait without a limit, a password in a text.
 
 mod broker;
+mod changes;
 mod consumer;
 mod delivery;
 mod error;
@@ -23,6 +25,7 @@ mod supervisor;
 pub mod topology;
 
 pub use broker::{Broker, BrokerState, Depth};
+pub use changes::{Changes, Heard};
 pub use consumer::Deliveries;
 pub use delivery::{Death, Delivery, ack_all};
 pub use error::{BrokerUrlError, ChannelLost, ConnectError, DepthError, PublishError};

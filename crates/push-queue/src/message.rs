@@ -2,6 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
+use push_core::changed::Changed;
 use push_core::job::{GiveUpReason, Job};
 use push_core::receipt_batch::ReceiptBatch;
 
@@ -37,6 +38,8 @@ impl Message {
     pub const JOB: &'static str = "push.job";
     /// The type of a message that carries a [`ReceiptBatch`].
     pub const RECEIPTS: &'static str = "push.receipts";
+    /// The type of a message that carries [`Changed`].
+    pub const CHANGED: &'static str = "push.changed";
 
     /// A job. Its timestamp is the notification's acceptance, so that the age of a queue's head is
     /// the age of the notification.
@@ -88,6 +91,19 @@ impl Message {
             message_id: first.map_or_else(String::new, |ticket| ticket.notification.to_string()),
             kind: Self::RECEIPTS.to_owned(),
             timestamp: oldest.map_or(0, |at| u64::try_from(at.timestamp()).unwrap_or(0)),
+            trace_parent: None,
+            given_up: None,
+        }
+    }
+
+    /// Changes. Several messages about one customer are told apart by what is in them, so they need no id.
+    #[must_use]
+    pub fn changed(changes: &[Changed]) -> Self {
+        Self {
+            body: Changed::encode(changes),
+            message_id: String::new(),
+            kind: Self::CHANGED.to_owned(),
+            timestamp: 0,
             trace_parent: None,
             given_up: None,
         }

@@ -119,7 +119,7 @@ impl Publisher {
         let (exchange, routing_key) = route.address();
         // Without `mandatory` a message that no queue takes is confirmed and gone.
         let options = BasicPublishOptions {
-            mandatory: true,
+            mandatory: route.is_mandatory(),
             ..Default::default()
         };
         let mut publish = pin!(self.channel.basic_publish(

@@ -28,6 +28,11 @@ pub const QUEUE_RECEIPTS: &str = "push.receipts";
 const RETRY_PREFIX: &str = "push.retry.";
 /// Queues in which a receipt waits until it may be fetched are named so, and by their delay.
 const RECEIPTS_PREFIX: &str = "push.receipts.";
+/// Queues on which one worker hears of changes are named so, and by a number. Not left to the broker to name: then a
+/// permission for `push.*` is enough.
+const CHANGES_PREFIX: &str = "push.invalidate.";
+/// Changes that wait for a worker that does not read (it was stopped for a while); the oldest go first.
+const CHANGES_MAX: i32 = 10_000;
 
 /// Deliveries of one message before the broker gives it up as poison. A lost connection counts as a
 /// delivery for everything that was not acknowledged, so it must be well above the number of
@@ -59,6 +64,8 @@ pub enum Route {
     Receipts,
     /// Receipts to be fetched after this delay.
     ReceiptsAfter(RetryDelay),
+    /// Something changed: to every worker that listens.
+    Changed,
 }
 
 impl Route {
@@ -71,6 +78,18 @@ impl Route {
             Self::Dead => (EXCHANGE_DEAD, Queue::Dead.name()),
             Self::Receipts => (EXCHANGE_PUSH, Queue::Receipts.name()),
             Self::ReceiptsAfter(delay) => (EXCHANGE_PUSH, Queue::ReceiptsAfter(delay).name()),
+            Self::Changed => (EXCHANGE_INVALIDATE, String::new()),
+        }
+    }
+
+    /// Whether it must end in a queue. Where no worker runs nobody has to hear of changes.
+    #[must_use]
+    pub(crate) const fn is_mandatory(self) -> bool {
+        match self {
+            Self::Jobs | Self::Retry(_) | Self::Dead | Self::Receipts | Self::ReceiptsAfter(_) => {
+                true
+            }
+            Self::Changed => false,
         }
     }
 }
@@ -261,6 +280,34 @@ async fn declare_queue(channel: &Channel, queue: Queue) -> lapin::Result<()> {
             FieldTable::default(),
         )
         .await
+}
+
+/// A queue of one worker's own, bound to hear of changes; its name. It ends with the connection. Exclusive, because
+/// RabbitMQ 4 frowns upon other queues that do not survive ("Transient Non-exclusive Queues"), and therefore classic.
+pub(crate) async fn declare_for_changes(channel: &Channel) -> lapin::Result<String> {
+    let name = format!("{CHANGES_PREFIX}{:016x}", rand::random::<u64>());
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..Default::default()
+    };
+    let arguments = table(&[
+        ("x-queue-type", Argument::Text("classic")),
+        ("x-max-length", Argument::Number(CHANGES_MAX)),
+    ]);
+    channel
+        .queue_declare(name.as_str().into(), options, arguments)
+        .await?;
+    channel
+        .queue_bind(
+            name.as_str().into(),
+            EXCHANGE_INVALIDATE.into(),
+            "".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await?;
+    Ok(name)
 }
 
 fn table(arguments: &[(&'static str, Argument)]) -> FieldTable {

@@ -7,6 +7,7 @@
 )]
 
 mod bad_luck;
+mod changes;
 mod consume;
 mod envelope;
 mod outage;
