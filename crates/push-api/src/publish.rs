@@ -1,10 +1,11 @@
-//! Publishing the first job of a notification, after its commit.
+//! Publishing the first job of a notification, after its commit; and telling of changes, after theirs.
 //!
 //! A broker that is away delays a notification and refuses nothing: what it surely did not take is
 //! marked in the database, so that the worker's reconciler publishes it soon. Even where that mark
 //! is lost, the notification becomes due by itself `RECONCILE_AFTER` it was accepted.
 
 use chrono::{DateTime, Utc};
+use push_core::changed::Changed;
 use push_core::id::NotificationId;
 use push_core::job::Job;
 use push_core::notification::Notification;
@@ -22,7 +23,7 @@ const UNMARKED_MAX: usize = 10_000;
 /// Marks of one statement.
 const BATCH_MAX: usize = 500;
 
-/// Publishes jobs.
+/// Publishes jobs and changes.
 #[derive(Clone)]
 pub struct Publisher {
     broker: Broker,
@@ -45,6 +46,11 @@ impl Publisher {
             broker,
             unpublished,
         }
+    }
+
+    /// Tells all workers what changed; returns within the broker's two seconds, at once when it is away.
+    pub async fn tell(&self, changes: &[Changed]) {
+        self.broker.tell(changes).await;
     }
 
     /// Publishes the first job of a committed notification; returns within the broker's two seconds,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use push_core::changed::Changed;
 use push_core::id::CustomerId;
 use push_runtime::telemetry::Metrics;
 use push_store::{DeadLetterId, Replay, Replayed, Store, StoreError, UnknownCustomer};
@@ -104,6 +105,35 @@ impl AppState {
         } else {
             Err(ApiError::UnknownCustomer)
         }
+    }
+
+    /// Commits a change of devices, and tells the workers of it without keeping the caller waiting. Both are done even
+    /// if the caller hangs up meanwhile, and before the process ends.
+    ///
+    /// # Errors
+    /// Where it was not committed. A broker that is away is no error: workers find the change in the database.
+    pub async fn change<F>(
+        &self,
+        change: impl FnOnce(Store) -> F + Send + 'static,
+    ) -> Result<(), ApiError>
+    where
+        F: Future<Output = Result<Vec<Changed>, StoreError>> + Send + 'static,
+    {
+        let state = self.clone();
+        let changing = self.tasks.spawn(async move {
+            let changes = state.ask(change).await?;
+            let publisher = state.publisher.clone();
+            state
+                .tasks
+                .spawn(async move { publisher.tell(&changes).await });
+            Ok(())
+        });
+        let lost = |_| {
+            Err(ApiError::Internal(
+                "the change ended without an answer".to_owned(),
+            ))
+        };
+        changing.await.unwrap_or_else(lost)
     }
 
     /// Commits a notification and publishes its job, unless its request came before. Both are done even if the

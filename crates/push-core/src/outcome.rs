@@ -67,6 +67,9 @@ pub enum Withheld {
     TokenDead,
     /// This worker can no longer be sure that no other one sends it (P2).
     ClaimOver,
+    /// The customer's devices are not what they were when they were read: the token may be another customer's
+    /// (P4) or dead (P5). To be looked at again.
+    CustomerChanged,
 }
 
 /// The provider's name for an accepted message: FCM's `projects/…/messages/…`, Expo's ticket id.

@@ -62,6 +62,8 @@ pub enum HoldReason {
     NotYet,
     /// This worker could no longer be sure that no other one sends it.
     ClaimOver,
+    /// Its customer's devices are no longer what they were when they were read.
+    CustomerChanged,
     /// Its tokens were found to be dead meanwhile; the app may have registered new ones.
     TokensDead,
     /// The provider's lane does not take it.
@@ -319,14 +321,16 @@ impl<'a> Round<'a> {
             }
         }
         let rung = match hold.reason {
-            HoldReason::NotYet | HoldReason::ClaimOver | HoldReason::TokensDead => {
-                self.ladder.rung_for(hold.wait)
-            }
+            HoldReason::NotYet
+            | HoldReason::ClaimOver
+            | HoldReason::CustomerChanged
+            | HoldReason::TokensDead => self.ladder.rung_for(hold.wait),
             HoldReason::Lane(_, barrier) => self.put_back(&mut target, barrier, hold.wait),
         };
         let news = match (hold.reason, planned.target.put_back) {
             (HoldReason::Lane(_, barrier), Some(before)) => before.barrier != barrier,
-            (HoldReason::Lane(..), None) | (HoldReason::ClaimOver | HoldReason::TokensDead, _) => {
+            (HoldReason::Lane(..), None)
+            | (HoldReason::ClaimOver | HoldReason::CustomerChanged | HoldReason::TokensDead, _) => {
                 true
             }
             (HoldReason::NotYet, _) => false,

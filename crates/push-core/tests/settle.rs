@@ -712,6 +712,7 @@ fn what_the_first_provider_said_is_recorded_when_the_second_cannot_be_asked() {
     let job = job(3600);
     for reason in [
         HoldReason::ClaimOver,
+        HoldReason::CustomerChanged,
         HoldReason::Lane(Expo, Barrier::Paused),
     ] {
         let planned = reach(Failover).plan(&job, &devices).remove(0);

@@ -32,10 +32,10 @@ pub use dead_letters::{
     DeadLetterId, DeadLetterRecord, Discard, Filter, Kept, KeptBytes, LetterCounts, LetterDetails,
     LetterPlace, LetterView, Refusal, Replay, Replayed, ReplayedJob, TargetNow,
 };
-pub use devices::{DeadToken, Identification, Registered, Registration};
+pub use devices::{Customer, DeadToken, Identification, Registered, Registration, SwitchedOff};
 pub use error::{StoreError, Unavailable};
 pub use history::{
-    Acceptance, Books, Claim, ClaimId, ClaimedRound, DeliveryView, Due, DueJob, Held,
+    Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, DeliveryView, Due, DueJob, Held,
     NotificationView, Recording, State, StoredContent, TimelineView, ToAccept, UnknownCustomer,
 };
 pub use idempotency::{IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use push_core::admit::{Admission, Claimed, admit};
+use push_core::admit::{Admission, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::{GiveUpReason, Job};
-use push_core::plan::{Device, PlannedTarget};
+use push_core::plan::PlannedTarget;
 use push_queue::{ConsumeFrom, Delivery, Message, Route};
-use push_store::{Claim, ClaimId};
+use push_store::{Claim, ClaimId, Claiming, Customer};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{NoResult, until_available};
 use crate::hand::InHand;
-use crate::metrics;
+use crate::metrics::{self, CacheAsked};
 use crate::run::Worker;
 use crate::subscription::give_back;
 
@@ -84,7 +84,8 @@ async fn take(
                     continue;
                 };
                 let round = (job.notification.id, job.round);
-                match worker.hand.take(round, claim, room) {
+                let customer = job.notification.customer;
+                match worker.hand.take(round, customer, claim, room) {
                     Some(in_hand) => jobs.push(Taken {
                         delivery,
                         job,
@@ -117,8 +118,8 @@ async fn room(worker: &Worker, pause: &CancellationToken) -> Option<OwnedSemapho
 
 /// What the database knows about a batch of jobs.
 struct Known {
-    claimed: HashMap<NotificationId, Claimed>,
-    devices: HashMap<CustomerId, Vec<Device>>,
+    claimed: HashMap<NotificationId, Claiming>,
+    customers: HashMap<CustomerId, Arc<Customer>>,
 }
 
 /// Claims what is to be worked on, and finds the customers' devices.
@@ -143,20 +144,57 @@ async fn look_up(
     let asked = until_available(pause, move || async move {
         // Before the database is asked, so that by its clock the claims last a little longer.
         let since = Instant::now();
-        let (claimed, devices) = tokio::try_join!(
+        let mut known = worker.cache.known(customers, since);
+        let hits = known.len();
+        let missing = customers.iter().filter(|id| !known.contains_key(*id));
+        let missing: Vec<_> = missing.copied().collect();
+        let (claimed, read) = tokio::try_join!(
             worker.store.claim(by, claims, worker.claim_for),
-            worker.store.active_devices(customers)
+            worker.cache.read(&worker.store, &missing)
         )?;
-        Ok((claimed, devices, since))
+        known.extend(read);
+        let stale = outdated(jobs, &claimed, &known);
+        known.extend(worker.cache.read(&worker.store, &stale).await?);
+        let asked = CacheAsked {
+            hits: hits.saturating_sub(stale.len()),
+            misses: missing.len(),
+            stale: stale.len(),
+        };
+        Ok((claimed, known, since, asked))
     });
-    let (claimed, devices, since) = asked.await?;
+    let (claimed, customers, since, asked) = asked.await?;
+    metrics::cache(&asked, worker.cache.size());
     for taken in jobs {
-        let id = taken.job.notification.id;
-        if claimed.get(&id).is_some_and(|claimed| claimed.ours) {
-            taken.in_hand.claimed(since, worker.claim_for);
+        let notification = &taken.job.notification;
+        if claimed
+            .get(&notification.id)
+            .is_some_and(|it| it.claimed.ours)
+            && let Some(customer) = customers.get(&notification.customer)
+        {
+            taken
+                .in_hand
+                .claimed(since, customer.version, worker.claim_for);
         }
     }
-    Ok(Known { claimed, devices })
+    Ok(Known { claimed, customers })
+}
+
+/// Customers who changed after they were read.
+fn outdated(
+    jobs: &[Taken],
+    claimed: &HashMap<NotificationId, Claiming>,
+    known: &HashMap<CustomerId, Arc<Customer>>,
+) -> Vec<CustomerId> {
+    let outdated = jobs.iter().filter_map(|taken| {
+        let notification = &taken.job.notification;
+        let now = claimed.get(&notification.id)?.version;
+        let read = known.get(&notification.customer)?.version;
+        (read < now).then_some(notification.customer)
+    });
+    let mut outdated: Vec<_> = outdated.collect();
+    outdated.sort_unstable();
+    outdated.dedup();
+    outdated
 }
 
 /// So that one row that cannot be read holds up no other job.
@@ -194,15 +232,15 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
         in_hand,
     } in jobs
     {
-        let claimed = known.claimed.get(&job.notification.id).copied();
-        let admission = admit(&job, claimed);
+        let claiming = known.claimed.get(&job.notification.id);
+        let admission = admit(&job, claiming.map(|claiming| claiming.claimed));
         match admission {
             Admission::Deliver | Admission::DeliverInterrupted => {
                 job.interrupted = admission == Admission::DeliverInterrupted;
                 let devices = known
-                    .devices
+                    .customers
                     .get(&job.notification.customer)
-                    .map_or(&[][..], Vec::as_slice);
+                    .map_or(&[][..], |customer| customer.devices.as_slice());
                 let targets = worker.reach.plan(&job, devices);
                 count(&job, &targets);
                 if job.round == 1 {

@@ -1,8 +1,9 @@
 //! Tokens that a provider has just reported as dead: from this moment on nothing is sent to them (P5).
 //!
 //! The record of a round switches its dead tokens off, but a round ends only with its slowest target. So they
-//! are switched off in the database at once as well, for all workers. This worker remembers them by itself for
-//! as long as it has rounds in hand whose devices were read before that was committed.
+//! are switched off in the database at once as well, and all workers are told. This worker remembers them by itself
+//! for as long as it has rounds in hand whose devices were read before that was committed: it knows which token it is,
+//! so that the customer's others need no second look.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,13 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use push_core::token::Token;
-use push_store::{DeadToken, Store};
+use push_store::DeadToken;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::changes;
 use crate::database::{NoResult, until_available};
+use crate::run::Worker;
 
 /// Dead tokens that some round in hand may still take for alive. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +58,7 @@ impl DeadTokens {
     }
 
     /// Switches off what is reported, until `stop`.
-    pub async fn switch_off(&self, store: &Store, stop: &CancellationToken) {
+    pub async fn switch_off(&self, worker: &Worker, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -63,8 +66,9 @@ impl DeadTokens {
             }
             let reported = self.reported();
             let dead = reported.as_slice();
-            match until_available(stop, move || store.switch_off(dead)).await {
-                Ok(_) | Err(NoResult::Stopped) => {}
+            match until_available(stop, move || worker.store.switch_off(dead)).await {
+                Ok(owners) => changes::switched_off(worker, &owners),
+                Err(NoResult::Stopped) => {}
                 Err(NoResult::Failed(error)) => {
                     tracing::error!(%error, tokens = dead.len(), "dead tokens could not be switched off; the records of their rounds will try again");
                 }

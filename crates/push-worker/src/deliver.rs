@@ -114,9 +114,14 @@ impl Round<'_> {
                 Err(Withheld::Expired) => break,
                 Err(Withheld::TokenDead) => continue,
                 // What the providers before said is recorded; this one is asked next time.
-                Err(Withheld::ClaimOver) => {
+                Err(why @ (Withheld::ClaimOver | Withheld::CustomerChanged)) => {
+                    let reason = if why == Withheld::ClaimOver {
+                        HoldReason::ClaimOver
+                    } else {
+                        HoldReason::CustomerChanged
+                    };
                     let next = broken.map_or(provider, |(first, _)| first);
-                    return held(HoldReason::ClaimOver, Duration::ZERO, tries, next);
+                    return held(reason, Duration::ZERO, tries, next);
                 }
             };
             pass.ended(token, &outcome);

@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use push_core::id::NotificationId;
+use push_core::changed::{Changed, CustomerVersion};
+use push_core::id::{CustomerId, NotificationId};
 use push_core::outcome::Withheld;
 use push_core::token::Token;
 use push_providers::StillWanted;
@@ -34,10 +35,13 @@ struct Rounds {
 
 #[derive(Debug)]
 struct Entry {
+    customer: CustomerId,
     claim: ClaimId,
     taken: Instant,
     /// `None`: not claimed yet.
     claimed: Option<Claimed>,
+    /// The last change of its customer that was heard of since it was taken.
+    changed: CustomerVersion,
     /// Some request for it has been started.
     sent: bool,
 }
@@ -57,21 +61,31 @@ pub struct InHand {
 struct Claimed {
     /// When its devices were read.
     at: Instant,
+    /// At which version of the customer.
+    version: CustomerVersion,
     /// The claim is ours until then.
     until: Instant,
 }
 
 impl Hand {
     /// Takes a round in hand, unless it is already.
-    pub fn take(&self, round: Round, claim: ClaimId, room: OwnedSemaphorePermit) -> Option<InHand> {
+    pub fn take(
+        &self,
+        round: Round,
+        customer: CustomerId,
+        claim: ClaimId,
+        room: OwnedSemaphorePermit,
+    ) -> Option<InHand> {
         let mut rounds = self.rounds();
         if rounds.held.contains_key(&round) {
             return None;
         }
         let entry = Entry {
+            customer,
             claim,
             taken: Instant::now(),
             claimed: None,
+            changed: CustomerVersion::default(),
             sent: false,
         };
         rounds.held.insert(round, entry);
@@ -83,8 +97,51 @@ impl Hand {
         })
     }
 
-    /// Renews the claims, lets those go that were dropped, and forgets `dead` tokens that no round in hand can know as
-    /// alive any more; until `stop`.
+    /// Customers changed: pushes of rounds that read them before do not go out any more.
+    pub fn changed(&self, changes: &[Changed]) {
+        let versions: HashMap<_, _> = changes
+            .iter()
+            .map(|changed| (changed.customer, changed.version))
+            .collect();
+        for entry in self.rounds().held.values_mut() {
+            if let Some(version) = versions.get(&entry.customer) {
+                entry.changed = entry.changed.max(*version);
+            }
+        }
+    }
+
+    /// A change by this worker itself, of which its rounds are told in another way: those that were up to date before
+    /// it still are.
+    pub fn knows(&self, changed: &Changed) {
+        let mut rounds = self.rounds();
+        let entries = rounds.held.values_mut();
+        for entry in entries.filter(|entry| entry.customer == changed.customer) {
+            if let Some(claimed) = &mut entry.claimed
+                && changed.version.follows(claimed.version)
+            {
+                claimed.version = changed.version;
+            }
+        }
+    }
+
+    /// Asks the database for changes that nobody told of.
+    pub async fn compare(&self, store: &Store, claim_for: Duration) {
+        let customers: Vec<_> = {
+            let rounds = self.rounds();
+            rounds.held.values().map(|entry| entry.customer).collect()
+        };
+        if customers.is_empty() {
+            return;
+        }
+        let asked = tokio::time::timeout(pace(claim_for), store.versions(&customers));
+        match asked.await {
+            Ok(Ok(versions)) => self.changed(&versions),
+            Ok(Err(_)) | Err(_) => tracing::debug!("what is in hand could not be compared"),
+        }
+    }
+
+    /// Renews the claims and compares what they hold with the database, lets those go that were dropped, and forgets
+    /// `dead` tokens that no round in hand can know as alive any more; until `stop`.
     pub async fn keep(
         &self,
         store: &Store,
@@ -92,13 +149,13 @@ impl Hand {
         claim_for: Duration,
         stop: &CancellationToken,
     ) {
-        // Several may fail before a claim is too short for another request.
-        let every = claim_for / 8;
+        let every = pace(claim_for);
         let keep = async {
             loop {
                 tokio::time::sleep(every).await;
                 self.let_go_of_dropped(store).await;
                 self.renew(store, claim_for, every).await;
+                self.compare(store, claim_for).await;
                 dead.forget_before(self.oldest());
             }
         };
@@ -172,6 +229,11 @@ impl Hand {
     }
 }
 
+/// How often claims are renewed: several tries may fail before a claim is too short for another request.
+fn pace(claim_for: Duration) -> Duration {
+    claim_for / 8
+}
+
 impl Entry {
     fn held(&self, (notification, _): Round) -> Held {
         Held {
@@ -188,11 +250,12 @@ impl InHand {
         self.claim
     }
 
-    /// It is claimed, and its devices were read, since `at`; the claim is ours for so long.
-    pub fn claimed(&self, at: Instant, claim_for: Duration) {
+    /// It is claimed, and its devices were read at this version of the customer, since `at`; the claim is ours for so
+    /// long.
+    pub fn claimed(&self, at: Instant, version: CustomerVersion, claim_for: Duration) {
         if let Some(entry) = self.hand.rounds().held.get_mut(&self.round) {
             let until = at + claim_for;
-            entry.claimed = Some(Claimed { at, until });
+            entry.claimed = Some(Claimed { at, version, until });
         }
     }
 
@@ -252,6 +315,9 @@ impl StillWanted for Leave {
         if self.dead.contains(&self.token, claimed.at) {
             return Some(Withheld::TokenDead);
         }
+        if claimed.version < entry.changed {
+            return Some(Withheld::CustomerChanged);
+        }
         entry.sent = true;
         None
     }
@@ -267,10 +333,23 @@ mod tests {
     use super::*;
 
     const ANSWER_MAX: Duration = Duration::from_secs(15);
+    const READ: CustomerVersion = CustomerVersion(3);
+
+    fn customer() -> CustomerId {
+        CustomerId::try_from(1).unwrap()
+    }
+
+    /// The customer is at this version.
+    fn at_version(version: u64) -> Changed {
+        Changed {
+            customer: customer(),
+            version: CustomerVersion(version),
+        }
+    }
 
     fn take(hand: &Hand, id: NotificationId, round: u32) -> Option<InHand> {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        hand.take((id, round), ClaimId::generate(), room)
+        hand.take((id, round), customer(), ClaimId::generate(), room)
     }
 
     fn token() -> Token {
@@ -293,16 +372,16 @@ mod tests {
         let mine = take(&hand, id, 1).unwrap();
         let leave = mine.leave(token(), DeadTokens::default(), ANSWER_MAX);
         assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "not claimed");
-        mine.claimed(Instant::now(), ANSWER_MAX * 2);
+        mine.claimed(Instant::now(), READ, ANSWER_MAX * 2);
         assert_eq!(leave.withheld(), None);
-        mine.claimed(Instant::now(), ANSWER_MAX / 2);
+        mine.claimed(Instant::now(), READ, ANSWER_MAX / 2);
         assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "too short");
         let old = hand.held_before(Instant::now() + ANSWER_MAX);
         assert_eq!(old.len(), 1);
         let renew = || hand.renewed(&old, Instant::now(), Instant::now() + ANSWER_MAX * 2);
         renew();
         assert_eq!(leave.withheld(), None, "renewed");
-        mine.claimed(Instant::now(), Duration::ZERO);
+        mine.claimed(Instant::now(), READ, Duration::ZERO);
         renew();
         assert_eq!(leave.withheld(), Some(Withheld::ClaimOver), "too late");
         mine.recorded();
@@ -315,7 +394,7 @@ mod tests {
         let ids = [1, 2, 3, 4].map(|_| NotificationId::generate());
         let [sent, waiting, recorded, stranger] = ids.map(|id| take(&hand, id, 1).unwrap());
         for mine in [&sent, &waiting, &recorded] {
-            mine.claimed(Instant::now(), ANSWER_MAX * 2);
+            mine.claimed(Instant::now(), READ, ANSWER_MAX * 2);
         }
         let leave = sent.leave(token(), DeadTokens::default(), ANSWER_MAX);
         assert_eq!(leave.withheld(), None);
@@ -331,7 +410,7 @@ mod tests {
         let (hand, dead) = (Hand::default(), DeadTokens::default());
         let leave_of = |round: u32| {
             let mine = take(&hand, NotificationId::generate(), round).unwrap();
-            mine.claimed(Instant::now(), ANSWER_MAX * 2);
+            mine.claimed(Instant::now(), READ, ANSWER_MAX * 2);
             let leave = mine.leave(token(), dead.clone(), ANSWER_MAX);
             (mine, leave)
         };
@@ -353,5 +432,50 @@ mod tests {
         assert!(dead.contains(&token(), Instant::now() - ANSWER_MAX));
         dead.forget_before(hand.oldest());
         assert!(!dead.contains(&token(), Instant::now() - ANSWER_MAX));
+    }
+    #[test]
+    fn no_push_goes_out_whose_customer_changed_after_the_devices_were_read() {
+        let hand = Hand::default();
+        let mine = take(&hand, NotificationId::generate(), 1).unwrap();
+        let leave = mine.leave(token(), DeadTokens::default(), ANSWER_MAX);
+        // Heard while the database is being asked.
+        hand.changed(&[at_version(3)]);
+        mine.claimed(Instant::now(), READ, ANSWER_MAX * 2);
+        assert_eq!(leave.withheld(), None, "read after that change");
+        let stranger = CustomerId::try_from(2).unwrap();
+        let elsewhere = Changed {
+            customer: stranger,
+            ..at_version(9)
+        };
+        hand.changed(&[elsewhere, at_version(2)]);
+        assert_eq!(leave.withheld(), None, "another customer's, and old news");
+        hand.changed(&[at_version(4)]);
+        assert_eq!(leave.withheld(), Some(Withheld::CustomerChanged));
+        hand.changed(&[at_version(3)]);
+        assert_eq!(leave.withheld(), Some(Withheld::CustomerChanged), "late");
+        // The answer was on its way when the change was heard of.
+        let next = take(&hand, NotificationId::generate(), 1).unwrap();
+        let leave = next.leave(token(), DeadTokens::default(), ANSWER_MAX);
+        hand.changed(&[at_version(4)]);
+        next.claimed(Instant::now(), READ, ANSWER_MAX * 2);
+        assert_eq!(leave.withheld(), Some(Withheld::CustomerChanged));
+    }
+
+    #[test]
+    fn a_change_of_ones_own_holds_up_nobody_who_was_up_to_date() {
+        let hand = Hand::default();
+        let mine = take(&hand, NotificationId::generate(), 1).unwrap();
+        let leave = mine.leave(token(), DeadTokens::default(), ANSWER_MAX);
+        mine.claimed(Instant::now(), READ, ANSWER_MAX * 2);
+        hand.knows(&at_version(4));
+        hand.changed(&[at_version(4)]);
+        assert_eq!(leave.withheld(), None);
+        hand.knows(&at_version(6));
+        hand.changed(&[at_version(6)]);
+        assert_eq!(
+            leave.withheld(),
+            Some(Withheld::CustomerChanged),
+            "somebody else's change was between"
+        );
     }
 }

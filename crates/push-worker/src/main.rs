@@ -8,6 +8,8 @@
 //! publishes again what no queue knows.
 
 mod admit;
+mod cache;
+mod changes;
 mod check;
 mod consume;
 mod database;

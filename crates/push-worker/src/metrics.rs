@@ -52,6 +52,39 @@ const REOPENED: &str = "push_notifications_reopened_total";
 const OPERATION_LETTERS: &str = "push_operation_letters_total";
 /// Rows deleted because their time was over, by table.
 const PURGED: &str = "push_purged_rows_total";
+/// Customers that the cache was asked for, by what came of it.
+const CACHE_REQUESTS: &str = "push_cache_requests_total";
+/// Customers in the cache.
+const CACHE_CUSTOMERS: &str = "push_cache_customers";
+
+/// Messages about changes that were heard and dealt with; and gaps, after which the database was asked instead.
+const CHANGES_HEARD: &str = "push_changes_heard_total";
+
+/// The customers of a batch, as the cache had them.
+pub struct CacheAsked {
+    /// There, and not changed since.
+    pub hits: usize,
+    /// Not there.
+    pub misses: usize,
+    /// Changed since they were read.
+    pub stale: usize,
+}
+
+/// The cache was asked for the customers of a batch.
+pub fn cache(asked: &CacheAsked, size: u64) {
+    let count = |result: &'static str, customers: usize| {
+        counter!(CACHE_REQUESTS, "result" => result).increment(customers as u64);
+    };
+    count("hit", asked.hits);
+    count("miss", asked.misses);
+    count("stale", asked.stale);
+    gauge!(CACHE_CUSTOMERS).set(size as f64);
+}
+
+/// Something was heard about changes, and dealt with.
+pub fn heard(what: &'static str) {
+    counter!(CHANGES_HEARD, "what" => what).increment(1);
+}
 
 /// A message was taken from the work queue.
 pub fn job(decision: &'static str) {

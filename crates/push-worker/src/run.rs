@@ -20,12 +20,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::requeue;
+use crate::cache::Cache;
 use crate::dead_tokens::DeadTokens;
 use crate::hand::Hand;
 use crate::lanes::{Lanes, keeper, lane_settings};
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
-use crate::{consume, housekeeping, operator, readiness, receipts, reconciler, recorder};
+use crate::{changes, consume, housekeeping, operator, readiness, receipts, reconciler, recorder};
 
 /// All that the stages share.
 pub struct Worker {
@@ -54,6 +55,7 @@ pub struct Worker {
     /// them finds them free.
     pub abandoned: Abandoned,
     pub dead_tokens: DeadTokens,
+    pub cache: Cache,
     pub watermark: Watermark,
     /// The broker did not take all of the last batch of next jobs.
     pub next_is_refused: AtomicBool,
@@ -120,6 +122,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         hand: Hand::default(),
         abandoned: Abandoned::default(),
         dead_tokens: DeadTokens::default(),
+        cache: Cache::default(),
         watermark: Watermark::default(),
         next_is_refused: AtomicBool::new(false),
         shutdown,
@@ -173,9 +176,8 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
                 worker.claim_for,
                 &worker.drained
             ),
-            worker
-                .dead_tokens
-                .switch_off(&worker.store, &worker.drained),
+            worker.dead_tokens.switch_off(&worker, &worker.drained),
+            changes::hear(&worker),
         );
     });
     let lanes = beside(worker, |worker| async move { keeper::keep(&worker).await });

@@ -116,7 +116,10 @@ pub async fn register(
     let registration = request.parse()?;
     state.admit_customer(registration.customer).await?;
     state
-        .ask(|store| async move { store.register(&registration, now()).await })
+        .change(|store| async move {
+            let registered = store.register(&registration, now()).await?;
+            Ok(registered.changed)
+        })
         .await?;
     Ok(Json(Done::new("Push token registered successfully")))
 }

@@ -93,9 +93,11 @@ pub async fn unregister(
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Done>, ApiError> {
     let (customer, identification) = request.parse()?;
-    let off =
-        |store: Store| async move { store.unregister(customer, &identification, now()).await };
-    state.ask(off).await?;
+    let off = move |store: Store| async move {
+        let changed = store.unregister(customer, &identification, now()).await?;
+        Ok(Vec::from_iter(changed))
+    };
+    state.change(off).await?;
     Ok(Json(Done::new("Push token unregistered successfully")))
 }
 

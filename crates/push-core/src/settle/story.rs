@@ -92,6 +92,9 @@ pub(super) fn put_back(reason: HoldReason, rung: RetryDelay, now: DateTime<Utc>)
         HoldReason::ClaimOver => {
             "this worker was no longer sure that no other one sends it".to_owned()
         }
+        HoldReason::CustomerChanged => {
+            "the customer's devices changed meanwhile, and are to be looked at again".to_owned()
+        }
         HoldReason::TokensDead => "its tokens were found dead meanwhile".to_owned(),
         HoldReason::Lane(provider, Barrier::Paused) => {
             format!("{provider} is paused by an operator")

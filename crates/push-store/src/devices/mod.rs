@@ -3,16 +3,28 @@
 pub(crate) mod active;
 pub(crate) mod off;
 pub(crate) mod register;
+pub(crate) mod version;
 
+use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::{CustomerId, DeviceId, RegistrationId};
+use push_core::plan::Device;
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
 
-pub use off::DeadToken;
 pub(crate) use off::{DeadKey, switch_off_in, switch_off_keys_in};
+pub use off::{DeadToken, SwitchedOff};
 
 /// The table of the rows that are read here.
 const TABLE: &str = "customer_push_tokens";
+
+/// What a customer's pushes depend on, as one look at the database found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Customer {
+    /// It holds for as long as the customer is at this version.
+    pub version: CustomerVersion,
+    /// The devices with their live tokens; one without a live token is left out.
+    pub devices: Vec<Device>,
+}
 
 /// What an app registers: at least one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +48,9 @@ pub struct Registered {
     pub registration: RegistrationId,
     /// Whether the row was added; else it was updated.
     pub new: bool,
-    /// Other customers who lost a token to this one (P4): what is cached for them is wrong now.
-    pub moved_from: Vec<CustomerId>,
+    /// Whose devices are not what they were: the customer's own, and those of others who lost a token to this one
+    /// (P4). Empty when the app told what was known.
+    pub changed: Vec<Changed>,
 }
 
 /// Which device or token to unregister.

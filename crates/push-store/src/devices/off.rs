@@ -1,8 +1,9 @@
 //! Switching devices and tokens off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use push_core::changed::Changed;
 use push_core::id::CustomerId;
 use push_core::provider::Provider;
 use push_core::token::Token;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use sqlx::MySqlConnection;
 
 use super::Identification;
+use super::version::{count_up, versions_in};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::millis;
@@ -33,16 +35,16 @@ const OFF_EXPO: &str = "\
         is_active = (is_active AND fcm_token IS NOT NULL AND fcm_dead_at IS NULL) \
     WHERE expo_token_hash = ? AND customer_id = ? AND expo_dead_at IS NULL";
 
-// Whose live tokens these are, locked in the order of the key; then they are switched off, and their devices where
-// no live token is left. (MySQL refuses `FOR UPDATE` for an array, hence the inner SELECT.)
+// Whose tokens these are, and whether they are alive, locked in the order of the key; then the live ones are switched
+// off, and their devices where no live token is left. (MySQL refuses `FOR UPDATE` for an array, hence the inner SELECT.)
 
 const FCM_OWNERS: &str = "\
-    SELECT device.customer_id \
+    SELECT device.customer_id, device.fcm_dead_at IS NULL AS alive \
     FROM (SELECT UNHEX(hash) AS hash, CAST(died AS DATETIME(3)) AS died FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
             hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS listed) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
         ON device.fcm_token_hash = dead.hash \
-    WHERE device.fcm_dead_at IS NULL AND device.registered_at <= dead.died \
+    WHERE device.registered_at <= dead.died \
     FOR UPDATE";
 
 const FCM_DEAD: &str = "\
@@ -54,12 +56,12 @@ const FCM_DEAD: &str = "\
     WHERE device.fcm_dead_at IS NULL AND device.registered_at <= CAST(dead.died AS DATETIME(3))";
 
 const EXPO_OWNERS: &str = "\
-    SELECT device.customer_id \
+    SELECT device.customer_id, device.expo_dead_at IS NULL AS alive \
     FROM (SELECT UNHEX(hash) AS hash, CAST(died AS DATETIME(3)) AS died FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
             hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS listed) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
         ON device.expo_token_hash = dead.hash \
-    WHERE device.expo_dead_at IS NULL AND device.registered_at <= dead.died \
+    WHERE device.registered_at <= dead.died \
     FOR UPDATE";
 
 const EXPO_DEAD: &str = "\
@@ -83,7 +85,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
 
 impl Store {
     /// Switches off what the customer identifies: the whole device by its id, a single token by itself.
-    /// `true` when anything was on. Idempotent.
+    /// The change, when anything was on. Idempotent.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -92,7 +94,7 @@ impl Store {
         customer: CustomerId,
         identification: &Identification,
         now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Changed>, StoreError> {
         let mut tries = Tries::new();
         loop {
             match self.unregister_once(customer, identification, now).await {
@@ -107,7 +109,7 @@ impl Store {
         customer: CustomerId,
         identification: &Identification,
         now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Changed>, StoreError> {
         let now = millis(now);
         let mut transaction = self.pool.begin().await?;
         let mut off = 0;
@@ -138,15 +140,21 @@ impl Store {
                 .await?
                 .rows_affected();
         }
+        let changed = if off > 0 {
+            count_up(&mut transaction, &[customer]).await?
+        } else {
+            Vec::new()
+        };
         transaction.commit().await?;
-        Ok(off > 0)
+        Ok(changed.into_iter().next())
     }
 
-    /// Switches dead tokens off (P5). Returns the customers whose devices changed.
+    /// Switches dead tokens off (P5), and says whose they are: those that were off already included, because whoever
+    /// switched them off may not have come to tell.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
-    pub async fn switch_off(&self, dead: &[DeadToken]) -> Result<Vec<CustomerId>, StoreError> {
+    pub async fn switch_off(&self, dead: &[DeadToken]) -> Result<Vec<SwitchedOff>, StoreError> {
         let mut tries = Tries::new();
         loop {
             match self.switch_off_once(dead).await {
@@ -156,12 +164,27 @@ impl Store {
         }
     }
 
-    async fn switch_off_once(&self, dead: &[DeadToken]) -> Result<Vec<CustomerId>, StoreError> {
+    async fn switch_off_once(&self, dead: &[DeadToken]) -> Result<Vec<SwitchedOff>, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let customers = switch_off_in(&mut transaction, dead).await?;
+        let mut owners = switch_off_in(&mut transaction, dead).await?;
+        let customers: Vec<_> = owners.keys().copied().collect();
+        let versions = versions_in(&mut transaction, &customers).await?;
         transaction.commit().await?;
-        Ok(customers)
+        let told = versions.into_iter().map(|changed| SwitchedOff {
+            changed,
+            just_now: owners.remove(&changed.customer).unwrap_or(false),
+        });
+        Ok(told.collect())
     }
+}
+
+/// An owner of dead tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwitchedOff {
+    /// The customer, and the version at which the tokens are known to be dead.
+    pub changed: Changed,
+    /// Whether this call did it, and nothing else: the version before is as good, for who knows of these tokens.
+    pub just_now: bool,
 }
 
 /// A token that its provider has reported as dead.
@@ -213,52 +236,74 @@ fn rows_of(dead: impl Iterator<Item = DeadKey>) -> Vec<DeadRow> {
         .collect()
 }
 
+/// Owners of dead tokens, and of each whether any of the tokens was alive.
+type Owners = HashMap<CustomerId, bool>;
+
 /// [`Store::switch_off`] within a transaction.
 pub(crate) async fn switch_off_in(
     connection: &mut MySqlConnection,
     dead: &[DeadToken],
-) -> Result<Vec<CustomerId>, StoreError> {
-    let mut customers = Vec::new();
+) -> Result<Owners, StoreError> {
+    let mut owners = Owners::new();
     for provider in Provider::ALL {
         let of_it = dead
             .iter()
             .filter(|dead| dead.token.provider() == *provider);
         let keys = of_it.map(DeadKey::of);
-        customers.extend(switch_off_keys_in(connection, *provider, keys).await?);
+        switch_off_keys(connection, *provider, keys, &mut owners).await?;
     }
-    customers.sort_unstable();
-    customers.dedup();
-    Ok(customers)
+    count_up(connection, &changed(&owners)).await?;
+    Ok(owners)
 }
 
-/// The same for tokens of one provider that are known by their keys.
+/// The same for tokens of one provider that are known by their keys. The customers whose devices changed.
 pub(crate) async fn switch_off_keys_in(
     connection: &mut MySqlConnection,
     provider: Provider,
     dead: impl Iterator<Item = DeadKey>,
 ) -> Result<Vec<CustomerId>, StoreError> {
-    let mut customers = Vec::new();
-    let (owners, switch_off) = match provider {
+    let mut owners = Owners::new();
+    switch_off_keys(connection, provider, dead, &mut owners).await?;
+    let changed = changed(&owners);
+    count_up(connection, &changed).await?;
+    Ok(changed)
+}
+
+async fn switch_off_keys(
+    connection: &mut MySqlConnection,
+    provider: Provider,
+    dead: impl Iterator<Item = DeadKey>,
+    owners: &mut Owners,
+) -> Result<(), StoreError> {
+    let (find, switch_off) = match provider {
         Provider::Fcm => (FCM_OWNERS, FCM_DEAD),
         Provider::Expo => (EXPO_OWNERS, EXPO_DEAD),
     };
     for some in rows_of(dead).chunks(KEYS_MAX) {
         let some = bulk::array(some)?;
-        let owners: Vec<i64> = sqlx::query_scalar(owners)
+        let found: Vec<(i64, bool)> = sqlx::query_as(find)
             .bind(&some)
             .fetch_all(&mut *connection)
             .await?;
-        if owners.is_empty() {
-            continue;
+        if found.iter().any(|(_, alive)| *alive) {
+            sqlx::query(switch_off)
+                .bind(&some)
+                .execute(&mut *connection)
+                .await?;
         }
-        sqlx::query(switch_off)
-            .bind(&some)
-            .execute(&mut *connection)
-            .await?;
-        let owners = owners.into_iter().map(CustomerId::try_from);
-        customers.extend(owners.filter_map(Result::ok));
+        for (customer, alive) in found {
+            if let Ok(customer) = CustomerId::try_from(customer) {
+                *owners.entry(customer).or_default() |= alive;
+            }
+        }
     }
-    customers.sort_unstable();
-    customers.dedup();
-    Ok(customers)
+    Ok(())
+}
+
+/// Those who lost a token that was alive.
+fn changed(owners: &Owners) -> Vec<CustomerId> {
+    let changed = owners.iter().filter(|(_, alive)| **alive);
+    let mut changed: Vec<_> = changed.map(|(customer, _)| *customer).collect();
+    changed.sort_unstable();
+    changed
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, RegistrationId};
 use sqlx::{FromRow, MySqlConnection};
 
+use super::version::count_up;
 use super::{Registered, Registration, TABLE};
 use crate::Store;
 use crate::decode::{Row, millis};
@@ -19,7 +20,8 @@ const FIND: &str = "\
 
 /// In the order of the key, so that two registrations wait for each other and do not deadlock. 0 is no row.
 const LOCK_FOUND: &str = "\
-    SELECT id, customer_id, device_id, fcm_token_hash, expo_token_hash \
+    SELECT id, customer_id, device_id, platform, is_active, fcm_token_hash, expo_token_hash, \
+        fcm_dead_at IS NULL AS fcm_alive, expo_dead_at IS NULL AS expo_alive \
     FROM customer_push_tokens WHERE id IN (?, ?, ?) ORDER BY id FOR UPDATE";
 
 const INSERT: &str = "\
@@ -67,7 +69,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
 impl Store {
     /// Adds or updates a device. It is matched by `deviceId`, else by either token; a token that
     /// another row has moves here; a token that was switched off comes back, and one that is not given stays
-    /// as it is.
+    /// as it is. Apps do so at each start: only what is news counts as a change.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -90,31 +92,31 @@ impl Store {
     async fn register_once(&self, wanted: &Wanted<'_>) -> Result<Registered, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let rows = lock_matching(&mut transaction, wanted).await?;
-        let target = wanted.target(&rows).map(|row| row.id);
-        let mut moved_from = Vec::new();
+        let found = wanted.target(&rows);
+        let target = found.map(|row| row.id);
+        let mut changed = Vec::new();
         for row in rows.iter().filter(|row| Some(row.id) != target) {
-            if take_tokens(&mut transaction, wanted, row).await?
-                && row.customer_id != wanted.given.customer.get()
-            {
+            if take_tokens(&mut transaction, wanted, row).await? {
                 let at = Row {
                     table: TABLE,
                     key: row.id,
                 };
-                moved_from
-                    .push(at.read("customer_id", CustomerId::try_from(row.customer_id).ok())?);
+                changed.push(at.read("customer_id", CustomerId::try_from(row.customer_id).ok())?);
             }
+        }
+        if found.is_none_or(|row| wanted.is_news_to(row)) {
+            changed.push(wanted.given.customer);
         }
         let id = match target {
             Some(id) => update(&mut transaction, wanted, id).await?,
             None => insert(&mut transaction, wanted).await?,
         };
+        let changed = count_up(&mut transaction, &changed).await?;
         transaction.commit().await?;
-        moved_from.sort_unstable();
-        moved_from.dedup();
         Ok(Registered {
             registration: RegistrationId(id),
             new: target.is_none(),
-            moved_from,
+            changed,
         })
     }
 }
@@ -133,8 +135,12 @@ struct Match {
     id: u64,
     customer_id: i64,
     device_id: Option<String>,
+    platform: String,
+    is_active: bool,
     fcm_token_hash: Option<Vec<u8>>,
     expo_token_hash: Option<Vec<u8>>,
+    fcm_alive: bool,
+    expo_alive: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -167,6 +173,17 @@ impl<'a> Wanted<'a> {
 
     fn has_expo(&self, row: &Match) -> bool {
         self.expo_hash.is_some() && row.expo_token_hash == self.expo_hash
+    }
+
+    /// Whether pushes to the device will be others than before.
+    fn is_news_to(&self, row: &Match) -> bool {
+        let given = self.given;
+        let same = row.is_active
+            && row.platform == given.platform.as_str()
+            && (given.device_id.is_none() || self.has_device_id(row))
+            && (given.fcm.is_none() || (self.has_fcm(row) && row.fcm_alive))
+            && (given.expo.is_none() || (self.has_expo(row) && row.expo_alive));
+        !same
     }
 
     /// The row that is this device: the customer's own with its id, else with one of its tokens.

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use push_core::admit::{Claimed, Recorded};
+use push_core::changed::CustomerVersion;
 use push_core::id::NotificationId;
 use push_core::status::Status;
 use serde::Serialize;
@@ -27,10 +28,12 @@ use crate::retry::Tries;
 
 const LOOK: &str = "\
     SELECT history.notification_id, history.status, history.round, history.claimed_by, history.interruptions, \
-        history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds \
+        history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds, \
+        customer.version \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
-        ON history.notification_id = UNHEX(job.id)";
+        ON history.notification_id = UNHEX(job.id) \
+    LEFT JOIN customer_versions AS customer ON customer.customer_id = history.customer_id";
 
 /// Changes only what is still as it was when looked at.
 const CLAIM: &str = "\
@@ -96,6 +99,15 @@ pub struct Claim {
     pub round: u32,
 }
 
+/// A notification, after a worker tried to claim it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claiming {
+    /// What the database knows of it.
+    pub claimed: Claimed,
+    /// At which version its customer was: what was read of it at an earlier one does not hold any more.
+    pub version: CustomerVersion,
+}
+
 /// A round that a worker has in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -119,7 +131,7 @@ impl Store {
         by: ClaimId,
         claims: &[Claim],
         lasting: Duration,
-    ) -> Result<HashMap<NotificationId, Claimed>, StoreError> {
+    ) -> Result<HashMap<NotificationId, Claiming>, StoreError> {
         // Locked in the order of the key, as everywhere.
         let mut claims = claims.to_vec();
         claims.sort_unstable();
@@ -266,6 +278,7 @@ struct Seen {
     in_hand: bool,
     claim_holds: bool,
     interruptions: u32,
+    version: CustomerVersion,
 }
 
 impl Seen {
@@ -287,11 +300,15 @@ impl Seen {
         self.interruptions += u32::from(row.interrupted);
     }
 
-    fn claimed(&self, by: ClaimId) -> Claimed {
-        Claimed {
+    fn claimed(&self, by: ClaimId) -> Claiming {
+        let claimed = Claimed {
             recorded: self.recorded,
             ours: self.claim_holds && by.is(self.claimed_by),
             interruptions: self.interruptions,
+        };
+        Claiming {
+            claimed,
+            version: self.version,
         }
     }
 }
@@ -305,6 +322,7 @@ struct SeenRow {
     interruptions: u32,
     in_hand: bool,
     claim_holds: bool,
+    version: Option<u64>,
 }
 
 impl TryFrom<SeenRow> for Seen {
@@ -325,6 +343,7 @@ impl TryFrom<SeenRow> for Seen {
             in_hand: row.in_hand,
             claim_holds: row.claim_holds,
             interruptions: row.interruptions,
+            version: CustomerVersion(row.version.unwrap_or_default()),
         })
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod view;
 use std::fmt;
 
 pub use accept::ToAccept;
-pub use claim::{Claim, ClaimId, Held};
+pub use claim::{Claim, ClaimId, Claiming, Held};
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};

@@ -6,7 +6,7 @@ use push_core::status::Status;
 
 use super::Db;
 use super::recording::{RECEIPTS_AFTER, under};
-use super::seed::{later, sent, waits};
+use super::seed::{later, registration, sent, waits};
 use crate::{Claim, ClaimId, Held, Recording};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -19,7 +19,7 @@ async fn asks(db: &Db, by: ClaimId, notification: NotificationId, round: u32) ->
         round,
     }];
     let claimed = db.store.claim(by, &claims, LONG);
-    claimed.await.unwrap()[&notification]
+    claimed.await.unwrap()[&notification].claimed
 }
 
 /// As if the owner of every claim had been killed, long ago.
@@ -157,7 +157,7 @@ async fn a_claim_tells_what_is_recorded_and_leaves_strangers_out() {
     let by = ClaimId::generate();
     let claimed = db.store.claim(by, &claims, LONG).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    let recorded = claimed[&n.id].recorded;
+    let recorded = claimed[&n.id].claimed.recorded;
     assert_eq!((recorded.status, recorded.round), (Status::Pending, 0));
     assert!(db.store.claim(by, &[], LONG).await.unwrap().is_empty());
     db.done().await;
@@ -179,8 +179,31 @@ async fn of_many_workers_asking_at_once_one_gets_each() {
     for notification in &n {
         let owners = answers
             .iter()
-            .filter(|claimed| claimed.as_ref().unwrap()[&notification.id].ours);
+            .filter(|claimed| claimed.as_ref().unwrap()[&notification.id].claimed.ours);
         assert_eq!(owners.count(), 1);
     }
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_claim_tells_at_which_version_the_customer_is() {
+    let db = Db::new().await;
+    let n = &db.accepted(1).await[0];
+    let claims = [Claim {
+        notification: n.id,
+        round: 1,
+    }];
+    let version = async || {
+        let claiming = db.store.claim(ClaimId::generate(), &claims, LONG).await;
+        claiming.unwrap()[&n.id].version.0
+    };
+    assert_eq!(version().await, 0);
+    let device = registration(n.customer.get(), Some("d"), Some("a"), None);
+    db.store.register(&device, later(0)).await.unwrap();
+    assert_eq!(
+        version().await,
+        1,
+        "also where somebody else has it in hand"
+    );
     db.done().await;
 }

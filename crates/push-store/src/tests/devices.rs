@@ -1,32 +1,42 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use push_core::id::CustomerId;
+use push_core::changed::{Changed, CustomerVersion};
 use push_core::plan::Device;
 use push_core::provider::Platform;
 use push_core::token::Token;
 
 use super::seed::{customer, device, expo, fcm, later, registration};
 use super::{Db, at};
-use crate::{DeadToken, Identification};
+use crate::{DeadToken, Identification, Registration, SwitchedOff};
 
 impl Db {
     /// What pushes to a customer would use: per device its FCM and Expo token, as named in the test.
     async fn devices(&self, of: i64) -> Vec<(Option<Token>, Option<Token>)> {
-        let devices = self.store.active_devices(&[customer(of)]).await.unwrap();
+        let found = self.store.customers(&[customer(of)]).await.unwrap();
         let pair = |device: &Device| {
             (
                 device.fcm.clone().map(Token::Fcm),
                 device.expo.clone().map(Token::Expo),
             )
         };
-        devices
-            .get(&customer(of))
-            .into_iter()
-            .flatten()
-            .map(pair)
-            .collect()
+        found[&customer(of)].devices.iter().map(pair).collect()
     }
+}
+
+fn customers(changed: &[Changed]) -> Vec<i64> {
+    changed
+        .iter()
+        .map(|changed| changed.customer.get())
+        .collect()
+}
+
+/// Whose tokens, the version, and whether it happened just now.
+fn told(owners: &[SwitchedOff]) -> Vec<(i64, u64, bool)> {
+    let told = |owner: &SwitchedOff| {
+        let Changed { customer, version } = owner.changed;
+        (customer.get(), version.0, owner.just_now)
+    };
+    owners.iter().map(told).collect()
 }
 
 fn f(name: &str) -> Option<Token> {
@@ -45,7 +55,7 @@ async fn registering_again_updates_the_row() {
         .register(&registration(1, Some("d"), Some("a"), None), at(0))
         .await
         .unwrap();
-    assert!(first.new && first.moved_from.is_empty());
+    assert!(first.new);
     // By the device's id: the other token is kept, the given one replaced.
     let again = db
         .store
@@ -94,14 +104,16 @@ async fn several_devices_of_several_customers_in_one_query() {
             .unwrap();
     }
     let of = [1, 2, 3].map(customer);
-    let devices: HashMap<CustomerId, Vec<Device>> = db.store.active_devices(&of).await.unwrap();
-    assert_eq!(devices.len(), 2);
-    let ids: Vec<_> = devices[&customer(1)]
+    let found = db.store.customers(&of).await.unwrap();
+    assert_eq!(found.len(), 3);
+    assert!(found[&customer(3)].devices.is_empty());
+    let ids: Vec<_> = found[&customer(1)]
+        .devices
         .iter()
         .map(|d| d.device_id.clone().unwrap())
         .collect();
     assert_eq!(ids, [device("D1"), device("d1")]);
-    assert_eq!(devices[&customer(2)][0].platform, Platform::Android);
+    assert_eq!(found[&customer(2)].devices[0].platform, Platform::Android);
     db.done().await;
 }
 
@@ -118,7 +130,7 @@ async fn a_token_moves_to_who_registers_it_last() {
         .await
         .unwrap();
     assert!(moved.new);
-    assert_eq!(moved.moved_from, [customer(1)]);
+    assert_eq!(customers(&moved.changed), [1, 2]);
     assert!(
         db.devices(1).await.is_empty(),
         "the other token is on the same device"
@@ -130,7 +142,7 @@ async fn a_token_moves_to_who_registers_it_last() {
         .register(&registration(2, None, None, Some("x")), at(2))
         .await
         .unwrap();
-    assert_eq!(moved.moved_from, [customer(1)]);
+    assert_eq!(customers(&moved.changed), [1, 2]);
     assert_eq!(
         db.one("SELECT COUNT(*) FROM customer_push_tokens WHERE is_active AND customer_id = 1")
             .await,
@@ -179,7 +191,7 @@ async fn two_rows_of_one_device_become_one() {
         .await
         .unwrap();
     assert_eq!((both.registration, both.new), (one.registration, false));
-    assert!(both.moved_from.is_empty(), "it was the customer's own");
+    assert_eq!(customers(&both.changed), [1]);
     assert_eq!(db.devices(1).await, [(f("a"), e("x"))]);
     db.done().await;
 }
@@ -215,6 +227,10 @@ async fn unregistering_a_token_or_a_device() {
         .register(&registration(1, Some("d"), Some("a"), Some("x")), at(0))
         .await
         .unwrap();
+    let off = async |of, identification, at| {
+        let changed = db.store.unregister(of, identification, at).await.unwrap();
+        changed.map(|changed| changed.version.0)
+    };
     let token = Identification {
         fcm: Some(fcm("a")),
         ..Default::default()
@@ -223,48 +239,14 @@ async fn unregistering_a_token_or_a_device() {
         device_id: Some(device("d")),
         ..Default::default()
     };
-    assert!(
-        !db.store
-            .unregister(customer(2), &token, at(1))
-            .await
-            .unwrap(),
-        "not theirs"
-    );
-    assert!(
-        !db.store
-            .unregister(customer(2), &whole, at(1))
-            .await
-            .unwrap(),
-        "not theirs"
-    );
-    assert!(
-        db.store
-            .unregister(customer(1), &token, at(1))
-            .await
-            .unwrap()
-    );
+    assert_eq!(off(customer(2), &token, at(1)).await, None, "not theirs");
+    assert_eq!(off(customer(2), &whole, at(1)).await, None, "not theirs");
+    assert!(off(customer(1), &token, at(1)).await.is_some());
     assert_eq!(db.devices(1).await, [(None, e("x"))]);
-    assert!(
-        !db.store
-            .unregister(customer(1), &token, at(2))
-            .await
-            .unwrap(),
-        "idempotent"
-    );
-    assert!(
-        db.store
-            .unregister(customer(1), &whole, at(3))
-            .await
-            .unwrap()
-    );
+    assert_eq!(off(customer(1), &token, at(2)).await, None, "idempotent");
+    assert!(off(customer(1), &whole, at(3)).await.is_some());
     assert!(db.devices(1).await.is_empty());
-    assert!(
-        !db.store
-            .unregister(customer(1), &whole, at(4))
-            .await
-            .unwrap(),
-        "idempotent"
-    );
+    assert_eq!(off(customer(1), &whole, at(4)).await, None, "idempotent");
     // Registered again, only what is given comes back.
     db.store
         .register(&registration(1, Some("d"), Some("a"), None), at(5))
@@ -298,7 +280,7 @@ async fn a_dead_token_is_off_and_comes_back_when_registered() {
         tokens.iter().map(dead).collect::<Vec<_>>()
     };
     let owners = db.store.switch_off(&dead(1)).await.unwrap();
-    assert_eq!(owners, [customer(1), customer(2)]);
+    assert_eq!(told(&owners), [(1, 2, true), (2, 2, true)]);
     assert_eq!(db.devices(1).await, [(None, e("x"))]);
     assert!(db.devices(2).await.is_empty());
     assert_eq!(
@@ -306,9 +288,11 @@ async fn a_dead_token_is_off_and_comes_back_when_registered() {
             .await,
         1
     );
-    assert!(
-        db.store.switch_off(&dead(2)).await.unwrap().is_empty(),
-        "idempotent"
+    let again = db.store.switch_off(&dead(2)).await.unwrap();
+    assert_eq!(
+        told(&again),
+        [(1, 2, false), (2, 2, false)],
+        "nothing changed, and yet it is told: the other one may have been killed before it could"
     );
     db.store
         .register(&registration(2, None, None, Some("y")), at(3))
@@ -322,7 +306,7 @@ async fn a_dead_token_is_off_and_comes_back_when_registered() {
         at: later(9),
     });
     let owners = db.store.switch_off(&mixed).await.unwrap();
-    assert_eq!(owners, [customer(1)]);
+    assert_eq!(told(&owners), [(1, 3, true)]);
     assert_eq!(db.devices(2).await, [(None, e("y"))]);
     db.done().await;
 }
@@ -376,4 +360,90 @@ async fn two_customers_registering_one_token_at_once_end_with_one_owner() {
         );
     }
     Arc::into_inner(db).unwrap().done().await;
+}
+
+#[tokio::test]
+async fn every_change_of_a_customer_counts_and_nothing_else_does() {
+    let db = Db::new().await;
+    let version =
+        async |of| db.store.customers(&[customer(of)]).await.unwrap()[&customer(of)].version;
+    let register = async |wanted: Registration, at| {
+        let registered = db.store.register(&wanted, at).await.unwrap();
+        for changed in &registered.changed {
+            assert_eq!(version(changed.customer.get()).await, changed.version);
+        }
+        customers(&registered.changed)
+    };
+    assert_eq!(version(1).await, CustomerVersion(0), "never changed");
+    let a = || registration(1, Some("d"), Some("a"), None);
+    assert_eq!(register(a(), at(0)).await, [1]);
+    assert_eq!(
+        register(a(), at(1)).await,
+        [0; 0],
+        "the app was started again"
+    );
+    let without_id = registration(1, None, Some("a"), None);
+    assert_eq!(register(without_id, at(2)).await, [0; 0]);
+    assert_eq!(version(1).await, CustomerVersion(1));
+    let changes = [
+        registration(1, Some("d"), Some("a"), Some("x")),
+        registration(1, Some("d"), Some("b"), None),
+        registration(1, Some("e"), Some("b"), None),
+        Registration {
+            platform: Platform::Ios,
+            ..registration(1, Some("e"), Some("b"), None)
+        },
+    ];
+    for change in changes {
+        assert_eq!(register(change.clone(), at(3)).await, [1], "{change:?}");
+    }
+    let whole = Identification {
+        device_id: Some(device("e")),
+        ..Default::default()
+    };
+    let off = db
+        .store
+        .unregister(customer(1), &whole, at(4))
+        .await
+        .unwrap();
+    assert_eq!(version(1).await, off.unwrap().version);
+    let back = registration(1, Some("e"), Some("b"), None);
+    assert_eq!(register(back, at(5)).await, [1], "it was off");
+    assert_eq!(version(1).await, CustomerVersion(7));
+    // The one token is another customer's now; the other one, that was off, comes back with it.
+    let moved = registration(2, None, Some("b"), Some("x"));
+    assert_eq!(register(moved, at(6)).await, [1, 2]);
+    let all = [2, 1, 3].map(customer);
+    let versions = db.store.versions(&all).await.unwrap();
+    assert_eq!(customers(&versions), [1, 2], "customer 3 never changed");
+    assert_eq!(versions[0].version, CustomerVersion(8));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn version_and_devices_are_of_one_moment() {
+    let db = Db::new().await;
+    db.store
+        .register(&registration(1, Some("d"), Some("a"), None), at(0))
+        .await
+        .unwrap();
+    // Half of a registration: the device has changed, and is not committed.
+    let mut half = db.store.pool.begin().await.unwrap();
+    sqlx::query("UPDATE customer_push_tokens SET fcm_dead_at = NOW(3)")
+        .execute(&mut *half)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE customer_versions SET version = version + 1")
+        .execute(&mut *half)
+        .await
+        .unwrap();
+    let read = async || {
+        let found = db.store.customers(&[customer(1)]).await.unwrap();
+        let customer = &found[&customer(1)];
+        (customer.version.0, customer.devices.len())
+    };
+    assert_eq!(read().await, (1, 1), "nothing of it shows");
+    half.commit().await.unwrap();
+    assert_eq!(read().await, (2, 0), "all of it shows");
+    db.done().await;
 }

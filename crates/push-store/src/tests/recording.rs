@@ -257,11 +257,12 @@ async fn dead_tokens_are_off_in_the_same_transaction() {
     db.record(&[settlement, other], later(200), GRACE)
         .await
         .unwrap();
-    let devices = db.store.active_devices(&[n[0].customer]).await.unwrap();
-    let [device] = devices[&n[0].customer].as_slice() else {
+    let found = db.store.customers(&[n[0].customer]).await.unwrap();
+    let [device] = found[&n[0].customer].devices.as_slice() else {
         panic!()
     };
     assert_eq!((&device.fcm, &device.expo), (&None, &Some(expo("x"))));
+    assert_eq!(found[&n[0].customer].version.0, 2, "it is a change");
     let state = db.store.states(&[n[0].id]).await.unwrap()[&n[0].id];
     assert_eq!(
         (state.status, state.reason),

@@ -347,7 +347,7 @@ async fn who_was_interrupted_may_have_sent_it() {
         .claim(crate::ClaimId::generate(), &[next], GRACE)
         .await;
     let claimed = claimed.unwrap()[&n.id];
-    assert!(claimed.ours);
-    assert_eq!(claimed.interruptions, 1);
+    assert!(claimed.claimed.ours);
+    assert_eq!(claimed.claimed.interruptions, 1);
     db.done().await;
 }

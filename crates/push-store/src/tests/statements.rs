@@ -23,6 +23,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         devices::active::STATEMENTS,
         devices::register::STATEMENTS,
         devices::off::STATEMENTS,
+        devices::version::STATEMENTS,
         history::accept::STATEMENTS,
         history::books::STATEMENTS,
         history::claim::STATEMENTS,
