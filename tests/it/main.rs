@@ -8,6 +8,7 @@
 
 mod both_providers;
 mod broker_care;
+mod cache;
 mod chaos;
 mod claims;
 mod crash_points;

@@ -1,11 +1,11 @@
 //! The broker as a stranger with an AMQP client sees it.
 
 use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Connection, ConnectionProperties, ExchangeKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -303,6 +303,32 @@ impl Broker {
             Ok(())
         });
         multiplied.await.expect("messages can be copied");
+    }
+
+    /// Whoever listens to a fanout exchange is cut off from it, and does not notice.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn deafen(&self, exchange: &str) {
+        let replaced = self.with_channel(async |channel| {
+            let bindings_go_with_it = ExchangeDeleteOptions::default();
+            channel
+                .exchange_delete(exchange.into(), bindings_go_with_it)
+                .await?;
+            let durable = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            channel
+                .exchange_declare(
+                    exchange.into(),
+                    ExchangeKind::Fanout,
+                    durable,
+                    FieldTable::default(),
+                )
+                .await
+        });
+        replaced.await.expect("the exchange is replaced");
     }
 
     /// Deletes a queue with all that is in it.

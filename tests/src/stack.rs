@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::database::{Database, Row};
 use crate::device::{Device, Phone, unique};
 use crate::https::Https;
-use crate::link::Links;
+use crate::link::{Link, Links};
 use crate::logs::Log;
 use crate::metrics::Metrics;
 use crate::program::{Environment, Program};
@@ -35,6 +35,7 @@ pub struct Builder {
     workers: usize,
     through_links: bool,
     fcm_over_https: bool,
+    access_tokens_through_link: bool,
     servers: Option<(Servers, bool)>,
 }
 
@@ -64,6 +65,7 @@ pub struct Stack {
     pub workers: Vec<Program>,
     links: Option<Links>,
     https: Option<Https>,
+    access_tokens_link: Option<Link>,
     logs: Vec<Log>,
     api_settings: Environment,
     worker_settings: Environment,
@@ -111,6 +113,12 @@ impl Builder {
         self
     }
 
+    /// The worker gets its access tokens for FCM through a wire that the test can stall: pushes wait in its hand then.
+    pub fn access_tokens_through_link(mut self) -> Self {
+        self.access_tokens_through_link = true;
+        self
+    }
+
     /// On servers of the test's own; the broker has no management API then, and its default virtual host is used.
     pub fn on(mut self, servers: Servers, managed: bool) -> Self {
         self.servers = Some((servers, managed));
@@ -148,6 +156,15 @@ impl Builder {
         } else {
             None
         };
+        let access_tokens_link = if self.access_tokens_through_link {
+            let link = Link::to(simulator.address()).await;
+            let url = format!("http://{}/token", link.address());
+            let own = vec![("FIREBASE_TOKEN_URI".to_owned(), url)];
+            worker_settings = merged(worker_settings, own);
+            Some(link)
+        } else {
+            None
+        };
         let secrets = Secrets::default();
         Key::ALL.iter().for_each(|key| secrets.add(key.secret()));
         let mut stack = Stack {
@@ -158,6 +175,7 @@ impl Builder {
             workers: Vec::new(),
             links,
             https,
+            access_tokens_link,
             logs: Vec::new(),
             api_settings: merged(api_settings, self.api_settings),
             worker_settings: merged(worker_settings, self.worker_settings),
@@ -307,6 +325,16 @@ impl Stack {
     #[must_use]
     pub fn https(&self) -> &Https {
         self.https.as_ref().expect("started with fcm_over_https()")
+    }
+
+    /// The wire to Google's token endpoint.
+    ///
+    /// # Panics
+    /// When the stack was started without.
+    #[must_use]
+    pub fn access_tokens_link(&self) -> &Link {
+        let link = self.access_tokens_link.as_ref();
+        link.expect("started with access_tokens_through_link()")
     }
 
     /// The first replica.
@@ -636,6 +664,9 @@ impl Drop for Stack {
         let failed = std::thread::panicking();
         if let Some(links) = &self.links {
             links.restore();
+        }
+        if let Some(link) = &self.access_tokens_link {
+            link.restore();
         }
         let problems = tokio::task::block_in_place(|| {
             Handle::current().block_on(async {
