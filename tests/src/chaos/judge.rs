@@ -358,7 +358,7 @@ fn dead_token_used(evidence: &Evidence) -> Finding {
         let died = evidence.lives[arrival.phone]
             .deaths
             .iter()
-            .any(|(_, token)| *token == arrival.token);
+            .any(|(at, token)| *at <= arrival.at_ms && *token == arrival.token);
         if died {
             let first = reported.entry(&arrival.token).or_insert(arrival.at_ms);
             *first = (*first).min(arrival.at_ms);
@@ -690,6 +690,9 @@ mod tests {
             ..dead.arrivals[0].clone()
         });
         assert_eq!(found(&again), ["dead token used long after"]);
+        // Refused for another reason, as long as it was alive.
+        again.lives[0].deaths[0].0 = 69_000;
+        assert_eq!(found(&again), Vec::<&str>::new());
     }
 
     #[test]

@@ -51,8 +51,7 @@ impl Node {
     /// Starts it, each time with a log of its own.
     pub(crate) fn start(&mut self) {
         self.starts += 1;
-        let file = format!("{}.{}.log", self.name.replace(' ', "-"), self.starts);
-        let log = File::create(self.folder.join(file)).expect("a log file");
+        let log = File::create(self.log()).expect("a log file");
         let errors = log.try_clone().expect("a log file");
         let child = command(self.program, &self.environment)
             .stdout(log)
@@ -92,6 +91,17 @@ impl Node {
         }
     }
 
+    /// Before that nobody answers signals, and nothing is in hand.
+    fn has_begun(&self) -> bool {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.contains("\"listening\"")
+    }
+
+    fn log(&self) -> PathBuf {
+        let name = self.name.replace(' ', "-");
+        self.folder.join(format!("{name}.{}.log", self.starts))
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.child.is_some()
     }
@@ -112,7 +122,7 @@ impl Node {
             return;
         };
         let misdeed = match timeout(STOP_MAX, child.wait()).await {
-            Ok(Ok(status)) if status.success() => return,
+            Ok(Ok(status)) if status.success() || !self.has_begun() => return,
             Ok(Ok(status)) => format!("ended with {status} after SIGTERM"),
             Ok(Err(error)) => format!("cannot be waited for: {error}"),
             Err(_) => {
