@@ -1,6 +1,6 @@
 //! P6: each provider has a lane of its own. What a lane does not take waits in the broker, and that spends no attempt.
 
-use push_tests::{Device, Phone, Provider, Stack, eventually};
+use push_tests::{Device, Key, Phone, Provider, Stack, eventually};
 use serde_json::{Value, json};
 
 /// One device for each of so many customers, from `first` on.
@@ -58,13 +58,11 @@ async fn told(stack: &Stack, id: &str, step: &str) -> Vec<String> {
         .collect()
 }
 
-async fn pause(stack: &Stack, provider: Provider, paused: bool) {
-    let provider = provider.as_str();
-    let statement = format!(
-        "INSERT INTO provider_switches (provider, paused) VALUES ('{provider}', {paused}) \
-         ON DUPLICATE KEY UPDATE paused = VALUES(paused)"
-    );
-    stack.database.execute(&statement).await;
+/// Pauses a provider, or has it go on.
+async fn lever(stack: &Stack, provider: Provider, what: &str) -> Value {
+    let path = format!("/api/Push/admin/providers/{}/{what}", provider.as_str());
+    let call = stack.api().post(&path, &json!({}));
+    call.answer().await.expect(200).json
 }
 
 /// Far more jobs wait for a provider that hangs than the worker may have in hand.
@@ -269,7 +267,13 @@ async fn what_an_operator_pauses_waits_on_every_worker_and_over_restarts() {
     let both = devices(&stack, 1, 10, Device::android_both).await;
     stack.register(20, Device::ios_expo("iphone")).await;
     stack.all_ready().await;
-    pause(&stack, Provider::Fcm, true).await;
+    let paused = lever(&stack, Provider::Fcm, "pause").await;
+    assert_eq!(
+        (&paused["provider"], &paused["paused"], &paused["changedBy"]),
+        (&json!("fcm"), &json!(true), &json!("all"))
+    );
+    let again = lever(&stack, Provider::Fcm, "pause").await;
+    assert_eq!(again["changedAt"], paused["changedAt"], "as it was");
     eventually("both workers have seen it", async || {
         let seen = |log: &push_tests::Log| log.says("an operator paused the provider");
         (stack.logs()[1..].iter().filter(|log| seen(log)).count() == 2).then_some(())
@@ -311,9 +315,31 @@ async fn what_an_operator_pauses_waits_on_every_worker_and_over_restarts() {
         );
     }
 
-    pause(&stack, Provider::Fcm, false).await;
+    let resumed = lever(&stack, Provider::Fcm, "resume").await;
+    assert_eq!(resumed["paused"], false);
     for id in waiting.iter().chain(&more) {
         let row = stack.settled(id).await;
         assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn only_an_operator_moves_the_levers_of_the_providers_that_there_are() {
+    let stack = Stack::with().workers(0).start().await;
+    for what in ["pause", "resume"] {
+        let call = |provider: &str| {
+            let path = format!("/api/Push/admin/providers/{provider}/{what}");
+            stack.api().post(&path, &json!({}))
+        };
+        let nobody = call("fcm").anonymous().answer().await.expect(401);
+        assert_eq!(nobody.error_code(), "unauthorized");
+        for key in [Key::Read, Key::Send, Key::Register] {
+            let refused = call("fcm").key(key).answer().await.expect(403);
+            assert_eq!(refused.error_code(), "forbidden");
+        }
+        let unknown = call("apns").answer().await.expect(404);
+        assert_eq!(unknown.error_code(), "unknown_provider");
+        let any_case = call("Expo").answer().await.expect(200);
+        assert_eq!(any_case.json["provider"], "expo");
     }
 }

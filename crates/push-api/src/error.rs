@@ -46,6 +46,8 @@ pub enum Code {
     UnknownDeadLetter,
     /// There is no such operation.
     UnknownOperation,
+    /// There is no such provider.
+    UnknownProvider,
     /// The operation is not running any more.
     OperationEnded,
     /// The dead letter was replayed before.
@@ -84,7 +86,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -93,6 +95,7 @@ impl Code {
         Self::UnknownNotification,
         Self::UnknownDeadLetter,
         Self::UnknownOperation,
+        Self::UnknownProvider,
         Self::OperationEnded,
         Self::AlreadyReplayed,
         Self::AlreadyDiscarded,
@@ -123,6 +126,7 @@ impl Code {
             | Self::UnknownNotification
             | Self::UnknownDeadLetter
             | Self::UnknownOperation
+            | Self::UnknownProvider
             | Self::NotFound => StatusCode::NOT_FOUND,
             Self::OperationEnded
             | Self::AlreadyReplayed
@@ -153,6 +157,7 @@ impl Code {
             Self::UnknownNotification => "there is no such notification",
             Self::UnknownDeadLetter => "there is no such dead letter",
             Self::UnknownOperation => "there is no such operation",
+            Self::UnknownProvider => "there is no such provider",
             Self::OperationEnded => "the operation is not running any more",
             Self::AlreadyReplayed => {
                 "somebody has replayed the dead letter; its details say who and what came of it"
@@ -259,6 +264,9 @@ pub enum ApiError {
     /// The operation is not known.
     #[error("There is no such operation")]
     UnknownOperation,
+    /// The provider is not known.
+    #[error("There is no such provider; there are `fcm` and `expo`")]
+    UnknownProvider,
     /// The operation cannot be cancelled.
     #[error("The operation is not running any more")]
     OperationEnded,
@@ -359,6 +367,7 @@ impl ApiError {
             Self::UnknownCustomer => Code::UnknownCustomer,
             Self::UnknownNotification => Code::UnknownNotification,
             Self::UnknownOperation => Code::UnknownOperation,
+            Self::UnknownProvider => Code::UnknownProvider,
             Self::OperationEnded => Code::OperationEnded,
             Self::DeadLetter(refusal) => refusal_code(*refusal),
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
@@ -385,6 +394,7 @@ impl ApiError {
             | Code::UnknownNotification
             | Code::UnknownDeadLetter
             | Code::UnknownOperation
+            | Code::UnknownProvider
             | Code::OperationEnded
             | Code::AlreadyReplayed
             | Code::AlreadyDiscarded
@@ -540,6 +550,8 @@ error_set! {
     DeadLetterErrors: [ApiError::DeadLetter(Refusal::Unknown)];
     /// What an endpoint can answer that is about an operation.
     OperationErrors: [ApiError::UnknownOperation];
+    /// What an endpoint can answer that is about a provider.
+    ProviderErrors: [ApiError::UnknownProvider];
     /// What cancelling an operation can answer.
     CancelErrors: [ApiError::OperationEnded];
     /// What replaying a dead letter can answer.

@@ -143,6 +143,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
                 path: path
                     .replace("{notificationId}", NOBODY)
                     .replace("{operationId}", NOBODY)
+                    .replace("{provider}", "fcm")
                     .replace("{id}", "17"),
                 scope: schemes[0]["bearer"][0].as_str().unwrap().to_owned(),
                 statuses: responses
@@ -153,7 +154,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
             });
         }
     }
-    assert_eq!(found.len(), 14);
+    assert_eq!(found.len(), 16);
     found
 }
 

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod operations;
+mod providers;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -12,4 +13,5 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(dead_letters::routes())
         .merge(operations::routes())
+        .merge(providers::routes())
 }
