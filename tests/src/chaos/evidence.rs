@@ -79,6 +79,25 @@ fn delivery(line: &str, hashes: &HashMap<String, usize>) -> Option<Delivery> {
     })
 }
 
+/// The row of a notification, its timeline and its deliveries, for people.
+pub(crate) async fn story(world: &World, notification: u128) -> Vec<String> {
+    let id = format!("X'{notification:032x}'");
+    let row = format!(
+        "SELECT CONCAT_WS(' ', HEX(notification_id), status, round, HEX(claimed_by), interruptions, timeline) \
+         FROM notification_history WHERE notification_id = {id}"
+    );
+    let deliveries = format!(
+        "SELECT CONCAT_WS(' ', registration_id, provider, outcome, attempts, maybe_delivered, at) \
+         FROM notification_deliveries WHERE notification_id = {id}"
+    );
+    let mut story = Vec::new();
+    for statement in [row, deliveries] {
+        let lines = world.database.try_texts(&statement, ANSWER_MAX).await;
+        story.extend(lines.unwrap_or_default());
+    }
+    story
+}
+
 /// The rows hold tokens only as their SHA-256.
 async fn hashes(world: &World, phones: &Phones) -> Option<HashMap<String, usize>> {
     let tokens: Vec<(String, usize)> = phones.tokens().into_iter().collect();

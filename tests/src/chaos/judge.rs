@@ -100,6 +100,8 @@ pub(crate) struct Judgement {
     pub(crate) figures: Vec<(&'static str, usize)>,
     /// What must not be: name and what was found.
     pub(crate) never: Vec<(&'static str, Finding)>,
+    /// Notifications that rang twice without a record, for whoever looks for the reason.
+    pub(crate) suspects: Vec<u128>,
 }
 
 impl Judgement {
@@ -135,6 +137,10 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             name(*notification)
         ));
     }
+    let suspects = forbidden.iter().take(EXAMPLES_MAX);
+    let suspects = suspects
+        .map(|((notification, _), _)| *notification)
+        .collect();
     let unrecorded = known
         .shown
         .keys()
@@ -184,6 +190,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             ("exit codes and ends", Finding::of(&evidence.misdeeds)),
             ("doubts about the run itself", Finding::of(&evidence.doubts)),
         ],
+        suspects,
     }
 }
 

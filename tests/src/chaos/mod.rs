@@ -345,10 +345,24 @@ impl Run {
         for reason in &reasons {
             self.journal.note(reason);
         }
+        for suspect in &judgement.suspects {
+            self.tell_all_of(*suspect).await;
+        }
         Verdict {
             table,
             reasons,
             folder: self.journal.folder().to_owned(),
+        }
+    }
+
+    /// What the simulator and the rows know of a notification.
+    async fn tell_all_of(&self, notification: u128) {
+        let arrivals = self.evidence.arrivals.iter();
+        for arrival in arrivals.filter(|arrival| arrival.notification == notification) {
+            self.journal.note(&format!("{arrival:?}"));
+        }
+        for line in evidence::story(&self.world, notification).await {
+            self.journal.note(&line);
         }
     }
 

@@ -36,6 +36,8 @@ const OF_API: &[(&str, &str)] = &[
     ("RATE_LIMIT_PER_KEY", "off"),
     ("RATE_LIMIT_PER_CUSTOMER", "off"),
 ];
+/// Each answer of a provider is told: for whoever looks for the reason of a bad verdict.
+const OF_WORKER: &[(&str, &str)] = &[("RUST_LOG", "info,push_worker=debug")];
 /// A server that was killed and everything that waits for it.
 const READY_MAX: Duration = Duration::from_secs(120);
 
@@ -157,7 +159,7 @@ impl World {
             ("FCM_BASE_URL", format!("http://{fcm}")),
             ("EXPO_BASE_URL", format!("http://{expo}")),
         ];
-        let environment = environment(servers.into_iter().chain(own), &[]);
+        let environment = environment(servers.into_iter().chain(own), OF_WORKER);
         let folder = self.journal.folder().to_owned();
         Node::new(of.to_string(), "push-worker", address, folder, environment)
     }
