@@ -90,3 +90,71 @@ async fn what_is_lost_is_found_behind_a_backlog_that_is_left_alone() {
         assert_eq!(stack.sim.rings(&phone, id).await, 1);
     }
 }
+
+/// Milliseconds since 1970; 0 where nobody has it in hand.
+async fn claimed_until(stack: &Stack) -> i64 {
+    let until = "SELECT COALESCE(CAST(UNIX_TIMESTAMP(MAX(claimed_until)) * 1000 AS SIGNED), 0) FROM notification_history";
+    stack.database.number(until).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_copy_of_the_last_round_beside_the_next_one_takes_nothing_out_of_hand() {
+    let mut stack = Stack::with()
+        .env_worker("RETRY_DELAYS", "4s,4s")
+        .env_worker("PROVIDER_TIMEOUT", "20s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    assert_eq!(stack.terminate_worker().await, Some(0));
+    let script = json!([{"case": "unavailable"}, {"delayMs": 18_000}]);
+    stack.sim.script(Provider::Fcm, phone.fcm(), script).await;
+    let id = stack.send(1).accepted().await;
+    let take = async |stack: &Stack| {
+        eventually("its job is there", async || {
+            stack.broker.take(Broker::JOBS).await
+        })
+        .await
+    };
+    let first = take(&stack).await;
+    let publish = async |stack: &Stack, job: &(Vec<u8>, _)| {
+        let (body, properties): &(Vec<u8>, lapin::BasicProperties) = job;
+        let properties = properties.clone();
+        stack.broker.publish(Broker::JOBS, body, properties).await;
+    };
+    publish(&stack, &first).await;
+    stack.start_worker().await;
+    eventually("the first round is recorded", async || {
+        let row = stack.database.history(&id).await?;
+        (row.attempts == 1).then_some(())
+    })
+    .await;
+    assert_eq!(stack.terminate_worker().await, Some(0));
+    let next = take(&stack).await;
+
+    // As after a broker that died before it heard the acknowledgement: both rounds come together.
+    for _ in 0..10 {
+        publish(&stack, &first).await;
+    }
+    publish(&stack, &next).await;
+    for _ in 0..10 {
+        publish(&stack, &first).await;
+    }
+    stack.start_worker().await;
+    eventually("the next round is with the provider", async || {
+        (stack.sim.sends(Provider::Fcm, phone.fcm()).await == 2).then_some(())
+    })
+    .await;
+    let since = claimed_until(&stack).await;
+    eventually(
+        "the claim is renewed while the provider takes its time",
+        async || {
+            let now = claimed_until(&stack).await;
+            assert!(now > 0, "nobody has it in hand, and it is being sent");
+            (now > since).then_some(())
+        },
+    )
+    .await;
+    assert_eq!(stack.settled(&id).await.status, "sent");
+    assert_eq!(stack.sim.rings(&phone, &id).await, 1);
+}

@@ -166,11 +166,11 @@ async fn look_up(
     metrics::cache(&asked, worker.cache.size());
     for taken in jobs {
         let notification = &taken.job.notification;
-        if claimed
+        // Not a copy of an earlier round in the same batch: dropped, it would let go of the claim of the next one.
+        let is_claimed = claimed
             .get(&notification.id)
-            .is_some_and(|it| it.claimed.ours)
-            && let Some(customer) = customers.get(&notification.customer)
-        {
+            .is_some_and(|it| it.claimed.ours && it.claimed.recorded.round < taken.job.round);
+        if is_claimed && let Some(customer) = customers.get(&notification.customer) {
             taken
                 .in_hand
                 .claimed(since, customer.version, worker.claim_for);
