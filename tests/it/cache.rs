@@ -242,3 +242,34 @@ async fn after_an_outage_of_the_broker_what_is_in_hand_is_compared() {
     heard(&stack, "gap", 2.0).await;
     nobody_else_is_rung(&stack, &phone, &id).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_token_that_a_receipt_reports_as_dead_is_told_to_every_worker() {
+    let stack = Stack::with()
+        .workers(2)
+        .env_worker("RECEIPT_DELAY", "300ms")
+        .start()
+        .await;
+    all_listen(&stack).await;
+    let phone = stack.register(1, Device::ios_expo("iphone")).await;
+    let changes = async |worker| {
+        let worker = &stack.workers[worker];
+        of_one(&stack, worker, "push_changes_heard_total", "change").await
+    };
+    heard(&stack, "change", 2.0).await;
+    let before = [changes(0).await, changes(1).await];
+    let dead = json!([{ "case": "DeviceNotRegistered" }]);
+    stack
+        .sim
+        .script(Provider::Receipts, phone.expo(), dead)
+        .await;
+    let id = stack.send(1).accepted().await;
+    assert_eq!(stack.settled(&id).await.status, "sent");
+    for (worker, before) in before.into_iter().enumerate() {
+        eventually("it hears of it", async || {
+            (changes(worker).await > before).then_some(())
+        })
+        .await;
+    }
+    exactly(&stack, 1, &[], &[&phone]).await;
+}

@@ -511,15 +511,17 @@ async fn a_backlog_is_left_alone_and_what_is_lost_is_asked_for_again() {
     let mut settings = stack.worker_settings();
     settings.push(("PROVIDERS".to_owned(), "fcm".to_owned()));
     let mut reconciling = Program::start("push-worker", "without Expo", &settings).await;
-    // Receipts come first: when this is found, they have been looked at.
-    stack
-        .database
-        .execute(
-            "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, due_at, expires_at) \
-             VALUES (UNHEX(REPLACE(UUID(), '-', '')), 99, 'x', 'x', 'x', NOW(3), NOW(3) + INTERVAL 1 HOUR)",
-        )
-        .await;
-    stack.all_settled().await;
+    // Jobs come first: when the second one is found, receipts have been looked at after the first.
+    for _ in 0..2 {
+        stack
+            .database
+            .execute(
+                "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, due_at, expires_at) \
+                 VALUES (UNHEX(REPLACE(UUID(), '-', '')), 99, 'x', 'x', 'x', NOW(3), NOW(3) + INTERVAL 1 HOUR)",
+            )
+            .await;
+        stack.all_settled().await;
+    }
     assert_eq!(
         stack.broker.depth(Broker::RECEIPTS).await,
         1,

@@ -150,8 +150,8 @@ where
         .unzip();
     let submissions: Arc<[Submission]> = submissions.into();
     let results = match write(Arc::clone(&submissions)).await {
-        // One that the database does not take must not take the others with it.
-        Err(error) if !error.is_unavailable() && submissions.len() > 1 => {
+        // One that the database does not take, or that waits for another's lock, must not take the others with it.
+        Err(error) if (!error.is_unavailable() || error.is_locked()) && submissions.len() > 1 => {
             let mut results = Vec::with_capacity(submissions.len());
             for submission in submissions.iter() {
                 let alone = write(Arc::new([submission.clone()])).await;
@@ -224,16 +224,20 @@ mod tests {
         }
     }
 
-    /// Customer 1 is known, 2 is not, 3 makes the database refuse its statement, 4 makes it go away.
+    /// Customer 1 is known, 2 is not, 3 makes the database refuse its statement, 4 makes it go away, 5 is locked by
+    /// somebody.
     fn judge(batch: &[Submission]) -> Result<Vec<Acceptance>, StoreError> {
         let answer = |submission: &Submission| match submission.notification.customer.get() {
             1 => Ok(Acceptance::Accepted),
             2 => Ok(Acceptance::UnknownCustomer),
             3 => Err(StoreError::Unusable("odd")),
+            5 => Err(LOCKED),
             _ => Err(StoreError::Unavailable(Unavailable::TimedOut)),
         };
         batch.iter().map(answer).collect()
     }
+
+    const LOCKED: StoreError = StoreError::Unavailable(Unavailable::Locked);
 
     /// A database that writes one batch for each permit, and remembers their sizes.
     fn paced() -> (
@@ -291,32 +295,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_the_database_refuses_does_not_take_the_others_with_it() {
-        let (sender, answers): (Vec<_>, Vec<_>) = [1, 3, 1]
-            .map(|customer| {
-                let (answer, answered) = oneshot::channel();
-                let submission = submission(customer);
-                (Waiting { submission, answer }, answered)
-            })
-            .into_iter()
-            .unzip();
-        write_batch(
-            sender,
-            &|batch: Arc<[Submission]>| async move { judge(&batch) },
-        )
-        .await;
-        let mut got = Vec::new();
-        for answered in answers {
-            got.push(answered.await.unwrap());
+    async fn one_that_the_database_refuses_or_somebody_locks_does_not_take_the_others_with_it() {
+        for (odd, error) in [(3, StoreError::Unusable("odd")), (5, LOCKED)] {
+            let (waiting, answers): (Vec<_>, Vec<_>) = [1, odd, 1]
+                .map(|customer| {
+                    let (answer, answered) = oneshot::channel();
+                    let submission = submission(customer);
+                    (Waiting { submission, answer }, answered)
+                })
+                .into_iter()
+                .unzip();
+            write_batch(
+                waiting,
+                &|batch: Arc<[Submission]>| async move { judge(&batch) },
+            )
+            .await;
+            let mut got = Vec::new();
+            for answered in answers {
+                got.push(answered.await.unwrap());
+            }
+            assert_eq!(
+                got,
+                [
+                    Ok(Acceptance::Accepted),
+                    Err(error),
+                    Ok(Acceptance::Accepted)
+                ]
+            );
         }
-        assert_eq!(
-            got,
-            [
-                Ok(Acceptance::Accepted),
-                Err(StoreError::Unusable("odd")),
-                Ok(Acceptance::Accepted)
-            ]
-        );
     }
 
     #[tokio::test]

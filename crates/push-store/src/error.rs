@@ -80,9 +80,12 @@ pub enum Unavailable {
     /// The server is being stopped, is read-only or out of space.
     #[error("the server refuses to work (error {0}): stopping, read-only or full")]
     ServerRefuses(u16),
-    /// Other transactions were in the way again and again.
-    #[error("other transactions were in the way (error {0})")]
-    Contended(u16),
+    /// Transactions kept running into each other.
+    #[error("transactions deadlocked again and again")]
+    Deadlocked,
+    /// Another transaction kept a lock that we waited for.
+    #[error("another transaction keeps a row locked")]
+    Locked,
     /// The database answers, and does not do what the program needs: rights are missing, the schema is another, a
     /// cluster has no quorum, or an error that nobody has thought of. Someone must look at it.
     #[error("it refuses our statements with error {0}{hint}", hint = hint(*.0))]
@@ -118,9 +121,15 @@ impl StoreError {
         }
     }
 
-    /// Another transaction was in the way: the same again may succeed at once.
-    pub(crate) const fn is_contention(&self) -> bool {
-        matches!(self, Self::Unavailable(Unavailable::Contended(_)))
+    /// Whether another transaction keeps a row locked that was waited for: other rows may well be free.
+    #[must_use]
+    pub const fn is_locked(&self) -> bool {
+        matches!(self, Self::Unavailable(Unavailable::Locked))
+    }
+
+    /// Transactions ran into each other: the same again may succeed at once.
+    pub(crate) const fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Unavailable(Unavailable::Deadlocked))
     }
 
     pub(crate) const fn is_duplicate(&self) -> bool {
@@ -155,7 +164,8 @@ impl Unavailable {
             Self::PoolTimedOut => "pool_timed_out",
             Self::Closed => "closed",
             Self::ServerRefuses(_) => "server_refuses",
-            Self::Contended(_) => "contended",
+            Self::Deadlocked => "deadlocked",
+            Self::Locked => "locked",
             Self::OutOfOrder(_) => "out_of_order",
         }
     }
@@ -229,7 +239,8 @@ const fn from_number(number: u16) -> StoreError {
         1021 | 1037 | 1038 | 1041 | 1114 | 1135 | 1290 | 1792 | 1836 | 3100 => {
             Unavailable::ServerRefuses(number)
         }
-        1205 | 1213 => Unavailable::Contended(number),
+        1205 => Unavailable::Locked,
+        1213 => Unavailable::Deadlocked,
         _ => Unavailable::OutOfOrder(number),
     })
 }
@@ -296,8 +307,8 @@ mod tests {
             (1044, U::AccessDenied, "access_denied"),
             (1049, U::UnknownDatabase, "unknown_database"),
             (1053, U::ConnectionLost, "connection_lost"),
-            (1205, U::Contended(1205), "contended"),
-            (1213, U::Contended(1213), "contended"),
+            (1205, U::Locked, "locked"),
+            (1213, U::Deadlocked, "deadlocked"),
             (1290, U::ServerRefuses(1290), "server_refuses"),
             // Its time limit for statements, on MariaDB and MySQL.
             (1969, U::ConnectionLost, "connection_lost"),

@@ -20,14 +20,15 @@ impl Tries {
         Self(0)
     }
 
-    /// Whether to try again after a deadlock or a lock that took too long; pauses before it says yes.
+    /// Whether to try again after a deadlock; pauses before it says yes. A lock that was waited for in vain is another matter:
+    /// its owner takes long, or is gone, and whoever called may have more to do than this.
     pub(crate) async fn again(&mut self, error: &StoreError) -> bool {
-        error.is_contention() && self.pause().await
+        error.is_deadlock() && self.pause().await
     }
 
     /// The same, and also after a key that another transaction inserted at the same time.
     pub(crate) async fn again_after_race(&mut self, error: &StoreError) -> bool {
-        (error.is_contention() || error.is_duplicate()) && self.pause().await
+        (error.is_deadlock() || error.is_duplicate()) && self.pause().await
     }
 
     async fn pause(&mut self) -> bool {

@@ -57,17 +57,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to stay away from a database that is away.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that was idle for so long is closed: well below MariaDB's and any firewall's limits.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A connection that was idle for so long is closed. The pool looks as often, so that none is idle for twice as long: well
+/// below the limit of [`SESSION`] and any firewall's.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the store relies on, whatever the server's configuration says:
 /// - values that do not fit are errors, never cut;
 /// - READ COMMITTED: no gap locks, so that inserts and settlements do not deadlock each other;
-/// - a lock is waited for 5 s, not 50: then the transaction is tried again.
+/// - a lock is waited for 5 s, not 50;
+/// - a transaction whose client says nothing for 60 s ends: its host is gone, and its locks are in everybody's way.
 const SESSION: &str = "\
     SET SESSION sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
         ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-        SESSION innodb_lock_wait_timeout = 5; \
+        SESSION innodb_lock_wait_timeout = 5, SESSION wait_timeout = 60; \
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 impl Store {

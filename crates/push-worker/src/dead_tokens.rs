@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use push_core::token::Token;
@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::changes;
 use crate::database::{NoResult, until_available};
 use crate::run::Worker;
+
+/// How long to wait after the database refused to switch tokens off.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Dead tokens that some round in hand may still take for alive. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -67,13 +70,17 @@ impl DeadTokens {
             let reported = self.reported();
             let dead = reported.as_slice();
             match until_available(stop, move || worker.store.switch_off(dead)).await {
-                Ok(owners) => changes::switched_off(worker, &owners),
-                Err(NoResult::Stopped) => {}
+                Ok(owners) => {
+                    self.switched_off(dead, Instant::now());
+                    changes::switched_off(worker, &owners);
+                }
+                Err(NoResult::Stopped) => return,
                 Err(NoResult::Failed(error)) => {
-                    tracing::error!(%error, tokens = dead.len(), "dead tokens could not be switched off; the records of their rounds will try again");
+                    tracing::error!(%error, tokens = dead.len(), "dead tokens could not be switched off; again soon, and nothing is sent to them from here");
+                    stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+                    self.0.more.notify_one();
                 }
             }
-            self.switched_off(dead, Instant::now());
         }
     }
 

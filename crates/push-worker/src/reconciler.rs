@@ -28,29 +28,28 @@ const LEASE: &str = "push.reconciler";
 /// Reconciles until the worker is asked to stop.
 pub async fn run(worker: &Worker) {
     let Shutdown { soft, hard } = &worker.shutdown;
-    let mut lease = None;
+    let mut reconciler = Reconciler {
+        worker,
+        lease: None,
+        owners_first: None,
+    };
     let mut complained = false;
-    let mut owners_first = None;
     while !pause(soft).await {
-        let Some(looked) = hard
-            .run_until_cancelled(look(worker, &mut lease, owners_first))
-            .await
-        else {
+        let Some(looked) = hard.run_until_cancelled(reconciler.look()).await else {
             return;
         };
-        match looked {
-            Ok(()) => complained = false,
-            Err(error) => {
-                lease = None;
-                tracing::debug!(%error, "the reconciler could not look: owners record first when it can");
-                owners_first = Some(Instant::now() + worker.claim_for);
-                let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
-                if someone_must_act && !complained {
-                    tracing::error!(%error, "the reconciler cannot read what is due");
-                }
-                complained = true;
-            }
+        let Err(error) = looked else {
+            complained = false;
+            continue;
+        };
+        tracing::debug!(%error, "the reconciler could not look");
+        // Another worker may be able to.
+        reconciler.lease = None;
+        let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
+        if someone_must_act && !complained {
+            tracing::error!(%error, "the reconciler cannot read what is due");
         }
+        complained = true;
     }
 }
 
@@ -62,37 +61,73 @@ async fn pause(stop: &CancellationToken) -> bool {
     }
 }
 
-/// After an outage of the database all claims are over, and what was sent meanwhile waits to be recorded: its
-/// owners come first, for as long as a claim lasts.
-async fn look(
-    worker: &Worker,
-    lease: &mut Option<Lease>,
+struct Reconciler<'a> {
+    worker: &'a Worker,
+    /// Held while it is this worker that reconciles.
+    lease: Option<Lease>,
+    /// After an outage of the database all claims are over, and what was sent meanwhile waits to be recorded: its owners
+    /// come first, until then.
     owners_first: Option<Instant>,
-) -> Result<(), StoreError> {
-    if worker.broker.state() != BrokerState::Connected {
-        // Another worker may be able to publish.
-        if let Some(held) = lease.take() {
-            held.release().await;
+}
+
+impl Reconciler<'_> {
+    /// Jobs first: receipts are many, and wait for hours.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let leads = self.publish_jobs_again().await.inspect_err(|error| {
+            if error.is_unavailable() && !error.is_locked() {
+                tracing::debug!("owners record first when the database is back");
+                self.owners_first = Some(Instant::now() + self.worker.claim_for);
+            }
+        });
+        if leads? {
+            remind_of_overdue(self.worker, Utc::now()).await?;
         }
-        return Ok(());
+        Ok(())
     }
-    if !hold(worker, lease).await? {
-        return Ok(());
+
+    /// Whether it is this worker that reconciles.
+    async fn publish_jobs_again(&mut self) -> Result<bool, StoreError> {
+        if self.worker.broker.state() != BrokerState::Connected {
+            // Another worker may be able to publish.
+            if let Some(held) = self.lease.take() {
+                held.release().await;
+            }
+            return Ok(false);
+        }
+        if !self.leads().await? {
+            return Ok(false);
+        }
+        let now = Utc::now();
+        publish_all_again(self.worker, Due::Unpublished, now).await?;
+        if self
+            .owners_first
+            .is_none_or(|until| until <= Instant::now())
+        {
+            publish_all_again(self.worker, Due::Overdue, passed(self.worker, now).await).await?;
+        }
+        Ok(true)
     }
-    let now = Utc::now();
-    remind_of_overdue(worker, now).await?;
-    publish_all_again(worker, Due::Unpublished, now).await?;
-    if owners_first.is_some_and(|until| Instant::now() < until) {
-        return Ok(());
+
+    async fn leads(&mut self) -> Result<bool, StoreError> {
+        if let Some(held) = self.lease.as_mut()
+            && held.still_held().await
+        {
+            return Ok(true);
+        }
+        self.lease = None;
+        self.lease = self.worker.store.try_lease(LEASE).await?;
+        Ok(self.lease.is_some())
     }
-    // What waits in a long work queue is overdue, and not lost. An empty queue proves that it is nowhere; a
-    // longer one has handed out all that came before what it hands out now.
-    let passed = if queue_is_empty(worker).await {
+}
+
+/// What was due before that is nowhere. What waits in a long work queue is overdue, and not lost. An empty queue proves
+/// that it is nowhere; a longer one has handed out all that came before what it hands out now.
+async fn passed(worker: &Worker, now: DateTime<Utc>) -> DateTime<Utc> {
+    if queue_is_empty(worker).await {
         now
     } else {
         worker.watermark.read().min(now)
-    };
-    publish_all_again(worker, Due::Overdue, passed).await
+    }
 }
 
 async fn publish_all_again(
@@ -100,8 +135,10 @@ async fn publish_all_again(
     which: Due,
     before: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let grace = TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
     while !worker.shutdown.soft.is_cancelled() {
-        let due = in_time(worker.store.due(which, before, BATCH_MAX)).await?;
+        let again = Utc::now() + grace;
+        let due = in_time(worker.store.take_due(which, before, again, BATCH_MAX)).await?;
         let found = due.len();
         let published = publish_again(worker, due).await?;
         if found < BATCH_MAX as usize || published < found {
@@ -111,16 +148,6 @@ async fn publish_all_again(
     Ok(())
 }
 
-async fn hold(worker: &Worker, lease: &mut Option<Lease>) -> Result<bool, StoreError> {
-    if let Some(held) = lease.as_mut()
-        && held.still_held().await
-    {
-        return Ok(true);
-    }
-    *lease = worker.store.try_lease(LEASE).await?;
-    Ok(lease.is_some())
-}
-
 async fn queue_is_empty(worker: &Worker) -> bool {
     match worker.broker.depth(Queue::Jobs).await {
         Ok(depth) => depth.ready == 0,
@@ -128,17 +155,14 @@ async fn queue_is_empty(worker: &Worker) -> bool {
     }
 }
 
-/// Publishes jobs again and looks for them later once more: also for those of which nobody knows whether the
-/// broker took them. What it surely did not take stays due.
+/// Publishes jobs again. They are looked for later once more, also those of which nobody knows whether the broker took
+/// them. What it surely did not take is due at once.
 async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, StoreError> {
     if due.is_empty() {
         return Ok(0);
     }
     let now = Utc::now();
-    let again = now + TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
     let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
-    // Before: if it could not be written afterwards, they would be published every time.
-    in_time(worker.store.push_back_due(&ids, again)).await?;
     let messages = due.iter().map(|due| {
         let route = if due.job.is_given_up() {
             Route::Dead

@@ -14,13 +14,15 @@ use crate::bulk::{self, KEYS_MAX};
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
 
+/// What is locked is in somebody's hands just now. It is left for the next look, so that one lock whose owner is gone does
+/// not keep all the others waiting.
 const DUE: &str = "\
     SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
         created_at, expires_at, round, due_at, next_job \
     FROM notification_history FORCE INDEX (status_due) \
     WHERE status = 'pending' AND unpublished = ? AND due_at <= ? \
         AND (claimed_until IS NULL OR claimed_until <= NOW(3)) \
-    ORDER BY due_at LIMIT ?";
+    ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
 const LATER: &str = "\
     UPDATE notification_history FORCE INDEX (notification) \
@@ -33,13 +35,11 @@ const UNPUBLISHED: &str = "\
     SET history.due_at = GREATEST(?, COALESCE(history.next_at, history.created_at)), history.unpublished = TRUE \
     WHERE history.status = 'pending' AND history.due_at > ?";
 
-/// `due_at < until`: a round that was recorded in the meantime has set a due time of its own, and may have set a later one.
 const PUSHED_BACK: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(published.id) \
-    SET history.due_at = ?, history.unpublished = FALSE \
-    WHERE history.status = 'pending' AND history.due_at < ?";
+    SET history.due_at = ?, history.unpublished = FALSE";
 
 const TELL: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
@@ -85,22 +85,25 @@ impl Store {
         Ok(())
     }
 
-    /// The pending notifications that are due and in nobody's hands, longest first, with the job that comes next for each. A row that
-    /// cannot be read is logged and looked at again in an hour; it does not keep the others waiting.
+    /// Takes the pending notifications that are due `before` a time and in nobody's hands, longest first, with the job that
+    /// comes next for each. They are about to be published again, and are not due before `until`. A row that cannot be
+    /// read is logged and looked at again in an hour; it does not keep the others waiting.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be asked.
-    pub async fn due(
+    /// [`StoreError`] when the database cannot be asked; then all stay due, unless the connection broke during the commit.
+    pub async fn take_due(
         &self,
         which: Due,
-        now: DateTime<Utc>,
+        before: DateTime<Utc>,
+        until: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<DueJob>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
         let rows: Vec<DueRow> = sqlx::query_as(DUE)
             .bind(which == Due::Unpublished)
-            .bind(millis(now))
+            .bind(millis(before))
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *transaction)
             .await?;
         let mut due = Vec::with_capacity(rows.len());
         for row in rows {
@@ -110,34 +113,23 @@ impl Store {
                 Err(error) => {
                     tracing::error!(notification.id = %id, %error, "a due notification cannot be read; again in an hour");
                     sqlx::query(LATER)
-                        .bind(millis(now + CORRUPT_PAUSE))
+                        .bind(millis(before + CORRUPT_PAUSE))
                         .bind(id)
-                        .execute(&self.pool)
+                        .execute(&mut *transaction)
                         .await?;
                 }
             }
         }
-        Ok(due)
-    }
-
-    /// They are about to be published again, and are not due before `until`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be asked; then some stay due.
-    pub async fn push_back_due(
-        &self,
-        ids: &[NotificationId],
-        until: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+        let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
         for some in ids.chunks(KEYS_MAX) {
             sqlx::query(PUSHED_BACK)
                 .bind(bulk::ids(some)?)
                 .bind(millis(until))
-                .bind(millis(until))
-                .execute(&self.pool)
+                .execute(&mut *transaction)
                 .await?;
         }
-        Ok(())
+        transaction.commit().await?;
+        Ok(due)
     }
 
     /// Adds `entry` to their timelines, where those are not very long.

@@ -14,7 +14,7 @@ use push_core::timeline::{Step, TimelineEntry};
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 
-use super::record::DeliveryRow;
+use super::record::{DeliveryRow, Key};
 use crate::DeadLetterRecord;
 use crate::bulk::{self, KEYS_MAX};
 use crate::dead_letters::record::keep;
@@ -63,11 +63,11 @@ pub(super) struct Ended {
     pub(super) letters: Vec<DeadLetterRecord>,
 }
 
-/// Writes the timelines, and what those come to that have `failed` deliveries.
+/// Writes the timelines, and what those come to that have deliveries which have `failed` just now.
 pub(super) async fn end(
     connection: &mut MySqlConnection,
     deliveries: &mut HashMap<NotificationId, Vec<DeliveryRow>>,
-    failed: &BTreeSet<NotificationId>,
+    failed: &BTreeSet<Key>,
     mut timelines: BTreeMap<NotificationId, Vec<TimelineEntry>>,
     now: DateTime<Utc>,
 ) -> Result<Ended, StoreError> {
@@ -76,7 +76,8 @@ pub(super) async fn end(
         failed: 0,
         letters: Vec::new(),
     };
-    let ids: Vec<_> = failed.iter().copied().collect();
+    let ids: BTreeSet<_> = failed.iter().map(|(id, _)| *id).collect();
+    let ids: Vec<_> = ids.into_iter().collect();
     for row in ended_rows(connection, &ids).await? {
         let id = row.notification.notification_id.into();
         let (Some(rows), timeline) = (deliveries.get_mut(&id), timelines.entry(id).or_default())
@@ -84,7 +85,8 @@ pub(super) async fn end(
             continue;
         };
         let standing = Standing::of(&row)?;
-        let letter = letter(row, &standing, rows, now);
+        let just_now = rows.iter_mut().filter(|row| row.is_in(failed));
+        let letter = letter(row, &standing, just_now, now);
         let change = Change::of(&standing, rows, letter.as_ref(), timeline, now);
         ended.failed += u64::from(change.status.is_some());
         ended.letters.extend(letter);
@@ -121,15 +123,16 @@ async fn ended_rows(
     Ok(rows)
 }
 
-/// The dead letter of what could be sent again: one job for all devices that are given up. Without its content there is
-/// nothing to send again, and the push is refused for good.
-fn letter(
+/// The dead letter of what could be sent again: one job for all devices that are given up `just_now`. (Those of before
+/// have one already: a second one could be replayed as well.) Without its content there is nothing to send again, and the
+/// push is refused for good.
+fn letter<'a>(
     row: EndedRow,
     standing: &Standing,
-    deliveries: &mut [DeliveryRow],
+    just_now: impl Iterator<Item = &'a mut DeliveryRow>,
     now: DateTime<Utc>,
 ) -> Option<DeadLetterRecord> {
-    let mut given_up: Vec<_> = deliveries.iter_mut().filter_map(given_up).collect();
+    let mut given_up: Vec<_> = just_now.filter_map(given_up).collect();
     let (_, reason, _) = given_up.first()?;
     let reason = *reason;
     let notification = match Notification::try_from(row.notification) {

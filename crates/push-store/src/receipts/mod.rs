@@ -8,7 +8,6 @@ pub(crate) mod ended;
 pub(crate) mod open;
 pub(crate) mod record;
 
-use push_core::id::CustomerId;
 use push_core::ladder::RetryDelay;
 
 use crate::{DeadLetterRecord, DeadToken};
@@ -35,8 +34,6 @@ pub struct ReceiptsRecorded {
     pub failed: u64,
     /// Tokens that are off, and when Expo had taken what it never delivered there: what was registered after that stands.
     pub dead: Vec<DeadToken>,
-    /// Customers whose devices changed.
-    pub customers: Vec<CustomerId>,
     /// What an admin may replay.
     pub letters: Vec<DeadLetterRecord>,
 }

@@ -146,7 +146,8 @@ impl Store {
     }
 }
 
-type Key = (NotificationId, RegistrationId);
+/// A delivery of Expo's.
+pub(super) type Key = (NotificationId, RegistrationId);
 
 /// What is known of the notifications that some receipts are about; nobody else changes it meanwhile.
 struct Book {
@@ -166,8 +167,8 @@ struct Changes {
     later: Vec<(Ticket, RetryDelay)>,
     dead: Vec<DeadKey>,
     timeline: BTreeMap<NotificationId, Vec<TimelineEntry>>,
-    /// Have ended, and some delivery of theirs has failed since.
-    failed: BTreeSet<NotificationId>,
+    /// Deliveries that have failed since their notification ended.
+    failed: BTreeSet<Key>,
 }
 
 impl Book {
@@ -228,7 +229,7 @@ impl Book {
             }
             (Some(_), Status::Sent | Status::Failed | Status::Suppressed) => {
                 self.changes.noted.insert(key);
-                self.changes.failed.insert(key.0);
+                self.changes.failed.insert(key);
             }
         }
         self.close(ticket);
@@ -266,9 +267,7 @@ impl Changes {
         let Ended { failed, letters } =
             end(connection, &mut deliveries, &failed, timeline, now).await?;
         let rows = deliveries.values().flatten();
-        let noted = rows.filter(|row| {
-            row.provider == Provider::Expo && noted.contains(&(row.notification, row.registration))
-        });
+        let noted = rows.filter(|row| row.is_in(&noted));
         let mut noted: Vec<_> = noted.map(NotedRow::of).collect();
         noted.sort_unstable();
         for some in noted.chunks(KEYS_MAX) {
@@ -292,13 +291,11 @@ impl Changes {
             .iter()
             .map(|(ticket, wait)| LaterRow::of(ticket, due(*wait)));
         push_back(connection, later.collect()).await?;
-        let customers =
-            switch_off_keys_in(connection, Provider::Expo, dead.iter().cloned()).await?;
+        switch_off_keys_in(connection, Provider::Expo, dead.iter().cloned()).await?;
         Ok(ReceiptsRecorded {
             noted: Vec::new(),
             failed,
             dead: tokens_off(connection, &dead).await?,
-            customers,
             letters,
         })
     }
@@ -385,6 +382,10 @@ impl DeliveryRow {
         self.provider == Provider::Expo
             && self.registration == ticket.registration
             && self.provider_id.as_ref() == Some(&ticket.ticket)
+    }
+
+    pub(super) fn is_in(&self, keys: &BTreeSet<Key>) -> bool {
+        self.provider == Provider::Expo && keys.contains(&(self.notification, self.registration))
     }
 
     /// What its receipt said, if that is recorded.

@@ -127,7 +127,7 @@ async fn what_was_accepted_is_read_back_to_the_letter() {
         "content stays out of logs"
     );
     // And published again, it is the same job.
-    let due = db.store.due(Due::Overdue, later(5_000), 10).await.unwrap();
+    let due = db.due(Due::Overdue, later(5_000), 10).await;
     assert_eq!(due[0].job, push_core::job::Job::first(given));
     db.done().await;
 }

@@ -99,6 +99,7 @@ async fn every_connection_is_strict_utc_and_read_committed() {
             .await,
         5
     );
+    assert_eq!(db.one(SILENCE).await, 60);
     // A value that does not fit is an error, and the error does not repeat it.
     let error = sqlx::query(
         "INSERT INTO provider_switches (provider, changed_by) VALUES ('fcm', REPEAT('secret', 20))",
@@ -110,6 +111,9 @@ async fn every_connection_is_strict_utc_and_read_committed() {
     assert!(!format!("{error} {error:?}").contains("secret"));
     db.done().await;
 }
+
+/// After that the server ends a transaction whose client is gone.
+const SILENCE: &str = "SELECT CAST(@@wait_timeout AS SIGNED)";
 
 #[tokio::test]
 async fn a_connection_that_went_silent_gives_its_place_back() {
@@ -124,5 +128,7 @@ async fn a_connection_that_went_silent_gives_its_place_back() {
     assert!(timeout(Duration::from_millis(200), silent).await.is_err());
     let next = sqlx::query("SELECT 1").execute(&store.pool).await;
     next.map_err(StoreError::from).unwrap();
+    let silence = sqlx::query_scalar::<_, i64>(SILENCE);
+    assert_eq!(silence.fetch_one(&store.pool).await.unwrap(), 60);
     db.done().await;
 }

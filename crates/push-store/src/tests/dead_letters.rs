@@ -86,13 +86,7 @@ async fn a_dead_letter_ends_its_notification_once() {
         ]
         .map(|step| step.as_str())
     );
-    assert!(
-        db.store
-            .due(Due::Overdue, later(10_000_000), 1)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(db.due(Due::Overdue, later(10_000_000), 1).await.is_empty());
     assert_eq!(
         db.one("SELECT COUNT(*) FROM dead_letters").await,
         2,

@@ -211,7 +211,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("LET_GO", &[held], "history", "notification"),
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
-        ("PUSHED_BACK", &[ids, t, t], "history", "notification"),
+        ("PUSHED_BACK", &[ids, t], "history", "notification"),
         ("TELL", &[ids, "''", "9"], "history", "notification"),
         ("SETTLE", &["'[]'"], "history", "notification"),
         ("TICKETS_OF", &[ids], "ticket", "PRIMARY"),

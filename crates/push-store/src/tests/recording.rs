@@ -131,14 +131,8 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
         Status::Pending
     );
     // 10 s of rung and 60 s of grace.
-    assert!(
-        db.store
-            .due(Due::Overdue, later(69_999), 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let due = db.store.due(Due::Overdue, later(70_000), 10).await.unwrap();
+    assert!(db.due(Due::Overdue, later(69_999), 10).await.is_empty());
+    let due = db.due(Due::Overdue, later(70_000), 10).await;
     let Next::Wait(_, next) = &settlement.next else {
         unreachable!()
     };
@@ -149,13 +143,7 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
         .await
         .unwrap();
     assert_eq!(answers, [Recording::Stale, Recording::Recorded]);
-    assert!(
-        db.store
-            .due(Due::Overdue, later(10_000_000), 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(db.due(Due::Overdue, later(10_000_000), 10).await.is_empty());
     let left = "SELECT COUNT(*) FROM notification_history \
                 WHERE due_at IS NOT NULL OR next_job IS NOT NULL OR next_at IS NOT NULL";
     assert_eq!(db.one(left).await, 0);

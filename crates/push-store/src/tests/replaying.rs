@@ -118,17 +118,11 @@ async fn a_replay_makes_the_notification_pending_and_due_with_the_job_of_that_ta
     );
     // Should nobody publish it, the reconciler finds the same job.
     let at_last = later(500) + TimeDelta::from_std(GRACE).unwrap();
-    let due = db.store.due(Due::Overdue, at_last, 10).await.unwrap();
+    let due = db.due(Due::Overdue, at_last, 10).await;
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].job, *job);
     let early = at_last - TimeDelta::milliseconds(1);
-    assert!(
-        db.store
-            .due(Due::Overdue, early, 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(db.due(Due::Overdue, early, 10).await.is_empty());
     let books = db.store.books(later(0)).await.unwrap();
     assert_eq!((books.pending, books.leaked), (1, 0));
     let audit = "SELECT COUNT(*) FROM dead_letters WHERE replayed_by = 'ops' AND state = 'replayed' \
