@@ -6,6 +6,7 @@
     reason = "what is not there fails the test, helpers of a test included"
 )]
 
+mod admin_queues;
 mod both_providers;
 mod broker_care;
 mod cache;

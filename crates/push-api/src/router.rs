@@ -51,7 +51,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(45);
         (name = "devices", description = "For the app: registering devices"),
         (name = "sending", description = "For the booking backend: sending notifications"),
         (name = "history", description = "What became of notifications"),
-        (name = "admin", description = "For operators: dead letters, what is done with many of them, and the providers' levers"),
+        (name = "admin", description = "For operators: dead letters, what is done with many of them, the queues, and the providers' lanes and levers"),
         (name = "operations", description = "For operators: health, metrics, this document")
     ),
     modifiers(&Credentials)

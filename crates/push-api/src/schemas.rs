@@ -1,6 +1,7 @@
 //! What the OpenAPI document says of types that are not ours to annotate.
 
 use push_core::job::GiveUpReason;
+use push_core::lane::LaneState;
 use push_core::notification::Priority;
 use push_core::provider::{Platform, Provider};
 use push_core::replay::LetterState;
@@ -42,6 +43,8 @@ enums! {
     letter_state: LetterState;
     /// How an operation stands.
     operation_state: OperationState;
+    /// How a provider's lane stands.
+    lane_state: LaneState;
 }
 
 /// Why a notification failed or was suppressed, or `null`.
@@ -54,6 +57,12 @@ pub fn reason() -> Object {
 #[must_use]
 pub fn priority_or_null() -> Object {
     one_of(Priority::ALL.iter().map(|value| value.as_str()), true)
+}
+
+/// How a provider's lane stands, or `null`.
+#[must_use]
+pub fn lane_state_or_null() -> Object {
+    one_of(LaneState::ALL.iter().map(|value| value.as_str()), true)
 }
 
 /// Who carries a push, or `null`.

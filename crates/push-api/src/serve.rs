@@ -100,6 +100,7 @@ pub async fn start(
         ),
         health,
         publisher: Publisher::start(broker.clone(), database.clone(), now, &tasks),
+        broker: broker.clone(),
         outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
         reconcile_after: settings.reconcile_after,
         database,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::changed::Changed;
 use push_core::id::CustomerId;
+use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
 use push_store::{DeadLetterId, Replay, Replayed, Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub(crate) health: Health,
     /// Commits notifications.
     pub(crate) acceptor: Acceptor,
+    /// The broker, to be looked at.
+    pub(crate) broker: Broker,
     /// Publishes their jobs.
     pub(crate) publisher: Publisher,
     /// Tells what became of them.

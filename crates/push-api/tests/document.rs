@@ -154,7 +154,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
             });
         }
     }
-    assert_eq!(found.len(), 16);
+    assert_eq!(found.len(), 17);
     found
 }
 

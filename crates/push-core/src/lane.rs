@@ -24,7 +24,7 @@ use limit::Limit;
 use throttle::Throttle;
 
 spelled! {
-    /// How a lane stands, as operators are told.
+    /// How a lane stands, as operators are told: from the best to what weighs most.
     LaneState {
         /// All is well.
         Open = "open",

@@ -26,6 +26,7 @@ mod receipts;
 mod retry;
 mod store;
 mod switches;
+mod waiting;
 mod worker_reports;
 
 pub use dead_letters::{
@@ -48,6 +49,7 @@ pub use operations::{
 pub use receipts::{Noted, ReceiptsRecorded};
 pub use store::{Store, StoreSettings, parse_url};
 pub use switches::Switch;
+pub use waiting::Waiting;
 pub use worker_reports::SeenWorker;
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.

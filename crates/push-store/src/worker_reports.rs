@@ -1,6 +1,7 @@
 //! What the running workers tell of themselves. Time is the database's, so that no clocks have to agree.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use push_core::lane::WorkerReport;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -14,7 +15,8 @@ const REPORT: &str = "\
 
 /// Whoever said nothing for so long is gone.
 const REPORTS: &str = "\
-    SELECT worker, report, seen_at FROM worker_reports WHERE seen_at >= NOW(3) - INTERVAL 10 SECOND ORDER BY worker LIMIT 1000";
+    SELECT worker, report, CAST(GREATEST(TIMESTAMPDIFF(MICROSECOND, seen_at, NOW(3)), 0) AS UNSIGNED) AS age_micros \
+    FROM worker_reports WHERE seen_at >= NOW(3) - INTERVAL 10 SECOND ORDER BY worker LIMIT 1000";
 
 const FORGET: &str = "DELETE FROM worker_reports WHERE worker = ?";
 
@@ -36,8 +38,8 @@ pub struct SeenWorker {
     pub worker: Uuid,
     /// What it told.
     pub report: WorkerReport,
-    /// When.
-    pub seen_at: DateTime<Utc>,
+    /// How long ago, by the database's clock.
+    pub age: Duration,
 }
 
 impl Store {
@@ -80,7 +82,7 @@ impl Store {
             Some(SeenWorker {
                 worker: row.worker,
                 report: serde_json::from_str(&row.report).ok()?,
-                seen_at: row.seen_at,
+                age: Duration::from_micros(row.age_micros),
             })
         });
         Ok(seen.collect())
@@ -91,5 +93,5 @@ impl Store {
 struct ReportRow {
     worker: Uuid,
     report: String,
-    seen_at: DateTime<Utc>,
+    age_micros: u64,
 }

@@ -19,6 +19,7 @@ mod replaying;
 mod seed;
 mod statements;
 mod switches;
+mod waiting;
 
 use std::time::Duration;
 

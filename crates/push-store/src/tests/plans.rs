@@ -101,7 +101,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
-    let cases: [(&str, &[&str], &str, &str); 16] = [
+    let cases: [(&str, &[&str], &str, &str); 18] = [
         ("VIEW", &[id], history, "notification"),
         ("DELIVERIES", &[id], "delivery", "PRIMARY"),
         ("LOCK_FOUND", &["77", "0", "0"], device, "PRIMARY"),
@@ -125,6 +125,13 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("DUE", &["FALSE", t, "5"], history, "status_due"),
         ("LATER", &[t, id], history, "notification"),
         ("DUE_TICKETS", &[t, "5"], "expo_tickets", "due"),
+        (
+            "LONGEST_PENDING",
+            &["FALSE", t, "100"],
+            history,
+            "status_due",
+        ),
+        ("LONGEST_TICKET", &[t], "expo_tickets", "due"),
         ("END", &ended, history, "notification"),
         (
             "GIVE_UP_DELIVERY",

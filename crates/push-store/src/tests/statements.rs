@@ -8,7 +8,7 @@ use sqlx::{Executor, SqlSafeStr};
 use super::Db;
 use crate::{
     customers, dead_letters, devices, history, idempotency, lease, migrate, operations, receipts,
-    store, switches, worker_reports,
+    store, switches, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -18,6 +18,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         migrate::STATEMENTS,
         lease::STATEMENTS,
         switches::STATEMENTS,
+        waiting::STATEMENTS,
         worker_reports::STATEMENTS,
         customers::STATEMENTS,
         devices::active::STATEMENTS,

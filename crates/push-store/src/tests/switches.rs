@@ -51,9 +51,11 @@ async fn workers_that_say_nothing_are_ignored_and_then_removed() {
             .await
             .unwrap();
     };
+    age(one, 5).await;
     age(two, 11).await;
     let seen = db.store.workers().await.unwrap();
     assert_eq!(seen.len(), 1);
+    assert!(seen[0].age.as_secs() >= 5, "{:?}", seen[0]);
     assert_eq!((seen[0].worker, &seen[0].report), (one, &report));
     age(two, 61).await;
     db.store.report_worker(one, &report).await.unwrap();

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod operations;
 mod providers;
+mod queues;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -14,4 +15,5 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(dead_letters::routes())
         .merge(operations::routes())
         .merge(providers::routes())
+        .merge(queues::routes())
 }
