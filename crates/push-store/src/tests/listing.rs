@@ -17,7 +17,7 @@ impl Db {
             "INSERT INTO dead_letters (dedupe_key, notification_id, customer_id, registration_id, provider, reason, \
                  error_code, error_text, created_at, replayed_at, discarded_at) \
              WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
-             SELECT UNHEX(SHA2(n, 256)), UNHEX(MD5(n DIV 3)), 1 + n % 100, n, ELT(1 + n % 3, 'fcm', 'expo', NULL), \
+             SELECT UNHEX(SHA2(n, 256)), UNHEX(LEFT(SHA2(n DIV 3, 256), 32)), 1 + n % 100, n, ELT(1 + n % 3, 'fcm', 'expo', NULL), \
                  ELT(1 + n DIV 3 % 3, 'retries_exhausted', 'operator_must_act', 'poison'), 'x', 'y', \
                  '2026-09-21 14:13:20.000' + INTERVAL (n DIV 2) * 1000 MICROSECOND, \
                  IF(n % 5 = 0, NOW(3), NULL), IF(n % 5 = 1, NOW(3), NULL) FROM numbers"
@@ -194,7 +194,7 @@ async fn every_list_is_a_range_of_its_index() {
         "STATE_REASON_PROVIDER" => vec!["'open'", "'poison'", "'fcm'"],
         "CUSTOMER" => vec!["5", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL"],
         "NOTIFICATION" => vec![
-            "UNHEX(MD5(7))",
+            "UNHEX(LEFT(SHA2(7, 256), 32))",
             "5",
             "5",
             "NULL",
