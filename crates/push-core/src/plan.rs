@@ -137,3 +137,78 @@ impl Reach {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Provider::{Expo, Fcm};
+    use Sent::{Maybe, SurelyNot};
+
+    fn device(fcm: bool, expo: bool) -> Device {
+        let fcm = fcm.then(|| FcmToken::parse("fcm-token-of-the-device").unwrap());
+        let expo = expo.then(|| ExpoToken::parse("ExponentPushToken[the-device]").unwrap());
+        Device {
+            registration: RegistrationId(1),
+            device_id: None,
+            platform: Platform::Android,
+            fcm,
+            expo,
+        }
+    }
+
+    fn failover() -> Reach {
+        Reach {
+            policy: DeliveryPolicy::Failover,
+            providers: Provider::ALL.to_vec(),
+        }
+    }
+
+    fn providers(planned: &PlannedTarget) -> Vec<Provider> {
+        planned.routes.iter().map(Token::provider).collect()
+    }
+
+    /// The providers that are asked in turn in a later round.
+    fn asked(asked_last: Provider, was: Sent, interrupted: Sent, device: Device) -> Vec<Provider> {
+        let target = JobTarget {
+            registration: RegistrationId(1),
+            provider: asked_last,
+            tries: 1,
+            sent: was,
+            not_before: None,
+            put_back: None,
+        };
+        let planned = failover().later_round(&target, interrupted, &[device]);
+        assert_eq!(planned.target.sent, was.or(interrupted), "it is remembered");
+        providers(&planned)
+    }
+
+    #[test]
+    fn who_may_have_delivered_is_the_only_one_asked_again() {
+        for (was, interrupted) in [(Maybe, SurelyNot), (SurelyNot, Maybe), (Maybe, Maybe)] {
+            for first in [Fcm, Expo] {
+                let routes = asked(first, was, interrupted, device(true, true));
+                assert_eq!(routes, [first], "{was:?} {interrupted:?}");
+            }
+            // Its token is gone: rather nobody than another one.
+            assert_eq!(asked(Fcm, was, interrupted, device(false, true)), []);
+            assert_eq!(asked(Expo, was, interrupted, device(true, false)), []);
+        }
+    }
+
+    #[test]
+    fn who_surely_did_not_deliver_is_followed_by_the_next_and_never_by_the_one_before() {
+        let sure = |first, device| asked(first, SurelyNot, SurelyNot, device);
+        assert_eq!(sure(Fcm, device(true, true)), [Fcm, Expo]);
+        assert_eq!(sure(Fcm, device(false, true)), [Expo]);
+        assert_eq!(sure(Expo, device(true, true)), [Expo]);
+        assert_eq!(sure(Expo, device(true, false)), []);
+    }
+
+    #[test]
+    fn an_interrupted_first_round_asks_one_provider() {
+        for (sent, routes) in [(SurelyNot, vec![Fcm, Expo]), (Maybe, vec![Fcm])] {
+            let planned = failover().first_round(&device(true, true), sent);
+            assert_eq!(planned.iter().map(providers).collect::<Vec<_>>(), [routes]);
+        }
+    }
+}
