@@ -120,6 +120,25 @@ fn on(rabbit: &PrivateRabbit) -> Builder {
     Stack::with().on(servers, false)
 }
 
+/// Both programs say that they are blocked, and by what; neither asks to be taken out of service.
+async fn both_tell_of_the_alarm(stack: &Stack, resource: &str) {
+    for program in [&stack.apis[0], &stack.workers[0]] {
+        let told = eventually("it tells of the alarm", async || {
+            let answer = stack.readiness(program).await;
+            let broker = answer.json["checks"]["broker"].to_string();
+            let told = broker.contains("blocked by an alarm") && broker.contains(resource);
+            told.then_some(answer)
+        })
+        .await;
+        assert_eq!(
+            (told.status, &told.json["status"]),
+            (200, &json!("degraded")),
+            "{}",
+            told.text
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_alarm_of_the_broker_holds_up_what_is_published_and_nothing_else() {
     const JOBS: usize = 40;
@@ -141,15 +160,7 @@ async fn an_alarm_of_the_broker_holds_up_what_is_published_and_nothing_else() {
         .await;
     // The broker blocks who publishes, and tells nobody else.
     ids.push(stack.send(1).accepted().await);
-    for program in [&stack.apis[0], &stack.workers[0]] {
-        eventually("it tells of the alarm", async || {
-            let answer = stack.readiness(program).await;
-            let told =
-                answer.text.contains("blocked by an alarm") && answer.text.contains("memory");
-            (told && answer.json["status"] == "degraded").then_some(())
-        })
-        .await;
-    }
+    both_tell_of_the_alarm(&stack, "memory").await;
     let held_up = stack.send(1).accepted().await;
     let tried = "SELECT COUNT(*) FROM notification_history WHERE round > 0";
     eventually(
@@ -177,6 +188,55 @@ async fn an_alarm_of_the_broker_holds_up_what_is_published_and_nothing_else() {
     let metrics = stack.metrics_of(&stack.workers[0]).await;
     assert!(metrics.sum("push_republished_total", "") > Some(1.0));
     each_told_once(&stack, &["WARN", "the broker has an alarm", "memory"]);
+    each_told_once(&stack, &["the broker's alarm is over"]);
+    drop(stack);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_full_disk_of_the_broker_delays_what_is_accepted_meanwhile_and_needs_no_restart() {
+    let rabbit = PrivateRabbit::start().await;
+    let stack = on(&rabbit).env_worker("RETRY_DELAYS", "1s").start().await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let lever = async |what: &str| {
+        let path = format!("/api/Push/admin/providers/fcm/{what}");
+        let call = stack.api().post(&path, &json!({}));
+        assert_eq!(call.answer().await.status, 200);
+    };
+    // What waits for a paused provider comes back and is published again every second.
+    lever("pause").await;
+    let mut ids = vec![stack.send(1).accepted().await];
+    let put_back = "SELECT COUNT(*) FROM notification_history WHERE round > 0";
+    eventually("it goes round and round", async || {
+        (stack.database.number(put_back).await == 1).then_some(())
+    })
+    .await;
+    rabbit.ctl(&["set_disk_free_limit", "100000GB"]).await;
+    // The broker blocks who publishes, and tells nobody else.
+    ids.push(stack.send(1).accepted().await);
+    both_tell_of_the_alarm(&stack, "disk").await;
+    let held_up = stack.send(1).accepted().await;
+    let unpublished = "SELECT COUNT(*) FROM notification_history WHERE unpublished";
+    eventually("a new one waits for the reconciler", async || {
+        (stack.database.number(unpublished).await > 0).then_some(())
+    })
+    .await;
+    lever("resume").await;
+    assert_eq!(
+        stack.database.history(&held_up).await.unwrap().status,
+        "pending"
+    );
+    rabbit.ctl(&["set_disk_free_limit", "1MB"]).await;
+    stack.all_ready().await;
+    ids.push(held_up.clone());
+    for id in &ids {
+        let row = stack.settled(id).await;
+        assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
+        assert_eq!(stack.sim.rings(&phone, id).await, 1);
+    }
+    let told = stack.notification(&held_up).await["timeline"].to_string();
+    assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
+    each_told_once(&stack, &["WARN", "the broker has an alarm", "disk"]);
     each_told_once(&stack, &["the broker's alarm is over"]);
     drop(stack);
 }
