@@ -1,6 +1,6 @@
 //! What is given up is kept, with all that led to it.
 
-use push_tests::{Device, Provider, Stack};
+use push_tests::{Broker, Device, Provider, Stack, eventually};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -194,4 +194,55 @@ async fn what_a_provider_will_never_take_fails_at_once() {
         assert_eq!(stack.sim.sends(provider, token).await, 1, "{case}");
     }
     assert_eq!(stack.database.count("dead_letters").await, 0);
+}
+
+/// Whoever gets it dies of it; so the broker ends it, and nobody who is healthy has to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_job_that_the_broker_has_delivered_too_often_is_kept_and_can_be_replayed() {
+    /// `x-delivery-limit` of the contract; the first time does not count.
+    const DELIVERIES: u32 = 1 + 20;
+    let mut stack = Stack::with().workers(0).start().await;
+    stack.ready(&stack.apis[0]).await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let id = stack.send(1).accepted().await;
+    for delivery in 1..=DELIVERIES {
+        eventually(&format!("delivery {delivery}"), async || {
+            stack
+                .broker
+                .crash_with_one(Broker::JOBS)
+                .await
+                .then_some(())
+        })
+        .await;
+    }
+    eventually("the broker gave it up", async || {
+        (stack.broker.depth(Broker::DEAD).await == 1).then_some(())
+    })
+    .await;
+    assert!(!stack.broker.crash_with_one(Broker::JOBS).await);
+
+    stack.start_worker().await;
+    let row = stack.settled(&id).await;
+    assert_eq!(
+        (row.status.as_str(), row.reason.as_str(), row.attempts),
+        ("failed", "dead_lettered", 0)
+    );
+    assert_eq!(stack.sim.sends(Provider::Fcm, phone.fcm()).await, 0);
+    let admin = stack.api();
+    let path = "/api/Push/admin/deadLetters?reason=delivery_limit&replayed=false";
+    let listed = admin.get(path).answer().await.expect(200).json;
+    let items = listed["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1, "{listed}");
+    assert_eq!(
+        (&items[0]["notificationId"], &items[0]["customerId"]),
+        (&json!(id), &json!(1))
+    );
+    let letter = format!("/api/Push/admin/deadLetters/{}", items[0]["id"]);
+    let details = admin.get(&letter).answer().await.expect(200).json;
+    assert_eq!(details["reason"], "delivery_limit", "{details}");
+    let replay = format!("{letter}/replay");
+    let replayed = admin.post(&replay, &json!({})).answer().await;
+    assert_eq!(replayed.status, 202, "{}", replayed.text);
+    assert_eq!(stack.settled(&id).await.status, "sent");
+    assert_eq!(stack.sim.rings(&phone, &id).await, 1);
 }

@@ -260,6 +260,20 @@ impl Broker {
         Some((message.delivery.data, message.delivery.properties))
     }
 
+    /// Takes one message off a queue and loses the connection with it in hand, as a program that crashes; false when
+    /// the queue is empty.
+    ///
+    /// # Panics
+    /// When the queue cannot be read.
+    pub async fn crash_with_one(&self, queue: &str) -> bool {
+        let taken = self.with_channel(async |channel| {
+            channel
+                .basic_get(queue.into(), BasicGetOptions { no_ack: false })
+                .await
+        });
+        taken.await.expect("the queue can be read").is_some()
+    }
+
     /// What the management API lists: `queues`, `exchanges` or `bindings` of the virtual host.
     ///
     /// # Panics
