@@ -1,6 +1,6 @@
 //! Who publishes again what no queue knows: one worker at a time, one that can, and owners first.
 
-use push_tests::{Device, Provider, Stack, eventually};
+use push_tests::{Device, PrivateRabbit, Provider, Servers, Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -39,6 +39,86 @@ async fn a_worker_that_cannot_publish_or_is_killed_leaves_reconciling_to_another
         assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
     }
     stack.links().restore();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_wiped_broker_forgot_is_published_again_once_each() {
+    const WAITING: i64 = 20;
+    const MEANWHILE: i64 = 5;
+    let mut rabbit = PrivateRabbit::start().await;
+    let servers = Servers {
+        broker: rabbit.server(),
+        ..Servers::of_environment()
+    };
+    let stack = Stack::with()
+        .on(servers, false)
+        .workers(2)
+        .env_worker("PREFETCH", "1")
+        .env_worker("RETRY_DELAYS", "5s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let mut phones = Vec::new();
+    for customer in 1..=WAITING + MEANWHILE {
+        let device = Device::android_fcm(&format!("phone {customer}"));
+        phones.push(stack.register(customer, device).await);
+    }
+    let lever = async |what: &str| {
+        let path = format!("/api/Push/admin/providers/fcm/{what}");
+        let call = stack.api().post(&path, &json!({}));
+        assert_eq!(call.answer().await.status, 200);
+    };
+    lever("pause").await;
+    eventually("both workers obey", async || {
+        let seen = |worker: &push_tests::Program| worker.log.says("an operator paused");
+        stack.workers.iter().all(seen).then_some(())
+    })
+    .await;
+    let mut ids = Vec::new();
+    for customer in 1..=WAITING {
+        ids.push(stack.send(customer).accepted().await);
+    }
+    let number = async |of: &str, wanted: i64| {
+        let count = format!("SELECT COUNT(*) FROM notification_history WHERE {of}");
+        eventually(of, async || {
+            (stack.database.number(&count).await == wanted).then_some(())
+        })
+        .await;
+    };
+    // Each waits on its rung, or comes back from there.
+    number("round > 0", WAITING).await;
+    rabbit.kill().await;
+    rabbit.wipe();
+    for customer in WAITING + 1..=WAITING + MEANWHILE {
+        ids.push(stack.send(customer).accepted().await);
+    }
+    number("claimed_until IS NOT NULL", 0).await;
+    lever("resume").await;
+    // So long that the queue is looked at several times before it is empty.
+    stack.sim.latency(Provider::Fcm, 500).await;
+    // Minutes pass for what waits to be looked for.
+    stack
+        .database
+        .execute("UPDATE notification_history SET due_at = NOW(3) - INTERVAL 1 SECOND")
+        .await;
+    rabbit.up().await;
+    for (id, phone) in ids.iter().zip(&phones) {
+        let row = stack.settled(id).await;
+        assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
+        assert_eq!(stack.sim.displays(phone).await, json!({id.as_str(): 1}));
+        let told = stack.notification(id).await["timeline"].to_string();
+        assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
+    }
+    let mut republished = 0.0;
+    for worker in &stack.workers {
+        let metrics = stack.metrics_of(worker).await;
+        republished += metrics.sum("push_republished_total", "").unwrap_or(0.0);
+    }
+    assert!(
+        (republished - ids.len() as f64).abs() < 0.1,
+        "{republished}"
+    );
+    drop(stack);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
