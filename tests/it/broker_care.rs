@@ -178,13 +178,11 @@ async fn an_alarm_of_the_broker_holds_up_what_is_published_and_nothing_else() {
         .ctl(&["set_vm_memory_high_watermark", "absolute", "512MiB"])
         .await;
     stack.all_ready().await;
-    let view = async || stack.notification(&held_up).await["timeline"].to_string();
-    ids.push(held_up.clone());
+    ids.push(held_up);
     for id in &ids {
         assert_eq!(stack.settled(id).await.status, "sent");
         assert_eq!(stack.sim.rings(&phone, id).await, 1);
     }
-    assert!(view().await.contains("republished"));
     let metrics = stack.metrics_of(&stack.workers[0]).await;
     assert!(metrics.sum("push_republished_total", "") > Some(1.0));
     each_told_once(&stack, &["WARN", "the broker has an alarm", "memory"]);
@@ -228,14 +226,12 @@ async fn a_full_disk_of_the_broker_delays_what_is_accepted_meanwhile_and_needs_n
     );
     rabbit.ctl(&["set_disk_free_limit", "1MB"]).await;
     stack.all_ready().await;
-    ids.push(held_up.clone());
+    ids.push(held_up);
     for id in &ids {
         let row = stack.settled(id).await;
         assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
         assert_eq!(stack.sim.rings(&phone, id).await, 1);
     }
-    let told = stack.notification(&held_up).await["timeline"].to_string();
-    assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
     each_told_once(&stack, &["WARN", "the broker has an alarm", "disk"]);
     each_told_once(&stack, &["the broker's alarm is over"]);
     drop(stack);

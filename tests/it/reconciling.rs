@@ -3,6 +3,25 @@
 use push_tests::{Device, PrivateRabbit, Provider, Servers, Stack, eventually};
 use serde_json::json;
 
+/// Waits until the running workers have published so many again, and sees that it were no more. (The timeline tells of
+/// it only where it was not delivered before that could be written.)
+async fn have_republished(stack: &Stack, workers: &[usize], count: usize) {
+    let sum = async || {
+        let mut sum = 0.0;
+        for worker in workers {
+            let metrics = stack.metrics_of(&stack.workers[*worker]).await;
+            sum += metrics.sum("push_republished_total", "").unwrap_or(0.0);
+        }
+        sum
+    };
+    let found = eventually("all are published again", async || {
+        let found = sum().await;
+        (found > count as f64 - 0.5).then_some(found)
+    })
+    .await;
+    assert!(found < count as f64 + 0.5, "{found} instead of {count}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_worker_that_cannot_publish_or_is_killed_leaves_reconciling_to_another() {
     let mut stack = Stack::with().through_links().start().await;
@@ -16,11 +35,7 @@ async fn a_worker_that_cannot_publish_or_is_killed_leaves_reconciling_to_another
     .await;
     let first = stack.send(1).accepted().await;
     assert_eq!(stack.settled(&first).await.status, "sent");
-    let republished = async |worker: usize| {
-        let metrics = stack.metrics_of(&stack.workers[worker]).await;
-        metrics.sum("push_republished_total", "").unwrap_or(0.0)
-    };
-    assert!((republished(0).await - 1.0).abs() < 0.1, "it is the one");
+    have_republished(&stack, &[0], 1).await;
 
     let past_links = stack.broker.url_through(None);
     stack.start_worker_but(&[("AMQP_URL", past_links)]).await;
@@ -28,16 +43,15 @@ async fn a_worker_that_cannot_publish_or_is_killed_leaves_reconciling_to_another
     stack.links().worker_broker.cut();
     let second = stack.send(1).accepted().await;
     assert_eq!(stack.settled(&second).await.status, "sent");
+    have_republished(&stack, &[1], 1).await;
 
     stack.workers.swap(0, 1);
     stack.kill_worker().await;
     stack.links().worker_broker.restore();
     let third = stack.send(1).accepted().await;
     assert_eq!(stack.settled(&third).await.status, "sent");
-    for id in [&first, &second, &third] {
-        let told = stack.notification(id).await["timeline"].to_string();
-        assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
-    }
+    // The first and the third.
+    have_republished(&stack, &[0], 2).await;
     stack.links().restore();
 }
 
@@ -107,17 +121,9 @@ async fn what_a_wiped_broker_forgot_is_published_again_once_each() {
         assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
         assert_eq!(stack.sim.displays(phone).await, json!({id.as_str(): 1}));
         let told = stack.notification(id).await["timeline"].to_string();
-        assert_eq!(told.matches("\"republished\"").count(), 1, "{told}");
+        assert!(told.matches("\"republished\"").count() <= 1, "{told}");
     }
-    let mut republished = 0.0;
-    for worker in &stack.workers {
-        let metrics = stack.metrics_of(worker).await;
-        republished += metrics.sum("push_republished_total", "").unwrap_or(0.0);
-    }
-    assert!(
-        (republished - ids.len() as f64).abs() < 0.1,
-        "{republished}"
-    );
+    have_republished(&stack, &[0, 1], ids.len()).await;
     drop(stack);
 }
 
