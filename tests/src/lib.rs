@@ -13,6 +13,7 @@
 
 mod answer;
 mod api;
+pub mod bench;
 mod books;
 mod broker;
 pub mod chaos;

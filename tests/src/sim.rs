@@ -75,6 +75,13 @@ impl Sim {
         self.post("/sim/script", body).await;
     }
 
+    /// What to answer whoever asks, always.
+    pub async fn always_all(&self, provider: Provider, answer: Value) {
+        let body =
+            json!({"provider": provider.as_str(), "answers": [answer], "then": "repeat_last"});
+        self.post("/sim/script", body).await;
+    }
+
     /// `down`, `hang`, `503` or `ok`.
     pub async fn outage(&self, provider: Provider, mode: &str) {
         let body = json!({"provider": provider.as_str(), "mode": mode});

@@ -2,6 +2,7 @@
 //!
 //! Rust instead of shell, so that each step can say what it does, stop cleanly and be tested.
 
+mod bench;
 mod chaos;
 mod demo;
 mod guard;
@@ -36,6 +37,8 @@ enum Command {
     Test(test::Args),
     /// Break everything at random for half an hour, repeatably, and judge what became of the promises
     Chaos(chaos::Args),
+    /// Measure what the promises say about time, with optimised programs
+    Bench(bench::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
     Tidy(tidy::Args),
     /// Keep a private RabbitMQ and MariaDB running while you develop
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Services(args) => services::command::run(&args),

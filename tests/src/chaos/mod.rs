@@ -35,6 +35,7 @@ use self::arrivals::Arrivals;
 use self::crowd::Crowd;
 use self::evidence::Logs;
 use self::journal::Journal;
+pub(crate) use self::journal::now_ms;
 use self::judge::{Evidence, Judgement, judge};
 use self::plan::{Fault, Shape};
 use self::strike::{Effect, strike};

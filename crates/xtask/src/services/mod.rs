@@ -34,6 +34,8 @@ pub enum Purpose {
     Test,
     /// `cargo xtask chaos`
     Chaos,
+    /// `cargo xtask bench`
+    Bench,
     /// `cargo xtask services`
     Dev,
 }
@@ -46,6 +48,7 @@ impl Purpose {
             Self::Real => "real",
             Self::Test => "test",
             Self::Chaos => "chaos",
+            Self::Bench => "bench",
             Self::Dev => "dev",
         }
     }
@@ -53,7 +56,7 @@ impl Purpose {
     /// Tests look at the broker from outside; a person who tries things out would only wait longer for it.
     fn needs_management(self) -> bool {
         match self {
-            Self::Run | Self::Real | Self::Chaos => false,
+            Self::Run | Self::Real | Self::Chaos | Self::Bench => false,
             Self::Test | Self::Dev => true,
         }
     }

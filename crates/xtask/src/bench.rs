@@ -1,0 +1,163 @@
+//! `cargo xtask bench`: what the promises say about time, measured on optimised programs with private servers.
+//!
+//! The measuring itself is a program of the tests. Here it gets what it needs: servers, built programs, a file for its
+//! figures, and the guard that stops whatever it started, however it ends.
+
+use crate::guard::Guard;
+use crate::install::Package;
+use crate::process;
+use crate::say::{Steps, say};
+use crate::services::{Purpose, Set};
+use crate::{interrupt, programs};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What is measured.
+#[derive(clap::Subcommand)]
+enum What {
+    /// How long notifications of one provider take while the other one is in trouble, compared to when it is well
+    P6(P6),
+}
+
+/// Arguments of `cargo xtask bench p6`.
+#[derive(clap::Args)]
+struct P6 {
+    /// Half a minute, to see that it works; its figures mean little
+    #[arg(long)]
+    short: bool,
+    /// How long each phase is
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=300), conflicts_with = "short")]
+    seconds: u32,
+    /// Notifications a second for each provider
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rate: u32,
+    /// How often the four phases are gone through: both well, FCM in trouble, both well, Expo in trouble
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20), conflicts_with = "short")]
+    rounds: u32,
+    /// What befalls a provider
+    #[arg(long, value_enum, default_value_t = Trouble::Hang)]
+    trouble: Trouble,
+}
+
+/// What may befall a provider.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Trouble {
+    /// It reads requests and never answers
+    Hang,
+    /// It resets connections
+    Down,
+    /// It answers 503
+    #[value(name = "503")]
+    Unavailable,
+    /// It answers 429 and asks for a pause
+    Throttle,
+}
+
+/// Seconds of a phase, and rounds, of a short run.
+const SHORT: (u32, u32) = (3, 1);
+
+impl Trouble {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hang => "hang",
+            Self::Down => "down",
+            Self::Unavailable => "503",
+            Self::Throttle => "throttle",
+        }
+    }
+}
+
+impl P6 {
+    /// As `push-bench` takes them.
+    fn arguments(&self) -> [String; 5] {
+        let (seconds, rounds) = if self.short {
+            SHORT
+        } else {
+            (self.seconds, self.rounds)
+        };
+        let numbers = [seconds, self.rate, rounds].map(|number| number.to_string());
+        let [seconds, rate, rounds] = numbers;
+        let trouble = self.trouble.name().to_owned();
+        ["p6".to_owned(), seconds, rate, rounds, trouble]
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut steps = Steps::new(4);
+    let set = Set::of(Purpose::Bench)?;
+    let _held = wait_for(&set)?;
+    let guard = Guard::over(&set)?;
+    let result = under_guard(&set, &mut steps, args);
+    drop(guard);
+    if interrupt::requested() {
+        bail!("interrupted; nothing is left running");
+    }
+    result
+}
+
+fn wait_for(set: &Set) -> Result<File> {
+    let mut told = false;
+    let held = set.lock(Duration::MAX, || {
+        if !std::mem::replace(&mut told, true) {
+            say!("Waiting for another `cargo xtask bench` in this checkout to end …");
+        }
+        interrupt::check()
+    })?;
+    held.context("the wait for another `cargo xtask bench` has no end")
+}
+
+fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
+    let mut step = steps.next("Building the programs (the first time takes some minutes)");
+    step.lines();
+    programs::build(Some(set), &["--release"])?;
+    step.done("built");
+
+    let mut step = steps.next("RabbitMQ and MariaDB: installed");
+    set.install(&Package::ALL, &mut step)?;
+    step.done("yes");
+    let mut step = steps.next("RabbitMQ and MariaDB: private, empty ones");
+    set.down();
+    set.wipe()?;
+    set.up(&mut step)?;
+    step.done("up");
+
+    let What::P6(p6) = &args.what;
+    let mut step = steps.next("Measuring P6");
+    step.lines();
+    let status = process::foreground(&mut bench(set, p6)?)?;
+    if status.success() {
+        step.done("measured");
+        return Ok(ExitCode::SUCCESS);
+    }
+    step.done("NOT MEASURED: see above");
+    Ok(ExitCode::FAILURE)
+}
+
+fn bench(set: &Set, p6: &P6) -> Result<Command> {
+    let folder = programs::folder(true)?;
+    let figures = folder.with_file_name("bench");
+    fs::create_dir_all(&figures).with_context(|| format!("cannot create {}", figures.display()))?;
+    let (rabbit, maria) = (set.rabbit()?, set.maria()?);
+    let mut command = Command::new(folder.join("push-bench"));
+    command
+        .args(p6.arguments())
+        .arg(figures.join("p6.json"))
+        // Whatever it starts carries the mark, and is stopped by the guard.
+        .env(process::OWNER, programs::owner(set))
+        .env("PUSH_TEST_BIN_DIR", &folder)
+        .env("PUSH_TEST_SERVICES_DIR", set.dir())
+        .env("PUSH_TEST_DATABASE_URL", maria.url())
+        .env("PUSH_TEST_AMQP_URL", rabbit.url())
+        .env("PUSH_TEST_RABBIT_MANAGEMENT_URL", rabbit.management_url());
+    Ok(command)
+}

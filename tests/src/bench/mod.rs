@@ -1,0 +1,4 @@
+//! Promises that are a matter of time, measured on real processes: always side by side with what they are compared to, in
+//! one run on one machine.
+
+pub mod p6;
