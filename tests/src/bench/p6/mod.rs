@@ -46,8 +46,8 @@ pub struct Options {
 const BOTH_EVERY: u32 = 10;
 /// Connections are opened and customers read before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// Shorter than the defaults: what waited for a provider comes back sooner, and asks oftener before that.
-const RETRY_DELAYS: &str = "2s,5s,10s,20s,30s,30s";
+/// As the defaults begin; the later rungs are shorter, so that what waited comes back soon when the trouble is over.
+const RETRY_DELAYS: &str = "10s,20s,20s,30s";
 /// How long what waited may take to be delivered: the breaker tries every 75 seconds, a throttled lane takes a minute to
 /// get into its stride.
 const REST_MAX: Duration = Duration::from_secs(300);
