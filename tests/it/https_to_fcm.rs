@@ -11,8 +11,8 @@ async fn hundreds_at_once_share_as_few_connections_as_their_streams_allow() {
     let stack = Stack::with()
         .fcm_over_https()
         .env_worker("FCM_MAX_IN_FLIGHT", &IN_FLIGHT.to_string())
-        // FCM's lane gets half of it.
-        .env_worker("PREFETCH", "600")
+        // In FCM's lane a quarter of it may be under way.
+        .env_worker("PREFETCH", "1200")
         .start()
         .await;
     let phone = stack.register(1, Device::android_fcm("pixel")).await;

@@ -234,7 +234,7 @@ async fn jobs_do_not_wait_in_a_worker_whose_database_stays_away() {
     let stack = Stack::with()
         .through_links()
         .env_worker("GIVE_BACK_AFTER", "1s")
-        .env_worker("PREFETCH", "10")
+        .env_worker("PREFETCH", "20")
         .start()
         .await;
     stack.all_ready().await;
@@ -250,13 +250,13 @@ async fn jobs_do_not_wait_in_a_worker_whose_database_stays_away() {
     })
     .await;
     stack.links().worker_database.cut();
-    ids.extend(stack.send_many(1, 15).await);
+    ids.extend(stack.send_many(1, 25).await);
     stack
         .broker
         .publish(Broker::DEAD, b"garbage", lapin::BasicProperties::default())
         .await;
     // A consumer counts for as long as it holds a message.
-    for (queue, waiting) in [(Broker::JOBS, 15), (Broker::DEAD, 1)] {
+    for (queue, waiting) in [(Broker::JOBS, 25), (Broker::DEAD, 1)] {
         eventually("the worker holds nothing, and takes nothing", async || {
             (stack.broker.queue(queue).await == Some((waiting, 0))).then_some(())
         })
@@ -396,11 +396,11 @@ async fn a_worker_that_cannot_record_for_want_of_a_table_waits_for_it_and_gives_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_worker_that_is_killed_with_jobs_in_flight_loses_nothing() {
-    let mut stack = Stack::with().env_worker("PREFETCH", "10").start().await;
+    let mut stack = Stack::with().env_worker("PREFETCH", "20").start().await;
     // Killed between the provider's answer and the record: what remains of P2, softened by the tag.
     stack.rings_twice();
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
-    // Ten at a time: it would take twenty seconds for all of them.
+    // Five at a time: it would take most of a minute for all of them.
     stack.sim.latency(Provider::Fcm, 4_000).await;
     let ids = stack.send_many(1, 60).await;
     for _ in 0..2 {

@@ -22,16 +22,22 @@ use crate::settings::Settings;
 /// How often whoever waits in a lane looks whether it still gets on.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the lanes need to know. A lane gets its share of what the worker may have in hand, so that the other one
-/// always has room.
+/// What the lanes need to know.
 pub fn lane_settings(settings: &Settings) -> PerProvider<LaneSettings> {
     let lanes = usize::from(settings.fcm.is_some()) + usize::from(settings.expo.is_some());
-    let share = (usize::from(settings.prefetch) / lanes.max(1)).max(1);
+    let share = under_way_max(settings.prefetch, lanes);
     let requests = settings.fcm.as_ref().map_or(1, |fcm| fcm.max_in_flight);
     PerProvider {
         fcm: Fcm::lane(share.min(requests), seed()),
         expo: Expo::lane(share, seed()),
     }
+}
+
+/// Pushes that may be under way in a lane: half of its share of what the worker may have in hand. The rest is for those who
+/// wait while it is not known yet whether a full lane gets on: else the first second of a hang would fill the worker, and
+/// delay the other provider.
+fn under_way_max(prefetch: u16, lanes: usize) -> usize {
+    (usize::from(prefetch) / lanes.max(1) / 2).max(1)
 }
 
 fn seed() -> u64 {
@@ -254,5 +260,47 @@ impl Drop for Pass<'_> {
     /// Not sent, or given up: nothing is known.
     fn drop(&mut self) {
         self.hand_back(Signal::Nothing, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much the worker has in hand at most, of one of two providers, when that begins to hang.
+    fn in_hand_at_most(prefetch: u16, per_second: u32) -> usize {
+        let mut lane = Lane::new(Fcm::lane(under_way_max(prefetch, 2), 1));
+        let pace = Duration::from_secs(1) / per_second;
+        let (mut waiting, mut looked, mut most) = (Vec::new(), Duration::ZERO, 0);
+        let since = now();
+        let mut passes = Vec::new();
+        let mut ask = |at: Duration, came: Duration, behind: bool| {
+            let entry = lane.ask(since + at, at - came, behind);
+            let waits = entry == Entry::Wait;
+            if let Entry::Go(pass) = entry {
+                passes.push(pass);
+            }
+            (waits, passes.len())
+        };
+        for number in 0..3 * per_second {
+            let at = pace * number;
+            if at - looked >= LOOK {
+                looked = at;
+                waiting.retain(|came| ask(at, *came, false).0);
+            }
+            let (waits, under_way) = ask(at, at, !waiting.is_empty());
+            waiting.extend(waits.then_some(at));
+            most = most.max(under_way + waiting.len());
+        }
+        most
+    }
+
+    #[test]
+    fn a_provider_that_begins_to_hang_leaves_room_for_the_other() {
+        // By default, with as much for the other as arrives in 100 ms.
+        let most = in_hand_at_most(500, 350);
+        assert!(most <= 500 - 35, "{most}");
+        let (alone, least) = (under_way_max(500, 1), under_way_max(1, 2));
+        assert_eq!((alone, least), (250, 1));
     }
 }
