@@ -31,7 +31,7 @@ enum What {
 /// Arguments of `cargo xtask bench p6`.
 #[derive(clap::Args)]
 struct P6 {
-    /// Half a minute, to see that it works; its figures mean little
+    /// A minute, to see that it works; its figures mean little
     #[arg(long)]
     short: bool,
     /// How long each phase is
