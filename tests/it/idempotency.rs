@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use push_tests::{Answer, Api, Device, Key, Send, Stack, eventually};
+use push_tests::{Answer, Api, Device, Hold, Key, Moment, Send, Stack, eventually};
 use serde_json::json;
 
 const KEY: &str = "idempotency-key";
@@ -246,13 +246,8 @@ async fn commits_that_broke_off_are_found_by_who_asks_again() {
         }
     };
     let (told, ()) = tokio::join!(futures::future::join_all(callers), bad_luck);
-    // What was committed without anybody knowing was not published: minutes pass until it is looked for.
+    // What was committed without anybody knowing is looked for at once, and not only after RECONCILE_AFTER.
     stack.counters_restart();
-    stack.copies_under_way();
-    stack
-        .database
-        .execute("UPDATE notification_history SET due_at = NOW(3) WHERE status = 'pending'")
-        .await;
     stack.all_settled().await;
     let told = told.concat();
     let ids: BTreeSet<_> = told.iter().map(|(id, _)| id).collect();
@@ -263,5 +258,58 @@ async fn commits_that_broke_off_are_found_by_who_asks_again() {
     assert_eq!(stack.database.count("idempotency_keys").await, 200);
     for id in ids {
         assert_eq!(stack.sim.rings(&phone, id).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_is_there_with_its_notification_or_not_at_all_and_the_doubt_is_over_at_once() {
+    const NOTIFICATION: &str = "INSERT INTO notification_history";
+    let mut stack = Stack::with().apis(0).start().await;
+    let mut wires = stack.start_api_on_tripwires().await;
+    stack.all_ready().await;
+    // Nobody knows what was counted for a commit whose answer is lost.
+    stack.counters_restart();
+    let points = [
+        // The key is inserted, the notification is not.
+        (Moment::Statement(NOTIFICATION), Hold::It, 0),
+        // Both are, and not committed.
+        (Moment::Commit(NOTIFICATION), Hold::It, 0),
+        // Both are committed, and nobody knows.
+        (Moment::Commit(NOTIFICATION), Hold::ItsAnswer, 1),
+    ];
+    for (customer, (moment, hold, committed)) in (1..).zip(points) {
+        let what = format!("{moment:?}, {hold:?}");
+        let name = format!("pixel-{customer}");
+        let phone = stack.register(customer, Device::android_fcm(&name)).await;
+        let send = stack.send(customer).header(KEY, &what);
+        let before = stack.database.count("idempotency_keys").await;
+        wires.set(moment, hold, 0);
+        let asked = tokio::spawn(send.clone().try_answer());
+        wires.sprung().await;
+        wires.cut();
+        let told = asked.await.unwrap().expect("it is answered");
+        assert_eq!(told.status, 503, "{what}");
+        assert!(!told.header("retry-after").is_empty());
+        let rows = || async {
+            let all = stack.database.all_history().await;
+            let own = all.into_iter().filter(|row| row.customer_id == customer);
+            own.collect::<Vec<_>>()
+        };
+        let keys = stack.database.count("idempotency_keys").await - before;
+        let ids: Vec<_> = rows().await.into_iter().map(|row| row.id).collect();
+        assert_eq!(
+            (keys, ids.len()),
+            (i64::try_from(committed).unwrap(), committed),
+            "{what}"
+        );
+        for id in &ids {
+            // Also when its caller never comes back.
+            assert_eq!(stack.settled(id).await.status, "sent", "{what}");
+        }
+        let again = send.answer().await.expect(202);
+        assert_eq!(is_replay(&again), committed == 1, "{what}");
+        assert_eq!(stack.settled(&again.id()).await.status, "sent", "{what}");
+        assert_eq!(stack.sim.rings(&phone, &again.id()).await, 1, "{what}");
+        assert_eq!(rows().await.len(), 1, "{what}");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use push_tests::{Broker, Device, Provider, Stack, eventually};
+use push_tests::{Broker, Device, Hold, Moment, Provider, Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -255,4 +255,73 @@ async fn an_api_that_is_asked_to_stop_answers_all_that_it_has_accepted() {
     stack.all_settled().await;
     let rows = stack.database.by_status().await;
     assert_eq!(rows.get("sent"), Some(&(told + 1)), "{rows:?}");
+}
+
+/// A replica is told to stop while its database keeps it waiting in the middle of a commit; `signals` and its grace
+/// make it a hard stop.
+async fn an_api_stops_hard(grace: &str, signals: &[&str]) {
+    const INSERT: &str = "INSERT INTO notification_history";
+    let mut stack = Stack::with().env_api("SHUTDOWN_GRACE", grace).start().await;
+    for (customer, (hold, committed)) in (1..).zip([(Hold::It, 0), (Hold::ItsAnswer, 1)]) {
+        let name = format!("pixel-{customer}");
+        let phone = stack.register(customer, Device::android_fcm(&name)).await;
+        let mut wires = stack.start_api_on_tripwires().await;
+        stack.all_ready().await;
+        let own = stack.api_at(1);
+        let told = own.send(customer).accepted().await;
+        wires.set(Moment::Commit(INSERT), hold, 0);
+        let send = own.send(customer).header("idempotency-key", &name);
+        let body = send.body().clone();
+        let asked = tokio::spawn(send.try_answer());
+        wires.sprung().await;
+        let mut stopping = stack.apis.remove(1);
+        stack.counters_restart();
+        for said in signals {
+            stopping.signal_terminate();
+            eventually("the signal is noticed", async || {
+                stopping.log.says(said).then_some(())
+            })
+            .await;
+        }
+        assert_eq!(stopping.ended().await, Some(0), "it was asked to stop");
+        assert!(stopping.log.says("stopped with requests in flight"));
+        let answer = asked.await.unwrap();
+        assert!(answer.is_err(), "nobody was told that it is accepted");
+        drop(wires);
+        let rows = stack.database.all_history().await;
+        let own: Vec<_> = rows
+            .iter()
+            .filter(|row| row.customer_id == customer)
+            .collect();
+        assert_eq!(own.len(), 1 + committed, "all of it or nothing");
+        // Minutes pass for what was committed and not published.
+        stack
+            .database
+            .execute("UPDATE notification_history SET due_at = NOW(3) WHERE status = 'pending'")
+            .await;
+        let again = stack.send(customer).with_body(&body);
+        let again = again.header("idempotency-key", &name).answer().await;
+        let again = again.expect(202);
+        let is_replay = again.header("idempotent-replayed") == "true";
+        assert_eq!(is_replay, committed == 1);
+        for id in [told, again.id()] {
+            assert_eq!(stack.settled(&id).await.status, "sent");
+            assert_eq!(stack.sim.rings(&phone, &id).await, 1);
+        }
+    }
+    assert_eq!(stack.database.count("notification_history").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_api_that_waits_for_its_database_stops_at_a_second_signal_and_loses_nothing() {
+    let said = [
+        "finishing what is in flight",
+        "second signal: stopping hard",
+    ];
+    an_api_stops_hard("600s", &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_api_that_waits_for_its_database_stops_at_the_end_of_its_grace_and_loses_nothing() {
+    an_api_stops_hard("1s", &["finishing what is in flight"]).await;
 }

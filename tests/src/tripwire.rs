@@ -116,6 +116,8 @@ struct Wire {
     language: Language,
     trap: Mutex<Option<Trap>>,
     held: watch::Sender<bool>,
+    /// How often all connections were ended.
+    cuts: watch::Sender<u64>,
 }
 
 /// A TCP proxy on loopback.
@@ -134,6 +136,7 @@ impl Tripwire {
             language,
             trap: Mutex::default(),
             held: watch::Sender::new(false),
+            cuts: watch::Sender::new(0),
         });
         let (target, shared) = (target.to_owned(), Arc::clone(&wire));
         let acceptor = tokio::spawn(async move {
@@ -150,6 +153,13 @@ impl Tripwire {
         }
     }
 
+    /// Ends all connections; what is held never arrives. Those to come pass.
+    fn cut(&self) {
+        *locked(&self.wire.trap) = None;
+        self.wire.cuts.send_modify(|cuts| *cuts += 1);
+        self.wire.held.send_replace(false);
+    }
+
     async fn sprung(&self) {
         let mut held = self.wire.held.subscribe();
         // The sender lives as long as this.
@@ -164,6 +174,7 @@ impl Drop for Tripwire {
 }
 
 async fn connect(client: TcpStream, target: String, wire: Arc<Wire>) {
+    let mut cuts = wire.cuts.subscribe();
     let Ok(server) = TcpStream::connect(target).await else {
         return;
     };
@@ -171,10 +182,16 @@ async fn connect(client: TcpStream, target: String, wire: Arc<Wire>) {
     let line = Mutex::new(Line::default());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::join!(
-        pump(Side::Client, from_client, to_server, &line, &wire),
-        pump(Side::Server, from_server, to_client, &line, &wire),
-    );
+    let pumps = async {
+        tokio::join!(
+            pump(Side::Client, from_client, to_server, &line, &wire),
+            pump(Side::Server, from_server, to_client, &line, &wire),
+        );
+    };
+    tokio::select! {
+        () = pumps => {}
+        _ = cuts.changed() => {}
+    }
 }
 
 /// Who says it.
@@ -446,6 +463,12 @@ impl Tripwires {
                 *locked(&wire.wire.trap) = Some(Trap { moment, hold, pass });
             }
         }
+    }
+
+    /// Ends all connections there and then; the program finds its way back over new ones.
+    pub fn cut(&mut self) {
+        self.held = None;
+        self.all().into_iter().for_each(Tripwire::cut);
     }
 
     /// Waits until the program is there.

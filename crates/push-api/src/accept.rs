@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::database::in_time;
 use crate::error::ApiError;
 use crate::metrics;
+use crate::publish::Publisher;
 
 /// Notifications that may wait for a writer: about a tenth of a second of the database's work.
 const WAITING_MAX: usize = 1_024;
@@ -67,18 +68,29 @@ struct Waiting {
 impl Acceptor {
     /// Starts the writers. They end, all work done, when the last clone is dropped. A notification
     /// that is still pending and had no round `due_after` its acceptance was hardly published: then
-    /// the reconciler looks at it.
+    /// the reconciler looks at it. Where a commit's answer is lost, `publisher` sees to what was committed.
     #[must_use]
     pub fn start(
         store: Store,
         unknown: UnknownCustomer,
         due_after: Duration,
+        publisher: Publisher,
         tasks: &TaskTracker,
     ) -> Self {
         Self::with_writers(tasks, move |batch| {
-            let store = store.clone();
+            let (store, publisher) = (store.clone(), publisher.clone());
             let due_at = newest(&batch) + due_after;
-            async move { in_time(store.accept(&batch, unknown, due_at)).await }
+            async move {
+                let written = in_time(store.accept(&batch, unknown, due_at)).await;
+                if written
+                    .as_ref()
+                    .is_err_and(StoreError::leaves_commit_unknown)
+                {
+                    publisher
+                        .unpublished_if_committed(batch.iter().map(|asked| asked.notification.id));
+                }
+                written
+            }
         })
     }
 

@@ -1,8 +1,11 @@
 //! Publishing the first job of a notification, after its commit; and telling of changes, after theirs.
 //!
 //! A broker that is away delays a notification and refuses nothing: what it surely did not take is
-//! marked in the database, so that the worker's reconciler publishes it soon. Even where that mark
+//! marked in the database, so that the worker's reconciler publishes it soon. So is what nobody published
+//! because the answer to its commit was lost; the mark waits for that transaction's end. Even where a mark
 //! is lost, the notification becomes due by itself `RECONCILE_AFTER` it was accepted.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::changed::Changed;
@@ -18,21 +21,25 @@ use crate::database::in_time;
 use crate::metrics;
 use crate::trace::TraceContext;
 
-/// Unpublished notifications that may wait for their mark; more become due by themselves.
+/// Unpublished notifications that may wait for their mark, of either kind; more become due by themselves.
 const UNMARKED_MAX: usize = 10_000;
 /// Marks of one statement.
 const BATCH_MAX: usize = 500;
+/// How soon a database that was away is asked again to take marks.
+const MARK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Publishes jobs and changes.
 #[derive(Clone)]
 pub struct Publisher {
     broker: Broker,
     unpublished: mpsc::Sender<NotificationId>,
+    /// Its own queue: a mark may have to wait for a transaction whose end the database has not noticed.
+    in_doubt: mpsc::Sender<NotificationId>,
 }
 
 impl Publisher {
-    /// Starts the task that marks what was not published. It ends, all work done, when the last clone
-    /// is dropped.
+    /// Starts the tasks that mark what was not published. They end when the last clone is dropped, all work done
+    /// unless the database is away then.
     #[must_use]
     pub fn start(
         broker: Broker,
@@ -40,17 +47,29 @@ impl Publisher {
         now: fn() -> DateTime<Utc>,
         tasks: &TaskTracker,
     ) -> Self {
-        let (unpublished, queue) = mpsc::channel(UNMARKED_MAX);
-        tasks.spawn(mark(queue, store, now));
+        let start = || {
+            let (marked, queue) = mpsc::channel(UNMARKED_MAX);
+            tasks.spawn(mark(queue, store.clone(), now));
+            marked
+        };
         Self {
             broker,
-            unpublished,
+            unpublished: start(),
+            in_doubt: start(),
         }
     }
 
     /// Tells all workers what changed; returns within the broker's two seconds, at once when it is away.
     pub async fn tell(&self, changes: &[Changed]) {
         self.broker.tell(changes).await;
+    }
+
+    /// Whether these are committed is not known, and whoever asked was told so: nobody publishes them. Those that are
+    /// will be published soon.
+    pub fn unpublished_if_committed(&self, ids: impl IntoIterator<Item = NotificationId>) {
+        for id in ids {
+            let _full = self.in_doubt.try_send(id);
+        }
     }
 
     /// Publishes the first job of a committed notification; returns within the broker's two seconds,
@@ -76,14 +95,21 @@ impl Publisher {
     }
 }
 
+/// Marks until the queue is closed and empty, or the database is away then. A mark of what is not there, or has been
+/// worked on, changes nothing.
 async fn mark(mut queue: mpsc::Receiver<NotificationId>, store: Store, now: fn() -> DateTime<Utc>) {
-    loop {
-        let mut ids = Vec::new();
-        if queue.recv_many(&mut ids, BATCH_MAX).await == 0 {
-            return;
+    let mut ids = Vec::new();
+    while queue.recv_many(&mut ids, BATCH_MAX).await > 0 {
+        while let Err(error) = in_time(store.mark_unpublished(&ids, now())).await {
+            tracing::debug!(%error, notifications = ids.len(), "not marked as unpublished");
+            if !error.is_unavailable() {
+                break;
+            }
+            if queue.is_closed() {
+                return;
+            }
+            tokio::time::sleep(MARK_AGAIN_AFTER).await;
         }
-        if let Err(error) = in_time(store.mark_unpublished(&ids, now())).await {
-            tracing::debug!(%error, notifications = ids.len(), "not marked as unpublished; they become due by themselves");
-        }
+        ids.clear();
     }
 }

@@ -89,6 +89,7 @@ pub async fn start(
         Schema::watch(database.clone(), stop.clone(), &tasks)
     };
     let health = Health::new(schema.clone(), database.clone(), broker.clone());
+    let publisher = Publisher::start(broker.clone(), database.clone(), now, &tasks);
     let state = AppState::new(Parts {
         access: settings.access.clone(),
         unknown_customer: settings.unknown_customer,
@@ -96,10 +97,11 @@ pub async fn start(
             database.clone(),
             settings.unknown_customer,
             settings.reconcile_after,
+            publisher.clone(),
             &tasks,
         ),
         health,
-        publisher: Publisher::start(broker.clone(), database.clone(), now, &tasks),
+        publisher,
         broker: broker.clone(),
         outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
         reconcile_after: settings.reconcile_after,

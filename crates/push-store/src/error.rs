@@ -121,6 +121,15 @@ impl StoreError {
         }
     }
 
+    /// Whether the connection broke or fell silent: what was to be committed then may be committed.
+    #[must_use]
+    pub const fn leaves_commit_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(Unavailable::ConnectionLost | Unavailable::TimedOut)
+        )
+    }
+
     /// Whether another transaction keeps a row locked that was waited for: other rows may well be free.
     #[must_use]
     pub const fn is_locked(&self) -> bool {

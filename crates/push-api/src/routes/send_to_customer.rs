@@ -223,7 +223,8 @@ fn default_ttl(kind: &NotificationType) -> Ttl {
 /// With `Prefer: wait=N` the answer waits for the outcome, up to N seconds, and is then 200.
 ///
 /// With an `Idempotency-Key` a repeated call gets the first answer again, with the same `notificationId`; where the
-/// first or the repeated one waits for the outcome, it gets that. Errors are not kept: after them the same key may be
+/// first or the repeated one waits for the outcome, it gets that: of the same notification, and as it is now, whatever
+/// has changed it since (an Expo receipt, the replay of a dead letter). Errors are not kept: after them the same key may be
 /// used again.
 #[utoipa::path(
     post,
