@@ -155,6 +155,13 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
             "{name}: {plan:?}"
         );
     }
+    // Where everything is over, the purge still goes by the index, and ends at its limit.
+    let plan = db.plan("PURGE", &[t, "9"]).await;
+    let purged = reads(&plan, "idempotency_keys");
+    assert!(
+        matches!(purged.as_slice(), [("range" | "index", "created")]),
+        "{plan:?}"
+    );
     // The books are read from an index alone.
     let plan = db.plan("COUNT", &[t]).await;
     assert_eq!(reads(&plan, history), [("index", "status_due")], "{plan:?}");
