@@ -115,6 +115,24 @@ async fn wrong_settings_are_named_together_and_nothing_starts() {
     assert!(!told.contains("s3cret-no-pem-key"), "{told}");
 }
 
+/// Another code than that of wrong settings: trying again, elsewhere or later, may help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_program_whose_address_is_taken_says_so_and_ends_with_1() {
+    let stack = Stack::with().apis(0).workers(0).start().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (program, name, mut settings) in [
+        ("push-api", "HTTP_ADDR", stack.api_settings()),
+        ("push-worker", "METRICS_ADDR", stack.worker_settings()),
+    ] {
+        settings.retain(|(other, _)| other != name);
+        settings.push((name.to_owned(), address.clone()));
+        let ended = run_to_end(program, &[], &settings).await;
+        assert_eq!(ended.code, Some(1), "{program}: {}", ended.stderr);
+        assert!(ended.stderr.contains(name), "{}", ended.stderr);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn check_tries_everything_without_starting() {
     let stack = Stack::start().await;
