@@ -34,10 +34,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use push_providers::SetupError;
 use push_runtime::env::{Env, SettingsTable, WrongSettings};
 use push_runtime::probes;
 
 use crate::settings::Settings;
+
+/// Wrong settings end a program with 2, what else keeps it from going on with 1.
+const WRONG_SETTINGS: u8 = 2;
 
 /// Delivers push notifications: consumes jobs from RabbitMQ, sends them through FCM and Expo,
 /// records the outcome. Settings come from the environment; `settings` lists them.
@@ -95,10 +99,15 @@ fn read(mut env: Env) -> Result<Settings, WrongSettings> {
 async fn run(settings: Settings) -> ExitCode {
     match run::run(settings).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(
-            &format!("push-worker stopped: {error:#}"),
-            ExitCode::FAILURE,
-        ),
+        Err(error) => {
+            // Some settings show only there that they are wrong.
+            let code = if error.is::<SetupError>() {
+                ExitCode::from(WRONG_SETTINGS)
+            } else {
+                ExitCode::FAILURE
+            };
+            complain(&format!("push-worker stopped: {error:#}"), code)
+        }
     }
 }
 
@@ -117,7 +126,7 @@ async fn health(address: SocketAddr) -> ExitCode {
 }
 
 fn wrong_settings(wrong: &WrongSettings) -> ExitCode {
-    complain(&wrong.to_string(), ExitCode::from(2))
+    complain(&wrong.to_string(), ExitCode::from(WRONG_SETTINGS))
 }
 
 fn tell(text: &str) -> ExitCode {
