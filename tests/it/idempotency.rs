@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use push_tests::{Answer, Api, Device, Hold, Key, Moment, Send, Stack, eventually};
+use push_tests::{Answer, Api, Device, Hold, Key, Moment, Provider, Send, Stack, eventually};
 use serde_json::json;
 
 const KEY: &str = "idempotency-key";
@@ -151,6 +151,36 @@ async fn who_waits_gets_the_outcome_and_so_does_who_repeats_it() {
     assert_eq!((patient.id(), is_replay(&patient)), (first.id(), true));
     assert_eq!(patient.json["status"], "sent");
     assert_eq!(patient.header("preference-applied"), "wait=20");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_repetition_tells_the_outcome_as_it_is_now_of_the_same_notification() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    stack.expect_errors("an operator must act");
+    let script = json!([{"case": "sender_id_mismatch"}]);
+    stack.sim.script(Provider::Fcm, phone.fcm(), script).await;
+    let send = stack.send(1).header(KEY, "k").wait(20);
+    let first = send.clone().answer().await.expect(200);
+    assert_eq!(first.json["status"], "failed");
+    let letter = eventually("it is a dead letter", async || {
+        let letters = stack.database.dead_letters_of(&first.id()).await;
+        letters.first().map(|letter| letter.id)
+    })
+    .await;
+    let path = format!("/api/Push/admin/deadLetters/{letter}/replay");
+    let replay = stack.api().post(&path, &json!({})).answer().await;
+    assert_eq!(replay.status, 202, "{}", replay.text);
+    eventually("the replay has reached it", async || {
+        let row = stack.settled(&first.id()).await;
+        (row.status == "sent").then_some(())
+    })
+    .await;
+    let again = send.answer().await.expect(200);
+    assert_eq!((again.id(), is_replay(&again)), (first.id(), true));
+    assert_eq!(again.json["status"], "sent");
+    assert_eq!(stack.sim.rings(&phone, &first.id()).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
