@@ -203,6 +203,11 @@ async fn a_full_disk_of_the_broker_delays_what_is_accepted_meanwhile_and_needs_n
     };
     // What waits for a paused provider comes back and is published again every second.
     lever("pause").await;
+    eventually("the worker obeys", async || {
+        let log = &stack.workers[0].log;
+        log.says("an operator paused the provider").then_some(())
+    })
+    .await;
     let mut ids = vec![stack.send(1).accepted().await];
     let put_back = "SELECT COUNT(*) FROM notification_history WHERE round > 0";
     eventually("it goes round and round", async || {
