@@ -343,3 +343,24 @@ async fn only_an_operator_moves_the_levers_of_the_providers_that_there_are() {
         assert_eq!(any_case.json["provider"], "expo");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_operator_whose_levers_nobody_can_read_is_told() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    // Those that are read before the first push, are.
+    lane_is(&stack, Provider::Fcm, "open").await;
+    stack.expect_errors("the switches of the providers cannot be read");
+    let rename = |from: &str, to: &str| format!("RENAME TABLE {from} TO {to}");
+    let (table, elsewhere) = ("provider_switches", "not_there");
+    stack.database.execute(&rename(table, elsewhere)).await;
+    eventually("it is told", async || {
+        let log = &stack.workers[0].log;
+        log.says("the switches of the providers cannot be read")
+            .then_some(())
+    })
+    .await;
+    stack.database.execute(&rename(elsewhere, table)).await;
+    lever(&stack, Provider::Fcm, "pause").await;
+    lane_is(&stack, Provider::Fcm, "paused").await;
+}

@@ -1,6 +1,6 @@
 //! Who publishes again what no queue knows: one worker at a time, one that can, and owners first.
 
-use push_tests::{Device, PrivateRabbit, Provider, Servers, Stack, eventually};
+use push_tests::{Broker, Device, PrivateRabbit, Provider, Servers, Stack, eventually};
 use serde_json::json;
 
 /// Waits until the running workers have published so many again, and sees that it were no more. (The timeline tells of
@@ -187,4 +187,38 @@ async fn after_an_outage_of_the_database_owners_record_first() {
     assert_eq!(stack.sim.rings(&phone, &sent).await, 1);
     let told = stack.notification(&sent).await["timeline"].to_string();
     assert!(!told.contains("republished"), "{told}");
+}
+
+/// As [`PREFETCH`](https://www.rabbitmq.com/docs/consumer-prefetch) of whoever keeps dead letters: the rest lies in the queue.
+const IN_HAND: usize = 50;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_backlog_of_dead_letters_is_left_alone() {
+    let stack = Stack::with()
+        .env_api("RECONCILE_AFTER", "1s")
+        .env_worker("RECONCILE_AFTER", "1s")
+        .start()
+        .await;
+    stack.all_ready().await;
+    stack.expect_errors("an operator must act");
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let refuse = json!({"case": "sender_id_mismatch"});
+    stack.sim.always(Provider::Fcm, phone.fcm(), refuse).await;
+    // Nobody can keep them.
+    let lock = stack.database.lock_table("dead_letters").await;
+    stack.send_many(1, IN_HAND + 10).await;
+    let overdue =
+        "SELECT COUNT(*) FROM notification_history WHERE due_at < NOW(3) - INTERVAL 1 SECOND";
+    eventually("all are overdue, and some lie in the queue", async || {
+        let overdue = stack.database.number(overdue).await;
+        let ready = stack.broker.depth(Broker::DEAD).await;
+        (overdue == 60 && ready == 10).then_some(())
+    })
+    .await;
+    lock.release().await;
+    stack.all_settled().await;
+    assert_eq!(stack.database.count("dead_letters").await, 60);
+    let metrics = stack.metrics_of(&stack.workers[0]).await;
+    let republished = metrics.sum("push_republished_total", "").unwrap_or(0.0);
+    assert!(republished < 0.1, "{republished}");
 }

@@ -401,14 +401,51 @@ async fn bytes_that_were_no_job_are_published_again_as_they_were() {
     assert_eq!(answer.expect(202).json["success"], true);
     assert_eq!(stack.settled(&id).await.status, "sent");
     assert_eq!(stack.sim.rings(&phone, &id).await, 1);
-    // What is still no job comes back, and is open again.
-    let before = get(&stack, &format!("deadLetters/{garbage}")).await["createdAt"].clone();
-    let answer = post(&stack, &format!("deadLetters/{garbage}/replay"), &json!({})).await;
-    assert_eq!(answer.status, 202);
-    eventually("it is open again", async || {
-        let detail = get(&stack, &format!("deadLetters/{garbage}")).await;
-        (detail["state"] == "open" && detail["createdAt"] != before).then_some(())
+    // What is still no job comes back, as another letter: the operation is not about that one.
+    let all = start(
+        &stack,
+        &json!({"filter": {"reason": "poison"}, "perSecond": 1}),
+    )
+    .await;
+    let told = ended(&stack, &all).await;
+    assert_eq!((&told["done"], &told["failed"]), (&json!(1), &json!(0)));
+    eventually("it has come back", async || {
+        (stack.database.count("dead_letters").await == 3).then_some(())
     })
     .await;
-    assert_eq!(stack.database.count("dead_letters").await, 2);
+    let first = get(&stack, &format!("deadLetters/{garbage}")).await;
+    assert_eq!(first["state"], "replayed");
+    let open = get(&stack, "deadLetters?reason=poison&state=open").await;
+    let open = open["items"].as_array().unwrap();
+    assert_eq!(open.len(), 1);
+    assert!(open[0]["id"].as_u64() > Some(garbage));
+    let told = operation(&stack, &all).await;
+    assert_eq!(
+        (&told["state"], &told["total"]),
+        (&json!("done"), &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_worker_that_cannot_publish_leaves_bulk_replays_to_another() {
+    let mut stack = Stack::with().through_links().start().await;
+    stack.all_ready().await;
+    let (phone, ids) = given_up(&stack, 1, 40).await;
+    let id = start(&stack, &json!({"filter": {}, "perSecond": 5})).await;
+    under_way(&stack, &id, 5).await;
+    let past_links = stack.broker.url_through(None);
+    stack.start_worker_but(&[("AMQP_URL", past_links)]).await;
+    stack.ready(&stack.workers[1]).await;
+    stack.links().worker_broker.cut();
+    // The first worker lives, and has its database: it gives up what it cannot do.
+    let told = ended(&stack, &id).await;
+    assert_eq!(
+        (&told["state"], &told["done"]),
+        (&json!("done"), &json!(40))
+    );
+    stack.links().restore();
+    stack.all_settled().await;
+    for id in &ids {
+        assert_eq!(stack.sim.rings(&phone, id).await, 1);
+    }
 }

@@ -59,6 +59,22 @@ pub struct JobTarget {
     /// That its provider's lane did not take it the last times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put_back: Option<PutBack>,
+    /// What an operator can mend at a provider that was asked before: should no other one deliver, that is why it is given
+    /// up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_mend: Option<ToMend>,
+}
+
+/// A provider whose credentials, project or sender are wrong for a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToMend {
+    /// Which.
+    pub provider: Provider,
+    /// The token that was used, for people.
+    pub token: MaskedToken,
+    /// What is wrong.
+    pub cause: Cause,
 }
 
 /// How often a target was put back in a row because its provider's lane did not take it.
@@ -133,6 +149,9 @@ pub struct GivenUp {
     pub cause: Cause,
     /// Tries spent.
     pub tries: u32,
+    /// Whether some try may have reached the device all the same: then a replay asks no other provider, and says so.
+    #[serde(default, skip_serializing_if = "Sent::is_surely_not")]
+    pub sent: Sent,
 }
 
 crate::provider::spelled! {

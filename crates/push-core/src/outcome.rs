@@ -157,16 +157,22 @@ pub enum Pause {
 }
 
 /// Whether a failed attempt may have reached the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Sent {
     /// The provider refused it or never saw it.
+    #[default]
     SurelyNot,
     /// No answer came, or one that says nothing.
     Maybe,
 }
 
 impl Sent {
+    /// As serde asks.
+    pub(crate) const fn is_surely_not(&self) -> bool {
+        matches!(self, Self::SurelyNot)
+    }
+
     /// Of two attempts: whether any may have reached the device.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {

@@ -90,6 +90,7 @@ impl Reach {
                 sent,
                 not_before: None,
                 put_back: None,
+                to_mend: None,
             };
             Some(PlannedTarget {
                 target,
@@ -176,6 +177,7 @@ mod tests {
             sent: was,
             not_before: None,
             put_back: None,
+            to_mend: None,
         };
         let planned = failover().later_round(&target, interrupted, &[device]);
         assert_eq!(planned.target.sent, was.or(interrupted), "it is remembered");

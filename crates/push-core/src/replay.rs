@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::id::RegistrationId;
-use crate::job::{Job, JobTarget, Progress, TrailEntry};
+use crate::job::{GivenUp, Job, JobTarget, Progress, TrailEntry};
 use crate::notification::Notification;
 use crate::outcome::Sent;
 use crate::provider::{PerProvider, Provider};
@@ -44,8 +44,21 @@ pub struct Letter {
     pub job: Job,
     /// The device and the provider that it was given up for; `None`: the job as a whole.
     pub target: Option<(RegistrationId, Provider)>,
-    /// Whether some earlier try may have reached that device all the same.
+    /// Whether some try that is recorded may have reached that device all the same.
     pub sent: Sent,
+}
+
+impl Letter {
+    /// Whether the device may have been reached before it was given up: also by a worker that recorded nothing.
+    fn given_up_as(&self, registration: RegistrationId, provider: Provider) -> Sent {
+        let same = |given_up: &&GivenUp| {
+            (given_up.registration, given_up.provider) == (registration, provider)
+        };
+        let mut given_up = self.job.progress.given_up.iter();
+        given_up
+            .find(same)
+            .map_or(Sent::SurelyNot, |given_up| given_up.sent)
+    }
 }
 
 /// Until when a replay may be sent: at least for `extend` from now on. `None`: its time is over.
@@ -92,7 +105,10 @@ fn targets(letters: &[Letter]) -> Option<Vec<JobTarget>> {
     let mut all: Vec<JobTarget> = Vec::new();
     for letter in letters {
         let wanted = match letter.target {
-            Some((registration, provider)) => vec![(registration, provider, letter.sent)],
+            Some((registration, provider)) => {
+                let sent = letter.sent.or(letter.given_up_as(registration, provider));
+                vec![(registration, provider, sent)]
+            }
             None => {
                 let open = letter.job.targets.as_ref()?.iter();
                 open.map(|target| (target.registration, target.provider, target.sent))
@@ -112,6 +128,7 @@ fn targets(letters: &[Letter]) -> Option<Vec<JobTarget>> {
                     sent,
                     not_before: None,
                     put_back: None,
+                    to_mend: None,
                 }),
             }
         }
@@ -171,6 +188,7 @@ mod tests {
             sent: Sent::SurelyNot,
             not_before: None,
             put_back: None,
+            to_mend: None,
         };
         assert_eq!(again.targets, Some(vec![target]));
         assert_eq!(again.round, job.round + 1, "news to every worker");

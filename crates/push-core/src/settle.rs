@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::id::{NotificationId, RegistrationId};
-use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, PutBack, TrailEntry};
+use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, PutBack, ToMend, TrailEntry};
 use crate::ladder::{Ladder, RetryDelay};
 use crate::lane::Barrier;
 use crate::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
@@ -192,6 +192,14 @@ impl Asked {
         }
     }
 
+    fn in_vain(to_mend: ToMend) -> (Self, Cause) {
+        let asked = Self {
+            provider: to_mend.provider,
+            token: Some(to_mend.token),
+        };
+        (asked, to_mend.cause)
+    }
+
     /// Who would have been next; without a token where the device is gone.
     fn next_of(planned: &PlannedTarget) -> Self {
         planned.routes.first().map_or(
@@ -233,7 +241,7 @@ impl<'a> Round<'a> {
     }
 
     fn settle_target(&mut self, report: &Report) {
-        let target = &report.planned.target;
+        let (target, platform) = (&report.planned.target, report.planned.platform);
         self.attempts = self.attempts.max(target.tries);
         if let Some(provider) = report.passed_over {
             self.timeline
@@ -248,16 +256,13 @@ impl<'a> Round<'a> {
                 let cause = Cause::new("expired", "its time was over before the next attempt");
                 let asked = Asked::next_of(&report.planned);
                 self.failed_at(asked.provider);
-                self.give_up(
-                    &report.planned,
-                    asked,
-                    target.tries,
-                    GiveUpReason::Expired,
-                    cause,
-                );
+                self.give_up(target, platform, asked, GiveUpReason::Expired, cause);
             }
             Fate::Gone if self.never_tried(target) => {}
-            Fate::Gone => self.failed_at(target.provider),
+            Fate::Gone => {
+                self.failed_at(target.provider);
+                self.out_of_routes(target, platform);
+            }
         }
     }
 
@@ -267,34 +272,45 @@ impl<'a> Round<'a> {
     }
 
     fn tried(&mut self, planned: &PlannedTarget, tries: &[Try]) {
-        let spent = planned.target.tries.saturating_add(1);
-        self.attempts = self.attempts.max(spent);
-        let mut operator_must_act = None;
+        let mut target = JobTarget {
+            tries: planned.target.tries.saturating_add(1),
+            ..planned.target.clone()
+        };
+        self.attempts = self.attempts.max(target.tries);
         for (index, attempt) in tries.iter().enumerate() {
-            self.record_try(planned, attempt, spent);
-            let provider = attempt.token.provider();
             match &attempt.outcome {
                 Outcome::Accepted(_) => {
+                    self.record_try(planned, attempt, target.tries);
+                    let provider = attempt.token.provider();
                     *self.progress.results.get_mut(provider) = ProviderResult::Success;
                     return;
                 }
                 Outcome::Retry(retry) if index + 1 == tries.len() => {
-                    return self.retry(planned, &attempt.token, spent, retry);
+                    self.record_try(planned, attempt, target.tries);
+                    return self.retry(target, planned.platform, &attempt.token, retry);
                 }
-                Outcome::Retry(_) | Outcome::TokenDead(_) => self.failed_at(provider),
-                Outcome::Refused(_) => {
-                    self.failed_at(provider);
-                    self.progress.refused = true;
-                }
-                Outcome::OperatorMustAct { cause, .. } => {
-                    self.failed_at(provider);
-                    operator_must_act = Some((Asked::with(&attempt.token), cause.clone()));
+                Outcome::Retry(_)
+                | Outcome::TokenDead(_)
+                | Outcome::Refused(_)
+                | Outcome::OperatorMustAct { .. } => {
+                    self.asked_in_vain(planned, attempt, &mut target);
                 }
             }
         }
-        // No route is left. What an operator can mend is kept; the rest is final.
-        if let Some((asked, cause)) = operator_must_act {
-            self.give_up(planned, asked, spent, GiveUpReason::OperatorMustAct, cause);
+        self.out_of_routes(&target, planned.platform);
+    }
+
+    /// No route is left. What an operator can mend is kept; the rest is final.
+    fn out_of_routes(&mut self, target: &JobTarget, platform: Option<Platform>) {
+        if let Some(to_mend) = target.to_mend.clone() {
+            let (asked, cause) = Asked::in_vain(to_mend);
+            self.give_up(
+                target,
+                platform,
+                asked,
+                GiveUpReason::OperatorMustAct,
+                cause,
+            );
         }
     }
 
@@ -307,7 +323,7 @@ impl<'a> Round<'a> {
             target.put_back = None;
             self.attempts = self.attempts.max(target.tries);
             let tried = hold.tried.iter();
-            tried.for_each(|attempt| self.asked_in_vain(planned, attempt, target.tries));
+            tried.for_each(|attempt| self.asked_in_vain(planned, attempt, &mut target));
             // Back to one that is waited for: those behind it are asked no oftener than the ladder is long.
             let back = hold.next < last.token.provider();
             if back && target.tries >= self.ladder.tries_max() {
@@ -317,7 +333,7 @@ impl<'a> Round<'a> {
                     "It could not be asked: it failed for everybody.",
                 );
                 self.failed_at(asked.provider);
-                return self.give_up(planned, asked, target.tries, reason, cause);
+                return self.give_up(&target, planned.platform, asked, reason, cause);
             }
         }
         let rung = match hold.reason {
@@ -354,17 +370,40 @@ impl<'a> Round<'a> {
     }
 
     /// A provider will not deliver; another one may be asked.
-    fn asked_in_vain(&mut self, planned: &PlannedTarget, attempt: &Try, spent: u32) {
-        self.record_try(planned, attempt, spent);
-        self.failed_at(attempt.token.provider());
-        if let Outcome::Refused(_) = attempt.outcome {
-            self.progress.refused = true;
+    fn asked_in_vain(&mut self, planned: &PlannedTarget, attempt: &Try, target: &mut JobTarget) {
+        self.record_try(planned, attempt, target.tries);
+        let provider = attempt.token.provider();
+        self.failed_at(provider);
+        target.sent = target.sent.or(attempt.outcome.sent());
+        match &attempt.outcome {
+            Outcome::Refused(_) => self.progress.refused = true,
+            Outcome::OperatorMustAct { cause, .. } => {
+                target.to_mend = Some(ToMend {
+                    provider,
+                    token: attempt.token.masked(),
+                    cause: cause.clone(),
+                });
+            }
+            Outcome::Accepted(_) | Outcome::Retry(_) | Outcome::TokenDead(_) => {}
         }
     }
 
-    fn retry(&mut self, planned: &PlannedTarget, token: &Token, spent: u32, retry: &Retry) {
+    fn retry(
+        &mut self,
+        target: JobTarget,
+        platform: Option<Platform>,
+        token: &Token,
+        retry: &Retry,
+    ) {
         let (provider, cause) = (token.provider(), retry.cause.clone());
-        let rung = match self.ladder.rung_after(spent, retry.pause) {
+        let mut target = JobTarget {
+            provider,
+            sent: target.sent.or(retry.sent),
+            not_before: None,
+            put_back: None,
+            ..target
+        };
+        let rung = match self.ladder.rung_after(target.tries, retry.pause) {
             None => Err(GiveUpReason::RetriesExhausted),
             Some(rung) if self.now + rung.as_duration() >= self.job.notification.expires_at => {
                 Err(GiveUpReason::Expired)
@@ -375,22 +414,14 @@ impl<'a> Round<'a> {
             Ok(rung) => rung,
             Err(reason) => {
                 self.failed_at(provider);
-                return self.give_up(planned, Asked::with(token), spent, reason, cause);
+                return self.give_up(&target, platform, Asked::with(token), reason, cause);
             }
         };
-        let not_before = match retry.pause {
+        target.not_before = match retry.pause {
             Pause::Asked(asked) if asked > rung.as_duration() => TimeDelta::from_std(asked)
                 .ok()
                 .map(|asked| self.now + asked),
             Pause::Asked(_) | Pause::AtLeast(_) => None,
-        };
-        let target = JobTarget {
-            registration: planned.target.registration,
-            provider,
-            tries: spent,
-            sent: planned.target.sent.or(retry.sent),
-            not_before,
-            put_back: None,
         };
         self.waiting.push((rung, target));
     }
@@ -404,20 +435,21 @@ impl<'a> Round<'a> {
 
     fn give_up(
         &mut self,
-        planned: &PlannedTarget,
+        target: &JobTarget,
+        platform: Option<Platform>,
         asked: Asked,
-        tries: u32,
         reason: GiveUpReason,
         cause: Cause,
     ) {
         self.progress.given_up.push(GivenUp {
-            registration: planned.target.registration,
+            registration: target.registration,
             provider: asked.provider,
-            platform: planned.platform,
+            platform,
             token: asked.token,
             reason,
             cause,
-            tries,
+            tries: target.tries,
+            sent: target.sent,
         });
     }
 

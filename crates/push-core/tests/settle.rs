@@ -16,6 +16,7 @@ use push_core::notification::{
 use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::plan::{Device, PlannedTarget, Reach};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
+use push_core::replay::{Ended, Letter, replay};
 use push_core::settle::{
     DeliveryOutcome, Fate, Hold, HoldReason, Next, Report, Settlement, Try, settle,
 };
@@ -330,6 +331,57 @@ fn what_an_operator_can_mend_becomes_a_dead_letter_when_no_route_is_left() {
     );
 }
 
+/// The other route may need more than a round to fail.
+#[test]
+fn what_an_operator_can_mend_is_remembered_until_no_route_is_left() {
+    let devices = [device(1, true, true)];
+    let first = play(
+        &job(3600),
+        &devices,
+        Failover,
+        &[(Fcm, operator()), (Expo, later())],
+    );
+    let (_, second) = waiting(&first);
+    let mut unregistered = reach(Failover).plan(second, &devices);
+    unregistered[0].routes.clear();
+    let gone = [Report {
+        planned: unregistered.remove(0),
+        fate: Fate::Gone,
+        passed_over: None,
+    }];
+    for settled in [
+        play(second, &devices, Failover, &[(Expo, dead())]),
+        settle(second, &gone, &Ladder::default(), now()),
+    ] {
+        let given_up = &dead_letter(&settled).progress.given_up[0];
+        assert_eq!(given_up.reason, GiveUpReason::OperatorMustAct);
+        assert_eq!(given_up.provider, Fcm);
+        assert_eq!(given_up.cause.code, "SENDER_ID_MISMATCH");
+    }
+    let taken = play(second, &devices, Failover, &[(Expo, accepted())]);
+    assert_eq!(done(&taken), Ending::Sent);
+    // Where Expo's lane did not take it: the same.
+    let hold = Hold {
+        reason: HoldReason::Lane(Expo, Barrier::Paused),
+        wait: Duration::from_secs(10),
+        tried: vec![Try {
+            token: Token::Fcm(devices[0].fcm.clone().unwrap()),
+            outcome: operator(),
+            at: now(),
+        }],
+        next: Expo,
+    };
+    let held = [Report {
+        planned: reach(Failover).plan(&job(3600), &devices).remove(0),
+        fate: Fate::Held(hold),
+        passed_over: None,
+    }];
+    let held = settle(&job(3600), &held, &Ladder::default(), now());
+    let settled = play(waiting(&held).1, &devices, Failover, &[(Expo, dead())]);
+    let given_up = &dead_letter(&settled).progress.given_up[0];
+    assert_eq!(given_up.reason, GiveUpReason::OperatorMustAct);
+}
+
 #[test]
 fn a_dead_letter_names_who_was_asked() {
     let devices = [device(1, true, true)];
@@ -415,7 +467,22 @@ fn what_an_interrupted_worker_may_have_sent_asks_no_other_provider() {
         passed_over: None,
     }];
     let settled = settle(&interrupted, &reports, &Ladder::default(), now());
-    dead_letter(&settled);
+    let letter = dead_letter(&settled);
+    // And whoever replays it knows, though no try of it is recorded.
+    let ended = Ended {
+        notification: letter.notification.clone(),
+        round: letter.round,
+        results: settled.results,
+    };
+    let about = Letter {
+        job: letter.clone(),
+        target: Some((RegistrationId(1), Fcm)),
+        sent: Sent::SurelyNot,
+    };
+    let again = replay(ended, &[about]).unwrap();
+    let planned = reach(Failover).plan(&again, &devices);
+    assert_eq!(planned[0].target.sent, Sent::Maybe);
+    assert_eq!(planned[0].routes.len(), 1, "no other provider");
 }
 
 #[test]

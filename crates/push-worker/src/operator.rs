@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use push_core::receipt_batch::ReceiptBatch;
 use push_queue::{BrokerState, Message, Route};
 use push_runtime::shutdown::Shutdown;
 use push_store::{
@@ -97,7 +98,11 @@ impl Operator<'_> {
                 self.step(&running).await?;
             }
         }
-        Ok(true)
+        if !connected && let Some(lease) = self.lease.take() {
+            // Another worker may be able to publish.
+            lease.release().await;
+        }
+        Ok(connected)
     }
 
     async fn hold(&mut self) -> Result<bool, StoreError> {
@@ -155,8 +160,12 @@ impl Operator<'_> {
         for due in in_time(store.due_bytes(Utc::now(), BYTES_BATCH_MAX)).await? {
             let name = format!("dead-letter-{}", due.letter.0);
             let timestamp = u64::try_from(Utc::now().timestamp()).unwrap_or(0);
+            let route = match ReceiptBatch::decode(&due.bytes) {
+                Ok(_) => Route::Receipts,
+                Err(_) => Route::Jobs,
+            };
             let message = Message::bytes(due.bytes, name, timestamp);
-            match self.worker.broker.publish(Route::Jobs, message).await {
+            match self.worker.broker.publish(route, message).await {
                 Ok(()) => in_time(store.bytes_published(due.letter)).await?,
                 // Again at the next look.
                 Err(_) => return Ok(()),

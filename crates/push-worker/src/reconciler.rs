@@ -123,7 +123,7 @@ impl Reconciler<'_> {
 /// What was due before that is nowhere. What waits in a long work queue is overdue, and not lost. An empty queue proves
 /// that it is nowhere; a longer one has handed out all that came before what it hands out now.
 async fn passed(worker: &Worker, now: DateTime<Utc>) -> DateTime<Utc> {
-    if queue_is_empty(worker).await {
+    if is_empty(worker, Queue::Jobs).await {
         now
     } else {
         worker.watermark.read().min(now)
@@ -138,8 +138,12 @@ async fn publish_all_again(
     let grace = TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
     while !worker.shutdown.soft.is_cancelled() {
         let again = Utc::now() + grace;
-        let due = in_time(worker.store.take_due(which, before, again, BATCH_MAX)).await?;
+        let mut due = in_time(worker.store.take_due(which, before, again, BATCH_MAX)).await?;
         let found = due.len();
+        // Likewise what waits to be kept as a dead letter: it is looked for later once more.
+        if which == Due::Overdue && !is_empty(worker, Queue::Dead).await {
+            due.retain(|due| !due.job.is_given_up());
+        }
         let published = publish_again(worker, due).await?;
         if found < BATCH_MAX as usize || published < found {
             break;
@@ -148,8 +152,8 @@ async fn publish_all_again(
     Ok(())
 }
 
-async fn queue_is_empty(worker: &Worker) -> bool {
-    match worker.broker.depth(Queue::Jobs).await {
+async fn is_empty(worker: &Worker, queue: Queue) -> bool {
+    match worker.broker.depth(queue).await {
         Ok(depth) => depth.ready == 0,
         Err(_) => false,
     }

@@ -276,6 +276,23 @@ fn too_many_without_a_time_is_the_lanes_when_several_targets_hear_it() {
 }
 
 #[test]
+fn one_target_alone_does_not_stop_the_lane_for_as_long_as_it_is_to_wait_itself() {
+    let day = Duration::from_secs(86_400);
+    let mut played = Played::new();
+    let mut passes: Vec<_> = (0..3).map(|_| played.go()).collect();
+    let wait = |played: &mut Played| match played.ask() {
+        Entry::Hold(Barrier::Throttled, wait) => wait,
+        other @ (Entry::Go(_) | Entry::Wait | Entry::Hold(..)) => panic!("{other:?}"),
+    };
+    played.end_for(passes.remove(0), Signal::TooMuch(Some(day)), 1);
+    assert_eq!(wait(&mut played), SETTINGS.pause);
+    for (target, pass) in [2, 3].into_iter().zip(passes) {
+        played.end_for(pass, Signal::TooMuch(Some(day)), target);
+    }
+    assert_eq!(wait(&mut played), day, "several targets: it is the lane's");
+}
+
+#[test]
 fn a_paused_lane_takes_nothing_and_goes_on_where_it_was() {
     let mut played = Played::new();
     played.lane.set_paused(true);

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// So many targets must be refused before a "too many" that names no time stops the lane: it may be one device's own.
+/// So many targets must be refused before "too many" is taken for the project's: until then it may be one device's own
+/// (FCM counts both).
 const TARGETS_MIN: usize = 3;
 /// Within so long.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -83,12 +84,13 @@ impl Throttle {
         }
     }
 
-    /// The provider asked for less, for `target`, maybe for so long.
+    /// The provider asked for less, for `target`, maybe for so long. One target alone cannot stop the lane for long.
     pub(super) fn too_much(&mut self, asked: Option<Duration>, target: u64, now: Instant) {
-        let pause = match asked {
-            Some(asked) => asked,
-            None if self.refused.are_many(target, now) => self.pause,
-            None => return,
+        let pause = match (asked, self.refused.are_many(target, now)) {
+            (Some(asked), true) => asked,
+            (Some(asked), false) => asked.min(self.pause),
+            (None, true) => self.pause,
+            (None, false) => return,
         };
         let until = now + pause;
         // What was under way together says the same; a refusal on the ramp begins it anew.

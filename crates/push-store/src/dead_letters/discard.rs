@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::MySqlConnection;
 
+use super::letter::closed_key;
 use super::lock::{array, lock};
 use super::{DeadLetterId, Discard, Refusal};
 use crate::Store;
@@ -12,11 +13,14 @@ use crate::decode::millis;
 use crate::error::StoreError;
 use crate::retry::Tries;
 
-const DISCARD: &str = "\
+const DISCARD: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS chosen \
     STRAIGHT_JOIN dead_letters AS letter FORCE INDEX (PRIMARY) ON letter.id = chosen.id \
-    SET letter.discarded_at = ?, letter.discarded_by = ?, letter.discard_reason = ? \
-    WHERE letter.replayed_at IS NULL AND letter.discarded_at IS NULL";
+    SET letter.discarded_at = ?, letter.discarded_by = ?, letter.discard_reason = ?, letter.dedupe_key = ",
+    closed_key!(),
+    " WHERE letter.replayed_at IS NULL AND letter.discarded_at IS NULL"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("DISCARD", DISCARD)];

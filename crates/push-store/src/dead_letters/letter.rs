@@ -10,8 +10,7 @@ use serde::Serialize;
 use super::DeadLetterRecord;
 use crate::{bulk, hash};
 
-/// Recording the same again changes nothing. But poison that an admin had replayed or discarded, and that comes again, is
-/// news: its row is opened again. (Assignments take effect from left to right, so what is asked comes last.)
+/// Recording the same again changes nothing.
 pub(super) const INSERT: &str = "\
     INSERT INTO dead_letters (dedupe_key, notification_id, customer_id, registration_id, provider, platform, \
         token_masked, round, reason, error_code, error_text, attempts, trail, job, raw, raw_bytes, created_at) \
@@ -36,14 +35,16 @@ pub(super) const INSERT: &str = "\
             raw MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.raw', \
             raw_bytes BIGINT PATH '$.raw_bytes' \
         )) AS letter \
-    ON DUPLICATE KEY UPDATE \
-        created_at = IF(dead_letters.raw IS NULL OR COALESCE(dead_letters.discarded_at, dead_letters.replayed_at) IS NULL, \
-            dead_letters.created_at, VALUES(created_at)), \
-        replayed_by = IF(dead_letters.raw IS NULL, dead_letters.replayed_by, NULL), \
-        replayed_at = IF(dead_letters.raw IS NULL, dead_letters.replayed_at, NULL), \
-        discarded_by = IF(dead_letters.raw IS NULL, dead_letters.discarded_by, NULL), \
-        discard_reason = IF(dead_letters.raw IS NULL, dead_letters.discard_reason, NULL), \
-        discarded_at = IF(dead_letters.raw IS NULL, dead_letters.discarded_at, NULL)";
+    ON DUPLICATE KEY UPDATE id = dead_letters.id";
+
+/// What stands in `dedupe_key` once a letter is closed. Poison that comes again then is news, and a letter of its own: who
+/// did what with the first one stays told. (A job that comes again has another round.)
+macro_rules! closed_key {
+    () => {
+        "IF(letter.raw IS NULL, letter.dedupe_key, UNHEX(SHA2(CONCAT('closed ', letter.id), 256)))"
+    };
+}
+pub(super) use closed_key;
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];

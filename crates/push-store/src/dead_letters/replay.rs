@@ -16,6 +16,7 @@ use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
+use super::letter::closed_key;
 use super::lock::{LockedLetter, array, lock};
 use super::{DeadLetterId, KeptBytes, Refusal, Replay, Replayed, ReplayedJob};
 use crate::Store;
@@ -74,11 +75,15 @@ const REOPEN: &str = "\
         history.timeline = CONCAT(COALESCE(history.timeline, ''), replayed.timeline) \
     WHERE history.status <> 'pending' AND history.round = replayed.round";
 
-const MARK: &str = "\
+const MARK: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS chosen \
     STRAIGHT_JOIN dead_letters AS letter FORCE INDEX (PRIMARY) ON letter.id = chosen.id \
-    SET letter.bytes_due_at = IF(letter.raw IS NULL, NULL, ?), letter.replayed_at = ?, letter.replayed_by = ? \
-    WHERE letter.replayed_at IS NULL AND letter.discarded_at IS NULL";
+    SET letter.bytes_due_at = IF(letter.raw IS NULL, NULL, ?), letter.replayed_at = ?, letter.replayed_by = ?, \
+        letter.dedupe_key = ",
+    closed_key!(),
+    " WHERE letter.replayed_at IS NULL AND letter.discarded_at IS NULL"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[

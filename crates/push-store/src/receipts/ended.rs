@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use push_core::id::NotificationId;
 use push_core::job::{GiveUpReason, GivenUp, Job, Progress, TrailEntry};
 use push_core::notification::Notification;
+use push_core::outcome::{Cause, Sent};
 use push_core::provider::PerProvider;
 use push_core::receipt::{Failure, recount};
 use push_core::settle::DeliveryOutcome;
@@ -165,6 +166,8 @@ fn letter<'a>(
             reason: *reason,
             cause: cause.clone(),
             tries: delivery.attempts,
+            // What is recorded is asked for when it is replayed.
+            sent: Sent::SurelyNot,
         });
     }
     let job = Job {
@@ -180,9 +183,7 @@ fn letter<'a>(
 }
 
 /// A delivery that is given up now, and why.
-fn given_up(
-    delivery: &mut DeliveryRow,
-) -> Option<(&mut DeliveryRow, GiveUpReason, push_core::outcome::Cause)> {
+fn given_up(delivery: &mut DeliveryRow) -> Option<(&mut DeliveryRow, GiveUpReason, Cause)> {
     let failure = Failure {
         outcome: delivery.outcome,
         cause: delivery.failed_by_receipt()?,

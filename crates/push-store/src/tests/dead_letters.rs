@@ -11,7 +11,7 @@ use super::Db;
 use super::seed::{
     follow_up, given_up, gives_up, later, notification, results, sent, target, waits,
 };
-use crate::{DeadLetterRecord, Due, Kept};
+use crate::{DeadLetterId, DeadLetterRecord, Discard, Due, Kept, Replay};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -224,33 +224,44 @@ async fn poison_and_jobs_of_strangers_are_kept_once() {
     db.done().await;
 }
 
+/// And who did what with the first one stays told.
 #[tokio::test]
-async fn poison_that_comes_again_after_it_was_handled_is_seen() {
+async fn poison_that_comes_again_after_it_was_handled_is_a_new_dead_letter() {
     let db = Db::new().await;
-    db.store
-        .record_dead_letters(&[poison(b"x")], later(0))
-        .await
-        .unwrap();
-    db.execute(
-        "UPDATE dead_letters SET discarded_at = NOW(3), discarded_by = 'a', discard_reason = 'b'",
-    )
-    .await;
-    db.store
-        .record_dead_letters(&[poison(b"x")], later(900))
-        .await
-        .unwrap();
-    let open = "SELECT COUNT(*) FROM dead_letters WHERE discarded_at IS NULL AND discarded_by IS NULL \
-                AND discard_reason IS NULL AND created_at = '2026-09-21 14:13:20.900' AND state = 'open'";
-    assert_eq!(db.one(open).await, 1);
-    db.execute("UPDATE dead_letters SET replayed_at = NOW(3), replayed_by = 'a'")
-        .await;
-    db.store
-        .record_dead_letters(&[poison(b"x")], later(950))
-        .await
-        .unwrap();
-    let open = "SELECT COUNT(*) FROM dead_letters WHERE replayed_at IS NULL AND replayed_by IS NULL \
-                AND created_at = '2026-09-21 14:13:20.950' AND state = 'open'";
-    assert_eq!(db.one(open).await, 1);
+    let comes = async |ms| {
+        db.store
+            .record_dead_letters(&[poison(b"x")], later(ms))
+            .await
+            .unwrap();
+        db.one("SELECT CAST(MAX(id) AS SIGNED) FROM dead_letters WHERE state = 'open'")
+            .await
+    };
+    let id = |id: i64| DeadLetterId(u64::try_from(id).unwrap());
+    let first = comes(0).await;
+    assert_eq!(comes(10).await, first, "a copy");
+    let discard = Discard {
+        by: "ops".to_owned(),
+        reason: "noise".to_owned(),
+    };
+    let discarded = db
+        .store
+        .discard_dead_letter(id(first), &discard, later(100));
+    discarded.await.unwrap().unwrap();
+    let second = comes(200).await;
+    assert!(second > first);
+    let replay = Replay {
+        by: "ops".to_owned(),
+        extend_ttl: None,
+        due_after: GRACE,
+    };
+    let replayed = db.store.replay_dead_letter(id(second), &replay, later(300));
+    replayed.await.unwrap().unwrap();
+    let third = comes(400).await;
+    assert!(third > second);
+    assert_eq!(comes(500).await, third, "a copy");
+    let told = "SELECT COUNT(*) FROM dead_letters WHERE discarded_by = 'ops' AND discard_reason = 'noise' \
+                OR replayed_by = 'ops' AND replayed_at IS NOT NULL";
+    assert_eq!(db.one(told).await, 2);
     db.done().await;
 }
 

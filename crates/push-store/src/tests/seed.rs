@@ -136,6 +136,7 @@ pub fn given_up(registration: u64) -> GivenUp {
         reason: GiveUpReason::OperatorMustAct,
         cause: Cause::new("SENDER_ID_MISMATCH", "another project"),
         tries: 2,
+        sent: Sent::SurelyNot,
     }
 }
 
@@ -147,6 +148,7 @@ pub fn target(registration: u64) -> JobTarget {
         sent: Sent::Maybe,
         not_before: None,
         put_back: None,
+        to_mend: None,
     }
 }
 

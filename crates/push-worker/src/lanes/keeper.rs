@@ -35,15 +35,14 @@ pub async fn know_switches(worker: &Worker) -> anyhow::Result<bool> {
 /// Keeps on until what was in flight at the stop is finished. What cannot be read stays as it was last known.
 pub async fn keep(worker: &Worker) {
     let me = Uuid::new_v4();
+    tracing::info!(worker = %me, "reports its lanes under this id");
     let mut told = Told::default();
+    let mut complained = false;
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let drained = &worker.drained;
     while drained.run_until_cancelled(ticks.tick()).await.is_some() {
-        // Of an outage of the database others tell.
-        if let Err(error) = in_time(read_switches(worker)).await {
-            tracing::debug!(%error, "the switches could not be read");
-        }
+        complain(in_time(read_switches(worker)).await, &mut complained);
         let report = report(worker);
         report.lanes.iter().for_each(metrics::lane);
         if told.is_news(&report.lanes) {
@@ -55,6 +54,19 @@ pub async fn keep(worker: &Worker) {
     }
     if let Err(error) = in_time(worker.store.forget_worker(me)).await {
         tracing::debug!(%error, "the worker's report could not be removed; it is ignored soon");
+    }
+}
+
+/// Once. Of an outage of the database others tell.
+fn complain(read: Result<(), StoreError>, complained: &mut bool) {
+    let Err(error) = read else {
+        *complained = false;
+        return;
+    };
+    tracing::debug!(%error, "the switches could not be read");
+    let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
+    if someone_must_act && !std::mem::replace(complained, true) {
+        tracing::error!(%error, "the switches of the providers cannot be read: pausing and resuming has no effect here");
     }
 }
 

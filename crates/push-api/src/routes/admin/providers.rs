@@ -87,7 +87,8 @@ pub async fn pause(
 
 /// Has a provider go on.
 ///
-/// What waited flows again within two minutes, the longest wait of a paused job.
+/// What waited flows again within two minutes, the longest wait of a paused job (or the first of `RETRY_DELAYS`, where
+/// that is longer).
 #[utoipa::path(
     post,
     path = "/api/Push/admin/providers/{provider}/resume",
