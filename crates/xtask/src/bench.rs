@@ -6,13 +6,12 @@
 use crate::guard::Guard;
 use crate::install::Package;
 use crate::process;
-use crate::say::{Steps, say};
+use crate::say::Steps;
 use crate::services::{Purpose, Set};
 use crate::{interrupt, programs};
 use anyhow::{Context, Result, bail};
-use std::fs::{self, File};
+use std::fs::{self};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -95,7 +94,7 @@ impl P6 {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = Steps::new(4);
     let set = Set::of(Purpose::Bench)?;
-    let _held = wait_for(&set)?;
+    let _held = set.lock_alone("cargo xtask bench")?;
     let guard = Guard::over(&set)?;
     let result = under_guard(&set, &mut steps, args);
     drop(guard);
@@ -103,17 +102,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("interrupted; nothing is left running");
     }
     result
-}
-
-fn wait_for(set: &Set) -> Result<File> {
-    let mut told = false;
-    let held = set.lock(Duration::MAX, || {
-        if !std::mem::replace(&mut told, true) {
-            say!("Waiting for another `cargo xtask bench` in this checkout to end …");
-        }
-        interrupt::check()
-    })?;
-    held.context("the wait for another `cargo xtask bench` has no end")
 }
 
 fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {

@@ -6,13 +6,11 @@
 use crate::guard::Guard;
 use crate::install::Package;
 use crate::process;
-use crate::say::{Steps, say};
+use crate::say::Steps;
 use crate::services::{Purpose, Set};
 use crate::{interrupt, programs};
-use anyhow::{Context, Result, bail};
-use std::fs::File;
+use anyhow::{Result, bail};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 /// Arguments of `cargo xtask chaos`.
 #[derive(clap::Args)]
@@ -38,7 +36,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = Steps::new(3);
     let set = Set::of(Purpose::Chaos)?;
-    let _held = wait_for(&set)?;
+    let _held = set.lock_alone("cargo xtask chaos")?;
     let guard = Guard::over(&set)?;
     let result = under_guard(&set, &mut steps, args);
     drop(guard);
@@ -46,17 +44,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("interrupted; nothing is left running");
     }
     result
-}
-
-fn wait_for(set: &Set) -> Result<File> {
-    let mut told = false;
-    let held = set.lock(Duration::MAX, || {
-        if !std::mem::replace(&mut told, true) {
-            say!("Waiting for another `cargo xtask chaos` in this checkout to end …");
-        }
-        interrupt::check()
-    })?;
-    held.context("the wait for another `cargo xtask chaos` has no end")
 }
 
 fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {

@@ -3,13 +3,11 @@
 use crate::guard::Guard;
 use crate::install::Package;
 use crate::process;
-use crate::say::{Steps, say};
+use crate::say::Steps;
 use crate::services::{Purpose, Set, checkout};
 use crate::{interrupt, programs};
-use anyhow::{Context, Result, bail};
-use std::fs::File;
+use anyhow::{Result, bail};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -32,7 +30,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut steps = Steps::new(4);
     let set = Set::of(Purpose::Test)?;
-    let _held = wait_for(&set)?;
+    let _held = set.lock_alone("cargo xtask test")?;
     let guard = Guard::over(&set)?;
     let result = on_private_servers(&set, &mut steps, args);
     drop(guard);
@@ -40,18 +38,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("interrupted; nothing is left running");
     }
     result
-}
-
-/// Two runs at once would share data; the second waits.
-fn wait_for(set: &Set) -> Result<File> {
-    let mut told = false;
-    let held = set.lock(Duration::MAX, || {
-        if !std::mem::replace(&mut told, true) {
-            say!("Waiting for another `cargo xtask test` in this checkout to end …");
-        }
-        interrupt::check()
-    })?;
-    held.context("the wait for another `cargo xtask test` has no end")
 }
 
 fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {

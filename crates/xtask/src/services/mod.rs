@@ -6,7 +6,7 @@ mod rabbit;
 
 use crate::install::{self, Package};
 use crate::process::TICK;
-use crate::say::Step;
+use crate::say::{Step, say};
 use crate::{interrupt, process, programs};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -206,6 +206,18 @@ impl Set {
             meanwhile()?;
             sleep(TICK);
         }
+    }
+
+    /// The same, for as long as it takes: two runs of `command` at once would share data.
+    pub fn lock_alone(&self, command: &str) -> Result<File> {
+        let mut told = false;
+        let held = self.lock(Duration::MAX, || {
+            if !std::mem::replace(&mut told, true) {
+                say!("Waiting for another `{command}` in this checkout to end …");
+            }
+            interrupt::check()
+        })?;
+        held.with_context(|| format!("the wait for another `{command}` has no end"))
     }
 
     /// Held while a server is started: who comes at the same moment waits, and then finds it running.
