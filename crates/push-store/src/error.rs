@@ -108,6 +108,12 @@ impl StoreError {
         matches!(self, Self::Unavailable(Unavailable::OutOfOrder(_)))
     }
 
+    /// Whether somebody must look at it: waiting alone does not help.
+    #[must_use]
+    pub const fn needs_someone(&self) -> bool {
+        !self.is_unavailable() || self.is_out_of_order()
+    }
+
     /// The kind of error as one short word: a value for logs and metric labels.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

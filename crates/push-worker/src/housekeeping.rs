@@ -29,8 +29,7 @@ pub async fn run(worker: &Worker) {
             match keep_house(worker).await {
                 Ok(()) => complained = false,
                 Err(error) => {
-                    let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
-                    if someone_must_act && !complained {
+                    if error.needs_someone() && !complained {
                         tracing::error!(%error, "what is over cannot be deleted");
                     }
                     complained = true;

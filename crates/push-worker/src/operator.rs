@@ -52,8 +52,7 @@ pub async fn run(worker: &Worker) {
             Err(error) => {
                 operator.lease = None;
                 wait = IDLE;
-                let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
-                if someone_must_act && !complained {
+                if error.needs_someone() && !complained {
                     tracing::error!(%error, "operations cannot go on");
                 }
                 complained = true;

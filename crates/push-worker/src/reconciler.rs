@@ -45,8 +45,7 @@ pub async fn run(worker: &Worker) {
         tracing::debug!(%error, "the reconciler could not look");
         // Another worker may be able to.
         reconciler.lease = None;
-        let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
-        if someone_must_act && !complained {
+        if error.needs_someone() && !complained {
             tracing::error!(%error, "the reconciler cannot read what is due");
         }
         complained = true;
@@ -141,7 +140,8 @@ async fn publish_all_again(
         let mut due = in_time(worker.store.take_due(which, before, again, BATCH_MAX)).await?;
         let found = due.len();
         // Likewise what waits to be kept as a dead letter: it is looked for later once more.
-        if which == Due::Overdue && !is_empty(worker, Queue::Dead).await {
+        let given_up = due.iter().any(|due| due.job.is_given_up());
+        if which == Due::Overdue && given_up && !is_empty(worker, Queue::Dead).await {
             due.retain(|due| !due.job.is_given_up());
         }
         let published = publish_again(worker, due).await?;

@@ -3,14 +3,14 @@
 //! The measuring itself is a program of the tests. Here it gets what it needs: servers, built programs, a file for its
 //! figures, and the guard that stops whatever it started, however it ends.
 
-use crate::guard::Guard;
+use crate::guard;
 use crate::install::Package;
 use crate::process;
+use crate::programs;
 use crate::say::Steps;
 use crate::services::{Purpose, Set};
-use crate::{interrupt, programs};
-use anyhow::{Context, Result, bail};
-use std::fs::{self};
+use anyhow::{Context, Result};
+use std::fs;
 use std::process::{Command, ExitCode};
 
 /// Arguments of `cargo xtask bench`.
@@ -93,15 +93,9 @@ impl P6 {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = Steps::new(4);
-    let set = Set::of(Purpose::Bench)?;
-    let _held = set.lock_alone("cargo xtask bench")?;
-    let guard = Guard::over(&set)?;
-    let result = under_guard(&set, &mut steps, args);
-    drop(guard);
-    if interrupt::requested() {
-        bail!("interrupted; nothing is left running");
-    }
-    result
+    guard::alone(Purpose::Bench, "cargo xtask bench", |set| {
+        under_guard(set, &mut steps, args)
+    })
 }
 
 fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {

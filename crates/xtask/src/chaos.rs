@@ -3,13 +3,13 @@
 //! The run itself is a program of the tests. Here it gets what it needs: installed servers, built programs, a folder,
 //! and the guard that stops whatever it started, however it ends.
 
-use crate::guard::Guard;
+use crate::guard;
 use crate::install::Package;
 use crate::process;
+use crate::programs;
 use crate::say::Steps;
 use crate::services::{Purpose, Set};
-use crate::{interrupt, programs};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::process::{Command, ExitCode};
 
 /// Arguments of `cargo xtask chaos`.
@@ -35,15 +35,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = Steps::new(3);
-    let set = Set::of(Purpose::Chaos)?;
-    let _held = set.lock_alone("cargo xtask chaos")?;
-    let guard = Guard::over(&set)?;
-    let result = under_guard(&set, &mut steps, args);
-    drop(guard);
-    if interrupt::requested() {
-        bail!("interrupted; nothing is left running");
-    }
-    result
+    guard::alone(Purpose::Chaos, "cargo xtask chaos", |set| {
+        under_guard(set, &mut steps, args)
+    })
 }
 
 fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {

@@ -3,8 +3,9 @@
 //! On every way out of the command, a panic as well, the set is stopped by [`Guard`]'s drop. Where nothing of ours runs
 //! any more (`kill -9`, out of memory), a second process sees its standard input end and stops the set instead.
 
+use crate::interrupt;
 use crate::services::{Purpose, Set};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -42,6 +43,23 @@ impl Drop for Guard<'_> {
         // Not before: we may be killed while we stop.
         let _ = self.watcher.kill().and_then(|()| self.watcher.wait());
     }
+}
+
+/// Does `work` on the set of `purpose`, one run of `command` at a time, and leaves nothing running.
+pub fn alone(
+    purpose: Purpose,
+    command: &str,
+    work: impl FnOnce(&Set) -> Result<ExitCode>,
+) -> Result<ExitCode> {
+    let set = Set::of(purpose)?;
+    let _held = set.lock_alone(command)?;
+    let guard = Guard::over(&set)?;
+    let result = work(&set);
+    drop(guard);
+    if interrupt::requested() {
+        bail!("interrupted; nothing is left running");
+    }
+    result
 }
 
 /// Arguments of the hidden `cargo xtask guard`.

@@ -1,12 +1,12 @@
 //! `cargo xtask test`: all tests, against real servers that nobody else uses.
 
-use crate::guard::Guard;
+use crate::guard;
 use crate::install::Package;
 use crate::process;
+use crate::programs;
 use crate::say::Steps;
 use crate::services::{Purpose, Set, checkout};
-use crate::{interrupt, programs};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::process::ExitCode;
 
 /// Arguments of `cargo xtask test`.
@@ -29,15 +29,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return tests(&mut steps, None, &[], args);
     }
     let mut steps = Steps::new(4);
-    let set = Set::of(Purpose::Test)?;
-    let _held = set.lock_alone("cargo xtask test")?;
-    let guard = Guard::over(&set)?;
-    let result = on_private_servers(&set, &mut steps, args);
-    drop(guard);
-    if interrupt::requested() {
-        bail!("interrupted; nothing is left running");
-    }
-    result
+    guard::alone(Purpose::Test, "cargo xtask test", |set| {
+        on_private_servers(set, &mut steps, args)
+    })
 }
 
 fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {

@@ -64,8 +64,7 @@ fn complain(read: Result<(), StoreError>, complained: &mut bool) {
         return;
     };
     tracing::debug!(%error, "the switches could not be read");
-    let someone_must_act = !error.is_unavailable() || error.is_out_of_order();
-    if someone_must_act && !std::mem::replace(complained, true) {
+    if error.needs_someone() && !std::mem::replace(complained, true) {
         tracing::error!(%error, "the switches of the providers cannot be read: pausing and resuming has no effect here");
     }
 }

@@ -25,7 +25,8 @@ pub struct QueueView {
     /// Who consumes from it, in all workers; what only waits has none. `null`: the broker did not tell.
     consumers: Option<u32>,
     /// How long the oldest has been waiting that workers could take now, by the database: of `push.jobs` since it was
-    /// accepted, came back from its retry queue, or was published again; of `push.dead` since it was given up; of
+    /// accepted, came back from its retry queue, or was published again; of `push.dead` since it was given up, or was found
+    /// overdue there (`RECONCILE_AFTER` at most); of
     /// `push.receipts` since the receipt was due. `null`: the queue is empty, or it is not known, as for what waits for a
     /// time that its queue is named by.
     age_seconds: Option<u64>,
