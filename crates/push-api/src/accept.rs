@@ -1,15 +1,20 @@
 //! Accepting: from the commit on a notification is never lost (P1).
 //!
-//! Many requests share a transaction: handlers put their notification into a bounded channel, and a
+//! Many requests share a transaction: handlers put what they want accepted into a bounded channel, and a
 //! few writers take what waits there, without waiting for more. A lone request is written at once; under load
 //! the batches grow by themselves. A full channel refuses at once instead of piling up.
+//!
+//! A request with many notifications waits in a channel of its own: one of a thousand takes as long as hundreds of
+//! single ones, and must not be in their way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::notification::Notification;
-use push_store::{Acceptance, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer};
+use push_store::{
+    Acceptance, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
+};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -18,24 +23,31 @@ use crate::error::ApiError;
 use crate::metrics;
 use crate::publish::Publisher;
 
-/// Notifications that may wait for a writer: about a tenth of a second of the database's work.
+/// Requests with one notification that may wait for a writer: about a tenth of a second of the database's work.
 const WAITING_MAX: usize = 1_024;
-/// Notifications of one transaction: beyond some hundred a larger one gains nothing.
+/// Requests with many that may wait: some seconds of the database's work.
+const MANY_WAITING_MAX: usize = 64;
+/// A transaction with so many notifications gets no further request: beyond some hundred a larger one gains nothing.
 const BATCH_MAX: usize = 256;
 /// Transactions at a time: one is being committed while the next is filled.
 const WRITERS: usize = 2;
+/// The same for requests with many: they leave the database to the single ones.
+const MANY_WRITERS: usize = 1;
 
-/// Writes notifications in batches.
+/// Writes requests in batches.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
-    waiting: mpsc::Sender<Waiting>,
+    /// With one notification.
+    single: mpsc::Sender<Waiting>,
+    /// With many.
+    many: mpsc::Sender<Waiting>,
 }
 
-/// A notification that somebody asks for.
+/// What somebody asks for: all of it is committed together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// The notification.
-    pub notification: Notification,
+    /// The notifications, one at least, in the order in which they are sent.
+    pub notifications: Arc<[Notification]>,
     /// The key of the request, if its caller gave it one.
     pub keyed: Option<Keyed>,
 }
@@ -43,7 +55,7 @@ pub struct Submission {
 impl<'a> From<&'a Submission> for ToAccept<'a> {
     fn from(submission: &'a Submission) -> Self {
         Self {
-            notification: &submission.notification,
+            notifications: &submission.notifications,
             keyed: submission.keyed.as_ref(),
         }
     }
@@ -52,13 +64,13 @@ impl<'a> From<&'a Submission> for ToAccept<'a> {
 /// What became of a [`Submission`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// The notification is committed.
-    Now,
-    /// The request came before, and was answered so. The notification is not, and never will be.
+    /// This became of each of its notifications, in order.
+    Now(Vec<Item>),
+    /// The request came before, and was answered so. These notifications are not committed, and never will be.
     Before(KeptAnswer),
 }
 
-/// A notification on its way into the database, and who wants to know.
+/// A request on its way into the database, and who wants to know.
 #[derive(Debug)]
 struct Waiting {
     submission: Submission,
@@ -86,8 +98,7 @@ impl Acceptor {
                     .as_ref()
                     .is_err_and(StoreError::leaves_commit_unknown)
                 {
-                    publisher
-                        .unpublished_if_committed(batch.iter().map(|asked| asked.notification.id));
+                    publisher.unpublished_if_committed(all_of(&batch).map(|asked| asked.id));
                 }
                 written
             }
@@ -99,41 +110,53 @@ impl Acceptor {
         W: Fn(Arc<[Submission]>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Acceptance>, StoreError>> + Send + 'static,
     {
-        let (waiting, queue) = mpsc::channel(WAITING_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..WRITERS {
-            tasks.spawn(write_batches(Arc::clone(&queue), write.clone()));
+        let lane = |waiting_max, writers| {
+            let (waiting, queue) = mpsc::channel(waiting_max);
+            let queue = Arc::new(Mutex::new(queue));
+            for _ in 0..writers {
+                tasks.spawn(write_batches(Arc::clone(&queue), write.clone()));
+            }
+            waiting
+        };
+        Self {
+            single: lane(WAITING_MAX, WRITERS),
+            many: lane(MANY_WAITING_MAX, MANY_WRITERS),
         }
-        Self { waiting }
     }
 
-    /// Commits a notification, or tells how it was answered before. Once called, it is committed even if the caller does not wait.
+    /// Commits a request, or tells how it was answered before. Once called, it is committed even if the caller does not wait.
     ///
     /// # Errors
-    /// [`ApiError::UnknownCustomer`], [`ApiError::IdempotencyKeyReused`], [`ApiError::Overloaded`] at once when too many wait, or what the
+    /// [`ApiError::IdempotencyKeyReused`], [`ApiError::Overloaded`] at once when too many wait, or what the
     /// database says. Unless the connection broke during the commit, nothing was stored then.
     pub async fn accept(&self, submission: Submission) -> Result<Accepted, ApiError> {
         let (answer, answered) = oneshot::channel();
+        let lane = if submission.notifications.len() > 1 {
+            &self.many
+        } else {
+            &self.single
+        };
         let waiting = Waiting { submission, answer };
-        self.waiting
-            .try_send(waiting)
-            .map_err(|_| ApiError::Overloaded)?;
+        lane.try_send(waiting).map_err(|_| ApiError::Overloaded)?;
         let lost = |_| ApiError::Internal("a batch writer ended without an answer".to_owned());
         match answered.await.map_err(lost)?? {
-            Acceptance::Accepted => Ok(Accepted::Now),
+            Acceptance::Now(items) => Ok(Accepted::Now(items)),
             Acceptance::Before(answer) => Ok(Accepted::Before(answer)),
             Acceptance::KeyReused => Err(ApiError::IdempotencyKeyReused),
-            Acceptance::UnknownCustomer => Err(ApiError::UnknownCustomer),
         }
     }
 }
 
-fn newest(batch: &[Submission]) -> DateTime<Utc> {
-    let newest = batch
+/// All notifications of a batch.
+fn all_of(batch: &[Submission]) -> impl Iterator<Item = &Notification> {
+    batch
         .iter()
-        .map(|submission| submission.notification.created_at)
-        .max();
-    newest.unwrap_or_default()
+        .flat_map(|submission| submission.notifications.iter())
+}
+
+fn newest(batch: &[Submission]) -> DateTime<Utc> {
+    let newest = all_of(batch).map(|notification| notification.created_at);
+    newest.max().unwrap_or_default()
 }
 
 async fn write_batches<W, F>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, write: W)
@@ -142,13 +165,26 @@ where
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
 {
     loop {
-        let mut batch = Vec::new();
-        let taken = queue.lock().await.recv_many(&mut batch, BATCH_MAX).await;
-        if taken == 0 {
+        let batch = take_batch(&mut *queue.lock().await).await;
+        if batch.is_empty() {
             return;
         }
         write_batch(batch, &write).await;
     }
+}
+
+/// What waits, as far as it goes into one transaction. Empty: nothing comes any more.
+async fn take_batch(queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    let mut batch = Vec::new();
+    let mut notifications = 0;
+    let mut next = queue.recv().await;
+    while let Some(waiting) = next {
+        notifications += waiting.submission.notifications.len();
+        batch.push(waiting);
+        let room = notifications < BATCH_MAX;
+        next = room.then(|| queue.try_recv().ok()).flatten();
+    }
+    batch
 }
 
 async fn write_batch<W, F>(batch: Vec<Waiting>, write: &W)
@@ -182,15 +218,21 @@ where
 }
 
 fn measure(results: &[Result<Acceptance, StoreError>]) {
-    let count = |wanted: fn(&Acceptance) -> bool| {
-        let answers = results.iter().filter_map(|result| result.as_ref().ok());
-        answers.filter(|answer| wanted(answer)).count()
-    };
-    let accepted = count(|answer| matches!(answer, Acceptance::Accepted));
+    let (mut accepted, mut replayed) = (0, 0);
+    for acceptance in results.iter().flatten() {
+        match acceptance {
+            Acceptance::Now(items) => {
+                let news = items.iter().filter(|item| **item == Item::Accepted);
+                accepted += news.count();
+            }
+            Acceptance::Before(_) => replayed += 1,
+            Acceptance::KeyReused => {}
+        }
+    }
     if accepted > 0 {
         metrics::accepted(accepted);
     }
-    metrics::replayed(count(|answer| matches!(answer, Acceptance::Before(_))));
+    metrics::replayed(replayed);
 }
 
 /// An answer for each of `expected` submissions.
@@ -231,17 +273,32 @@ mod tests {
             expires_at: created_at + Ttl::DEFAULT.as_duration(),
         };
         Submission {
-            notification,
+            notifications: Arc::new([notification]),
             keyed: None,
         }
+    }
+
+    fn many(count: usize) -> Submission {
+        let one = submission(1).notifications[0].clone();
+        Submission {
+            notifications: vec![one; count].into(),
+            keyed: None,
+        }
+    }
+
+    fn accepted() -> Acceptance {
+        Acceptance::Now(vec![Item::Accepted])
     }
 
     /// Customer 1 is known, 2 is not, 3 makes the database refuse its statement, 4 makes it go away, 5 is locked by
     /// somebody.
     fn judge(batch: &[Submission]) -> Result<Vec<Acceptance>, StoreError> {
-        let answer = |submission: &Submission| match submission.notification.customer.get() {
-            1 => Ok(Acceptance::Accepted),
-            2 => Ok(Acceptance::UnknownCustomer),
+        let answer = |submission: &Submission| match submission.notifications[0].customer.get() {
+            1 => Ok(Acceptance::Now(vec![
+                Item::Accepted;
+                submission.notifications.len()
+            ])),
+            2 => Ok(Acceptance::Now(vec![Item::UnknownCustomer])),
             3 => Err(StoreError::Unusable("odd")),
             5 => Err(LOCKED),
             _ => Err(StoreError::Unavailable(Unavailable::TimedOut)),
@@ -268,7 +325,7 @@ mod tests {
             let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
             async move {
                 gate.acquire().await.unwrap().forget();
-                seen.lock().unwrap().push(batch.len());
+                seen.lock().unwrap().push(all_of(&batch).count());
                 judge(&batch)
             }
         });
@@ -297,10 +354,16 @@ mod tests {
         settle_tasks().await;
         permits.add_permits(100);
         for lone in first {
-            assert_eq!(lone.await.unwrap(), Ok(Accepted::Now));
+            assert_eq!(lone.await.unwrap(), Ok(Accepted::Now(vec![Item::Accepted])));
         }
-        assert_eq!(known.await.unwrap(), Ok(Accepted::Now));
-        assert_eq!(unknown.await.unwrap(), Err(ApiError::UnknownCustomer));
+        assert_eq!(
+            known.await.unwrap(),
+            Ok(Accepted::Now(vec![Item::Accepted]))
+        );
+        assert_eq!(
+            unknown.await.unwrap(),
+            Ok(Accepted::Now(vec![Item::UnknownCustomer]))
+        );
         let mut sizes = sizes.lock().unwrap().clone();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 1, 2]);
@@ -326,14 +389,7 @@ mod tests {
             for answered in answers {
                 got.push(answered.await.unwrap());
             }
-            assert_eq!(
-                got,
-                [
-                    Ok(Acceptance::Accepted),
-                    Err(error),
-                    Ok(Acceptance::Accepted)
-                ]
-            );
+            assert_eq!(got, [Ok(accepted()), Err(error), Ok(accepted())]);
         }
     }
 
@@ -344,6 +400,54 @@ mod tests {
         let told = acceptor.accept(submission(4)).await.unwrap_err();
         assert_eq!(told.code(), crate::error::Code::DatabaseUnavailable);
         assert_eq!(*sizes.lock().unwrap(), [1]);
+    }
+
+    #[tokio::test]
+    async fn requests_with_many_share_a_transaction_up_to_a_size_and_are_not_in_the_way_of_single_ones()
+     {
+        let (acceptor, permits, sizes, _tasks) = paced();
+        let send = |submission| {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move { acceptor.accept(submission).await })
+        };
+        let mut asked = Vec::new();
+        for count in [1_000, 1_000, BATCH_MAX - 1, 1_000, 2, 3] {
+            asked.push(send(many(count)));
+            settle_tasks().await;
+        }
+        // One transaction with many is under way, and each writer of single ones is free.
+        for _ in 0..2 * WRITERS {
+            asked.push(send(submission(1)));
+            settle_tasks().await;
+        }
+        permits.add_permits(100);
+        for asked in asked {
+            assert!(matches!(asked.await.unwrap(), Ok(Accepted::Now(_))));
+        }
+        let mut sizes = sizes.lock().unwrap().clone();
+        sizes.sort_unstable();
+        assert_eq!(
+            sizes,
+            [1, 1, 2, 5, 1_000, 1_000, BATCH_MAX - 1 + 1_000],
+            "a size is reached before a request more is taken"
+        );
+    }
+
+    #[tokio::test]
+    async fn too_many_requests_with_many_are_refused_and_single_ones_are_not() {
+        let (acceptor, permits, _, _tasks) = paced();
+        let mut accepting = tokio::task::JoinSet::new();
+        for _ in 0..MANY_WAITING_MAX + MANY_WRITERS {
+            let acceptor = acceptor.clone();
+            accepting.spawn(async move { acceptor.accept(many(1_000)).await });
+            settle_tasks().await;
+        }
+        let told = acceptor.accept(many(2)).await.unwrap_err();
+        assert_eq!(told, ApiError::Overloaded);
+        permits.add_permits(1_000);
+        assert!(acceptor.accept(submission(1)).await.is_ok());
+        let all = accepting.join_all().await;
+        assert!(all.iter().all(Result::is_ok));
     }
 
     #[tokio::test]

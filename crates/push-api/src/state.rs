@@ -9,7 +9,7 @@ use push_core::changed::Changed;
 use push_core::id::CustomerId;
 use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
-use push_store::{DeadLetterId, Replay, Replayed, Store, StoreError, UnknownCustomer};
+use push_store::{DeadLetterId, Item, Replay, Replayed, Store, StoreError, UnknownCustomer};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{Accepted, Acceptor, Submission};
@@ -139,7 +139,7 @@ impl AppState {
         changing.await.unwrap_or_else(lost)
     }
 
-    /// Commits a notification and publishes its job, unless its request came before. Both are done even if the
+    /// Commits what a request asks for and publishes the jobs, unless it came before. Both are done even if the
     /// caller hangs up meanwhile, and before the process ends.
     ///
     /// # Errors
@@ -152,10 +152,13 @@ impl AppState {
         self.schema.ready().await?;
         let state = self.clone();
         let accepting = self.tasks.spawn(async move {
-            let notification = submission.notification.clone();
+            let notifications = Arc::clone(&submission.notifications);
             let accepted = state.acceptor.accept(submission).await?;
-            if accepted == Accepted::Now {
-                state.publisher.publish(notification, trace).await;
+            if let Accepted::Now(items) = &accepted {
+                let news = notifications.iter().zip(items);
+                let news = news.filter(|(_, item)| **item == Item::Accepted);
+                let news: Vec<_> = news.map(|(notification, _)| notification).collect();
+                state.publisher.publish(&news, trace).await;
             }
             Ok(accepted)
         });

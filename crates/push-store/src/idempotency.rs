@@ -4,6 +4,8 @@
 //! whatever breaks. The table's primary key lets one of several replicas through and the others wait for its commit.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -12,6 +14,7 @@ use sqlx::{FromRow, MySqlConnection};
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+use crate::history::Item;
 use crate::retry::Tries;
 use crate::{Store, hash};
 
@@ -72,17 +75,29 @@ impl IdempotencyKey {
 pub struct KeptAnswer {
     /// Its HTTP status. `None`: the first caller wished to wait for the outcome, and gets this body only if that takes too long.
     pub status: Option<u16>,
-    /// Its body. Unlike that of any other request: it names what the request made.
+    /// Its body. Unlike that of any other request that made something: it names what it made.
     pub body: String,
 }
 
+/// Composes the answer that a request is to get again, of what became of each of its notifications. `None`: it was
+/// refused, none of them is accepted, and the key is not kept.
+pub type Compose = dyn Fn(&[Item]) -> Option<KeptAnswer> + Send + Sync;
+
 /// A request's key, and the answer that it will get if it is the first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Keyed {
     /// The key.
     pub key: IdempotencyKey,
-    /// The answer.
-    pub answer: KeptAnswer,
+    /// Makes the answer.
+    pub answer: Arc<Compose>,
+}
+
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a key says of a request.
@@ -109,11 +124,12 @@ struct KeptKey {
 }
 
 impl Kept {
-    pub(crate) fn say(&self, asked: &Keyed) -> Said<'_> {
-        match self.0.get(&asked.key.key) {
+    /// `own`: the answer that was added for this request, unless another one's was there.
+    pub(crate) fn say(&self, asked: &IdempotencyKey, own: Option<&KeptAnswer>) -> Said<'_> {
+        match self.0.get(&asked.key) {
             None => Said::Nothing,
-            Some(kept) if kept.request != asked.key.request => Said::Other,
-            Some(kept) if kept.answer == asked.answer => Said::First,
+            Some(kept) if kept.request != asked.request => Said::Other,
+            Some(kept) if Some(&kept.answer) == own => Said::First,
             Some(kept) => Said::Before(&kept.answer),
         }
     }
@@ -122,13 +138,10 @@ impl Kept {
     pub(crate) async fn look(
         &mut self,
         connection: &mut MySqlConnection,
-        asked: &[&Keyed],
+        asked: impl Iterator<Item = &IdempotencyKey>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let mut hashes: Vec<String> = asked
-            .iter()
-            .map(|asked| bulk::hex(&asked.key.key))
-            .collect();
+        let mut hashes: Vec<String> = asked.map(|asked| bulk::hex(&asked.key)).collect();
         hashes.sort_unstable();
         hashes.dedup();
         for some in hashes.chunks(KEYS_MAX) {
@@ -152,12 +165,12 @@ impl Kept {
 /// key the first counts.
 pub(crate) async fn keep(
     connection: &mut MySqlConnection,
-    asked: &[&Keyed],
+    asked: impl Iterator<Item = (&IdempotencyKey, &KeptAnswer)>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     // In the order of the key: locks are taken in that order.
     let mut first: BTreeMap<&[u8], KeepRow<'_>> = BTreeMap::new();
-    for Keyed { key, answer } in asked {
+    for (key, answer) in asked {
         first.entry(&key.key).or_insert_with(|| KeepRow {
             key: bulk::hex(&key.key),
             body: bulk::hex(&key.request),

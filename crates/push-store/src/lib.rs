@@ -37,9 +37,10 @@ pub use devices::{Customer, DeadToken, Identification, Registered, Registration,
 pub use error::{StoreError, Unavailable};
 pub use history::{
     Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, DeliveryView, Due, DueJob, Held,
-    NotificationView, Recording, State, StoredContent, TimelineView, ToAccept, UnknownCustomer,
+    Item, NotificationView, Recording, State, StoredContent, TimelineView, ToAccept,
+    UnknownCustomer,
 };
-pub use idempotency::{IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};
+pub use idempotency::{Compose, IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};
 pub use lease::Lease;
 pub use migrate::Migrated;
 pub use operations::{

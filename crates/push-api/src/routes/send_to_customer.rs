@@ -1,5 +1,6 @@
 //! `POST /api/Push/sendToCustomer`
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -12,7 +13,7 @@ use push_core::notification::{
     Body, CollapseKey, Content, ContentSize, Data, ImageUrl, Notification, NotificationType,
     Priority, Title, Ttl,
 };
-use push_store::{IdempotencyKey, KeptAnswer, Keyed};
+use push_store::{IdempotencyKey, Item, KeptAnswer, Keyed};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -278,14 +279,15 @@ pub(super) async fn send(
     let mut id = notification.id;
     let keyed = key.map(|key| Keyed {
         key,
-        answer: at_acceptance(id, wait, wording),
+        answer: Arc::new(move |items| is_accepted(items).then(|| at_acceptance(id, wait, wording))),
     });
     let submission = Submission {
-        notification,
+        notifications: Arc::new([notification]),
         keyed,
     };
     let first = match state.accept(submission, trace).await? {
-        Accepted::Now => None,
+        Accepted::Now(items) if is_accepted(&items) => None,
+        Accepted::Now(_) => return Err(ApiError::UnknownCustomer),
         Accepted::Before(answer) => {
             id = about(&answer)?;
             Some(answer)
@@ -301,6 +303,10 @@ pub(super) async fn send(
         None => Waited::StillPending,
     };
     Ok(sent(id, wait, waited, wording, first))
+}
+
+fn is_accepted(items: &[Item]) -> bool {
+    items.contains(&Item::Accepted)
 }
 
 /// What is kept with the key: committed with the notification, so it cannot tell the outcome. Who waits for that

@@ -10,10 +10,10 @@ use serde::Serialize;
 use sqlx::MySqlConnection;
 
 use super::timeline::lines;
-use super::{Acceptance, UnknownCustomer};
+use super::{Acceptance, Item, UnknownCustomer};
 use crate::decode::millis;
 use crate::error::StoreError;
-use crate::idempotency::{Kept, Keyed, Said};
+use crate::idempotency::{IdempotencyKey, Kept, KeptAnswer, Keyed, Said};
 use crate::retry::Tries;
 use crate::{Store, bulk, customers, idempotency};
 
@@ -45,29 +45,28 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];
 /// server takes as one packet by default.
 const ROWS_MAX: usize = 400;
 
-/// A notification that is to be accepted, and the key of its request if it has one.
+/// A request that is to be accepted: its notifications, and its key if it has one.
 #[derive(Debug, Clone, Copy)]
 pub struct ToAccept<'a> {
-    /// The notification.
-    pub notification: &'a Notification,
-    /// The key, and the answer that is kept with it.
+    /// The notifications, in the order in which they are sent.
+    pub notifications: &'a [Notification],
+    /// The key of the whole request, and the answer that is kept with it.
     pub keyed: Option<&'a Keyed>,
 }
 
 impl<'a> From<&'a Notification> for ToAccept<'a> {
     fn from(notification: &'a Notification) -> Self {
-        let keyed = None;
         Self {
-            notification,
-            keyed,
+            notifications: std::slice::from_ref(notification),
+            keyed: None,
         }
     }
 }
 
 impl Store {
-    /// Commits the notifications whose customers exist, all or none of them and with their keys, and answers for each in
-    /// order. What was asked for before under its key is not accepted a second time, whatever became of the customer.
-    /// `due_at`: when the reconciler shall look at those that are still pending, in case no queue
+    /// Commits the notifications whose customers exist, all or none of them and with their requests' keys, and answers for
+    /// each request in order. What was asked for before under its key is not accepted a second time, whatever became of
+    /// the customers. `due_at`: when the reconciler shall look at those that are still pending, in case no queue
     /// ever got them.
     ///
     /// # Errors
@@ -97,49 +96,129 @@ impl Store {
         unknown: UnknownCustomer,
         due_at: DateTime<Utc>,
     ) -> Result<Vec<Acceptance>, StoreError> {
-        let now = batch
-            .iter()
-            .map(|asked| asked.notification.created_at)
-            .max();
+        let all = batch.iter().flat_map(|asked| asked.notifications);
+        let now = all.map(|notification| notification.created_at).max();
         let now = now.unwrap_or_default();
-        let mut judge = Judge::default();
+        let mut requests: Vec<Request<'_>> = batch.iter().map(Request::from).collect();
+        let mut kept = Kept::default();
         let mut transaction = self.pool.begin().await?;
-        judge.kept.look(&mut transaction, &keys(batch), now).await?;
-        let mut news = Vec::from(batch);
-        news.retain(|asked| judge.says_nothing_of(*asked));
-        judge.known = customers_of(&mut transaction, &news, unknown).await?;
-        news.retain(|asked| judge.known.contains(&asked.notification.customer));
-        let new_keys = keys(&news);
-        idempotency::keep(&mut transaction, &new_keys, now).await?;
-        judge.kept.look(&mut transaction, &new_keys, now).await?;
-        news.retain(|asked| judge.answer(*asked) == Acceptance::Accepted);
-        for some in news.chunks(ROWS_MAX) {
-            let rows: Vec<AcceptedRow> = some
-                .iter()
-                .map(|asked| AcceptedRow::of(asked.notification, due_at))
-                .collect();
-            sqlx::query(INSERT)
-                .bind(bulk::array(&rows)?)
-                .execute(&mut *transaction)
-                .await?;
+        kept.look(&mut transaction, keys(&requests), now).await?;
+        answer_known(&mut requests, &kept);
+        let known = customers_of(&mut transaction, &requests, unknown).await?;
+        for request in open(&mut requests) {
+            request.judge(&known);
         }
+        idempotency::keep(&mut transaction, to_keep(&requests), now).await?;
+        kept.look(&mut transaction, keys(&requests), now).await?;
+        answer_known(&mut requests, &kept);
+        insert(&mut transaction, &requests, due_at).await?;
         transaction.commit().await?;
-        Ok(batch.iter().map(|asked| judge.answer(*asked)).collect())
+        Ok(requests.into_iter().map(Request::acceptance).collect())
     }
 }
 
-fn keys<'a>(batch: &[ToAccept<'a>]) -> Vec<&'a Keyed> {
-    batch.iter().filter_map(|asked| asked.keyed).collect()
+/// A request, and what became of it as far as that is known.
+struct Request<'a> {
+    asked: ToAccept<'a>,
+    /// Its key was there, with the answer of another request.
+    answered: Option<Acceptance>,
+    /// What becomes of each of its notifications, unless it is `answered`.
+    items: Vec<Item>,
+    /// The answer that is kept with its key.
+    keeps: Option<KeptAnswer>,
+}
+
+impl<'a> From<&ToAccept<'a>> for Request<'a> {
+    fn from(asked: &ToAccept<'a>) -> Self {
+        Self {
+            asked: *asked,
+            answered: None,
+            items: Vec::new(),
+            keeps: None,
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    fn key(&self) -> Option<&'a IdempotencyKey> {
+        self.asked.keyed.map(|keyed| &keyed.key)
+    }
+
+    /// Decides what becomes of each notification, and so of the request.
+    fn judge(&mut self, known: &HashSet<CustomerId>) {
+        let item = |notification: &Notification| {
+            if known.contains(&notification.customer) {
+                Item::Accepted
+            } else {
+                Item::UnknownCustomer
+            }
+        };
+        self.items = self.asked.notifications.iter().map(item).collect();
+        self.keeps = self
+            .asked
+            .keyed
+            .and_then(|keyed| (keyed.answer)(&self.items));
+    }
+
+    /// The notifications that are accepted with it.
+    fn accepted(&self) -> impl Iterator<Item = &'a Notification> {
+        let news = self.answered.is_none().then_some(self.asked.notifications);
+        let items = news.into_iter().flatten().zip(&self.items);
+        items.filter_map(|(notification, item)| match item {
+            Item::Accepted => Some(notification),
+            Item::UnknownCustomer => None,
+        })
+    }
+
+    fn acceptance(self) -> Acceptance {
+        self.answered.unwrap_or(Acceptance::Now(self.items))
+    }
+}
+
+/// Those that are not answered yet.
+fn open<'r, 'a>(requests: &'r mut [Request<'a>]) -> impl Iterator<Item = &'r mut Request<'a>> {
+    requests
+        .iter_mut()
+        .filter(|request| request.answered.is_none())
+}
+
+/// The keys of those that are not answered yet.
+fn keys<'a>(requests: &[Request<'a>]) -> impl Iterator<Item = &'a IdempotencyKey> {
+    let open = requests.iter().filter(|request| request.answered.is_none());
+    open.filter_map(Request::key)
+}
+
+fn to_keep<'r>(
+    requests: &'r [Request<'_>],
+) -> impl Iterator<Item = (&'r IdempotencyKey, &'r KeptAnswer)> {
+    requests
+        .iter()
+        .filter_map(|request| request.key().zip(request.keeps.as_ref()))
+}
+
+/// Answers those whose keys are there with another answer than theirs.
+fn answer_known(requests: &mut [Request<'_>], kept: &Kept) {
+    for request in open(requests) {
+        let Some(key) = request.key() else { continue };
+        request.answered = match kept.say(key, request.keeps.as_ref()) {
+            Said::Nothing | Said::First => None,
+            Said::Before(answer) => Some(Acceptance::Before(answer.clone())),
+            Said::Other => Some(Acceptance::KeyReused),
+        };
+    }
 }
 
 /// The customers that exist, now that those were created that may be.
 async fn customers_of(
     connection: &mut MySqlConnection,
-    batch: &[ToAccept<'_>],
+    requests: &[Request<'_>],
     unknown: UnknownCustomer,
 ) -> Result<HashSet<CustomerId>, StoreError> {
-    let customers = batch.iter().map(|asked| asked.notification.customer);
-    let customers: HashSet<CustomerId> = customers.collect();
+    let open = requests.iter().filter(|request| request.answered.is_none());
+    let notifications = open.flat_map(|request| request.asked.notifications);
+    let customers: HashSet<CustomerId> = notifications
+        .map(|notification| notification.customer)
+        .collect();
     let customers: Vec<CustomerId> = customers.into_iter().collect();
     let mut known = customers::known(connection, &customers).await?;
     if unknown == UnknownCustomer::Create && known.len() < customers.len() {
@@ -152,34 +231,23 @@ async fn customers_of(
     Ok(known)
 }
 
-/// What the answers follow from.
-#[derive(Default)]
-struct Judge {
-    kept: Kept,
-    known: HashSet<CustomerId>,
-}
-
-impl Judge {
-    fn says_nothing_of(&self, asked: ToAccept<'_>) -> bool {
-        asked
-            .keyed
-            .is_none_or(|keyed| self.kept.say(keyed) == Said::Nothing)
+async fn insert(
+    connection: &mut MySqlConnection,
+    requests: &[Request<'_>],
+    due_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let accepted: Vec<&Notification> = requests.iter().flat_map(Request::accepted).collect();
+    for some in accepted.chunks(ROWS_MAX) {
+        let rows: Vec<AcceptedRow<'_>> = some
+            .iter()
+            .map(|notification| AcceptedRow::of(notification, due_at))
+            .collect();
+        sqlx::query(INSERT)
+            .bind(bulk::array(&rows)?)
+            .execute(&mut *connection)
+            .await?;
     }
-
-    fn answer(&self, asked: ToAccept<'_>) -> Acceptance {
-        match asked
-            .keyed
-            .map_or(Said::Nothing, |keyed| self.kept.say(keyed))
-        {
-            Said::First => Acceptance::Accepted,
-            Said::Before(answer) => Acceptance::Before(answer.clone()),
-            Said::Other => Acceptance::KeyReused,
-            Said::Nothing if self.known.contains(&asked.notification.customer) => {
-                Acceptance::Accepted
-            }
-            Said::Nothing => Acceptance::UnknownCustomer,
-        }
-    }
+    Ok(())
 }
 
 /// An element of [`INSERT`]'s array.

@@ -42,15 +42,22 @@ pub enum UnknownCustomer {
     Create,
 }
 
-/// What became of one notification in [`Store::accept`](crate::Store::accept).
+/// What became of one request in [`Store::accept`](crate::Store::accept).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
-    /// It is committed (P1).
-    Accepted,
+    /// This became of each of its notifications, in order.
+    Now(Vec<Item>),
     /// The same was asked for before under its key, and answered so; nothing was stored.
     Before(KeptAnswer),
     /// Something else was asked for before under its key; nothing was stored.
     KeyReused,
+}
+
+/// What became of one notification of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// It is committed (P1).
+    Accepted,
     /// The customer does not exist; nothing was stored.
     UnknownCustomer,
 }

@@ -1,12 +1,12 @@
 use std::collections::HashSet;
 
-use push_core::notification::{CollapseKey, ImageUrl};
+use push_core::notification::{CollapseKey, ImageUrl, Notification};
 use push_core::status::{ProviderResult, Status};
 use push_core::timeline::Step;
 
 use super::seed::{customer, later, notification};
 use super::{Db, at};
-use crate::{Acceptance, Due, UnknownCustomer};
+use crate::{Acceptance, Due, Item, ToAccept, UnknownCustomer};
 
 #[tokio::test]
 async fn known_customers_notifications_are_accepted_the_others_are_not() {
@@ -21,9 +21,9 @@ async fn known_customers_notifications_are_accepted_the_others_are_not() {
     assert_eq!(
         answers,
         [
-            Acceptance::Accepted,
-            Acceptance::UnknownCustomer,
-            Acceptance::Accepted
+            Acceptance::Now(vec![Item::Accepted]),
+            Acceptance::Now(vec![Item::UnknownCustomer]),
+            Acceptance::Now(vec![Item::Accepted])
         ]
     );
     assert_eq!(db.one("SELECT COUNT(*) FROM notification_history").await, 2);
@@ -45,7 +45,7 @@ async fn unknown_customers_are_created_where_that_is_wanted() {
             .accept(&batch, UnknownCustomer::Create, at(0))
             .await
             .unwrap();
-        assert_eq!(answers, vec![Acceptance::Accepted; 3]);
+        assert_eq!(answers, vec![Acceptance::Now(vec![Item::Accepted]); 3]);
     }
     let known = db
         .store
@@ -163,5 +163,64 @@ async fn a_thousand_at_once_and_one_bad_row_stores_none() {
     let ids: Vec<_> = batch.iter().map(|n| n.id).collect();
     assert_eq!(db.store.states(&ids).await.unwrap().len(), 999);
     assert!(db.store.states(&[]).await.unwrap().is_empty());
+    db.done().await;
+}
+
+/// Not one statement a notification: what a request with a thousand costs is counted by the server.
+#[tokio::test]
+async fn a_thousand_of_one_request_are_one_transaction_and_a_few_statements() {
+    struct Thousand(Vec<Notification>);
+    impl<'a> From<&'a Thousand> for ToAccept<'a> {
+        fn from(thousand: &'a Thousand) -> Self {
+            Self {
+                notifications: &thousand.0,
+                keyed: None,
+            }
+        }
+    }
+    let db = Db::new().await;
+    // One connection, so that the session's counters are those of the call.
+    let store = db.replica_with(1).await;
+    let batch = [Thousand(
+        (0..1_000).map(|n| notification(1 + n % 500)).collect(),
+    )];
+    let counted = async |name: &'static str| -> u64 {
+        let (_, value): (String, String) =
+            sqlx::query_as("SHOW SESSION STATUS WHERE Variable_name = ?")
+                .bind(name)
+                .fetch_one(&store.pool)
+                .await
+                .unwrap();
+        value.parse().unwrap()
+    };
+    let executed = async || {
+        let prepared = counted("Com_stmt_execute").await;
+        (
+            prepared,
+            counted("Com_begin").await,
+            counted("Com_commit").await,
+        )
+    };
+    let before = executed().await;
+    let answers = store
+        .accept(&batch, UnknownCustomer::Create, at(0))
+        .await
+        .unwrap();
+    assert_eq!(answers, [Acceptance::Now(vec![Item::Accepted; 1_000])]);
+    let after = executed().await;
+    // Three of them are the counting itself.
+    assert!(after.0 - before.0 <= 3 + 10, "{before:?} {after:?}");
+    assert_eq!((after.1 - before.1, after.2 - before.2), (1, 1));
+    let in_order = db
+        .one(
+            "SELECT COUNT(*) FROM notification_history AS a JOIN notification_history AS b ON b.id = a.id + 1 \
+             WHERE a.customer_id % 500 + 1 <> b.customer_id",
+        )
+        .await;
+    assert_eq!(
+        in_order, 0,
+        "the history has them in the order of the request"
+    );
+    store.close().await;
     db.done().await;
 }

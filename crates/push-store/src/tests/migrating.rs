@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{Db, at};
-use crate::{Acceptance, Migrated, StoreError, UnknownCustomer};
+use crate::{Acceptance, Item, Migrated, StoreError, UnknownCustomer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_replicas_migrate_at_once() {
@@ -111,9 +111,9 @@ async fn the_booking_backends_customers_are_left_alone() {
     assert_eq!(
         answers.await.unwrap(),
         [
-            Acceptance::Accepted,
-            Acceptance::UnknownCustomer,
-            Acceptance::Accepted
+            Acceptance::Now(vec![Item::Accepted]),
+            Acceptance::Now(vec![Item::UnknownCustomer]),
+            Acceptance::Now(vec![Item::Accepted])
         ]
     );
     db.done().await;

@@ -70,9 +70,18 @@ impl Db {
 
     /// Another replica.
     async fn replica(&self) -> Store {
-        Store::connect(&settings(&format!("{}/{}", self.server, self.name)))
-            .await
-            .unwrap()
+        self.replica_with(8).await
+    }
+
+    /// Another replica with so many connections.
+    async fn replica_with(&self, connections_max: u32) -> Store {
+        let settings = settings(&format!("{}/{}", self.server, self.name));
+        Store::connect(&StoreSettings {
+            connections_max,
+            ..settings
+        })
+        .await
+        .unwrap()
     }
 
     /// The single value of a query.
