@@ -22,6 +22,7 @@ mod idempotency;
 mod lease;
 mod migrate;
 mod operations;
+mod preferences;
 mod receipts;
 mod retry;
 mod store;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use push_core::changed::Changed;
 use push_core::id::CustomerId;
+use push_core::notification::NotificationType;
 use push_core::plan::Device;
 use push_store::{Customer, Store, StoreError};
 
@@ -112,14 +113,25 @@ fn bytes(customer: &Customer) -> u32 {
         let expo = device.expo.as_ref().map_or(0, |token| token.reveal().len());
         size_of::<Device>() + id + fcm + expo
     };
+    /// Of a map for each entry.
+    const PAIR: usize = 16;
+    let preferences = &customer.preferences;
+    let types = preferences.types.keys();
+    let types = types.map(|kind| PAIR + size_of::<NotificationType>() + kind.as_str().len());
+    let locale = preferences
+        .locale
+        .as_ref()
+        .map_or(0, |it| it.as_str().len());
     let devices: usize = customer.devices.iter().map(device).sum();
-    u32::try_from(ENTRY + size_of::<Customer>() + devices).unwrap_or(u32::MAX)
+    let all = ENTRY + size_of::<Customer>() + types.sum::<usize>() + locale + devices;
+    u32::try_from(all).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use push_core::changed::CustomerVersion;
     use push_core::id::RegistrationId;
+    use push_core::preferences::Preferences;
     use push_core::provider::Platform;
     use push_core::token::FcmToken;
 
@@ -140,6 +152,7 @@ mod tests {
         };
         Arc::new(Customer {
             version: CustomerVersion(version),
+            preferences: Preferences::default(),
             devices: vec![device; devices],
         })
     }

@@ -1,10 +1,11 @@
-//! Which devices a push can go to, and at which version of the customer.
+//! Which devices a push can go to, what the customer wants, and at which version that is so.
 
 use std::collections::HashMap;
 
 use push_core::changed::CustomerVersion;
 use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::plan::Device;
+use push_core::preferences::Preferences;
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
 use sqlx::FromRow;
@@ -14,24 +15,28 @@ use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+use crate::preferences::PreferencesRow;
 
-/// One statement, so that version and devices are of one moment.
+/// One statement, so that version, preferences and devices are of one moment.
 const ACTIVE: &str = "\
     SELECT wanted.id AS customer_id, customer.version, \
         device.id, device.device_id, device.platform, \
         IF(device.fcm_dead_at IS NULL, device.fcm_token, NULL) AS fcm_token, \
-        IF(device.expo_dead_at IS NULL, device.expo_push_token, NULL) AS expo_push_token \
+        IF(device.expo_dead_at IS NULL, device.expo_push_token, NULL) AS expo_push_token, \
+        preference.push_enabled, preference.types, preference.quiet_start, preference.quiet_end, preference.time_zone, \
+        preference.locale \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted \
     LEFT JOIN customer_push_tokens AS device FORCE INDEX (customer_device) \
         ON device.customer_id = wanted.id AND device.is_active \
-    LEFT JOIN customer_versions AS customer ON customer.customer_id = wanted.id";
+    LEFT JOIN customer_versions AS customer ON customer.customer_id = wanted.id \
+    LEFT JOIN notification_preferences AS preference ON preference.customer_id = wanted.id";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("ACTIVE", ACTIVE)];
 
 impl Store {
-    /// Many customers with their devices in one query: an entry for each, whether it has devices or not. A row that
-    /// cannot be read is logged and left out: one bad row must not stop the pushes to all others.
+    /// Many customers with their devices and preferences in one query: an entry for each, whether it has any or not. A row
+    /// that cannot be read is logged and left out: one bad row must not stop the pushes to all others.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -51,6 +56,7 @@ impl Store {
                 };
                 let customer = found.entry(id).or_insert_with(|| Customer {
                     version: CustomerVersion(row.version.unwrap_or_default()),
+                    preferences: row.preferences(id),
                     devices: Vec::new(),
                 });
                 match row.device() {
@@ -82,9 +88,19 @@ struct ActiveRow {
     platform: Option<String>,
     fcm_token: Option<String>,
     expo_push_token: Option<String>,
+    #[sqlx(flatten)]
+    preferences: PreferencesRow,
 }
 
 impl ActiveRow {
+    fn preferences(&self, customer: CustomerId) -> Preferences {
+        let preferences = self.preferences.clone().read(customer);
+        preferences.unwrap_or_else(|error| {
+            tracing::error!(%error, "preferences cannot be read; taken as if there were none");
+            Preferences::default()
+        })
+    }
+
     /// The device, if there is one that can be reached.
     fn device(self) -> Result<Option<Device>, StoreError> {
         let Some(id) = self.id else {

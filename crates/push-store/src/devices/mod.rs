@@ -8,6 +8,7 @@ pub(crate) mod version;
 use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::plan::Device;
+use push_core::preferences::Preferences;
 use push_core::provider::Platform;
 use push_core::token::{ExpoToken, FcmToken};
 
@@ -22,6 +23,8 @@ const TABLE: &str = "customer_push_tokens";
 pub struct Customer {
     /// It holds for as long as the customer is at this version.
     pub version: CustomerVersion,
+    /// What the customer wants to get, and when.
+    pub preferences: Preferences,
     /// The devices with their live tokens; one without a live token is left out.
     pub devices: Vec<Device>,
 }

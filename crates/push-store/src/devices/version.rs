@@ -1,5 +1,5 @@
-//! `customer_versions`: every change of a customer's devices counts up, in its own transaction. Always the last thing
-//! that a transaction locks, in the order of the key.
+//! `customer_versions`: every change of a customer's devices and preferences counts up, in its own transaction. Always the
+//! last thing that a transaction locks, in the order of the key.
 
 use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::CustomerId;

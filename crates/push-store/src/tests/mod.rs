@@ -13,6 +13,7 @@ mod listing;
 mod migrating;
 mod operations;
 mod plans;
+mod preferences;
 mod receipts;
 mod recording;
 mod replaying;

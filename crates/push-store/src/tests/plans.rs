@@ -73,11 +73,15 @@ impl Db {
         self.execute("INSERT INTO customer_versions SELECT id, 1 FROM notification_history")
             .await;
         self.execute(
+            "INSERT INTO notification_preferences (customer_id) SELECT id FROM notification_history",
+        )
+        .await;
+        self.execute(
             "INSERT INTO idempotency_keys (key_hash, body_hash) \
              SELECT UNHEX(SHA2(id, 256)), UNHEX(SHA2(id, 256)) FROM notification_history",
         )
         .await;
-        self.execute("ANALYZE TABLE customer_versions, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
+        self.execute("ANALYZE TABLE customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
     }
 }
 
@@ -101,9 +105,15 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
-    let cases: [(&str, &[&str], &str, &str); 17] = [
+    let cases: [(&str, &[&str], &str, &str); 18] = [
         ("VIEW", &[id], history, "notification"),
         ("DELIVERIES", &[id], "delivery", "PRIMARY"),
+        (
+            "PREFERENCES",
+            &["25"],
+            "notification_preferences",
+            "PRIMARY",
+        ),
         ("LOCK_FOUND", &["77", "0", "0"], device, "PRIMARY"),
         (
             "UPDATE",
@@ -193,7 +203,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
     let reopened = &claims.replace("\"was\":null", "\"due_at\":null");
-    let cases: [(&str, &[&str], &str, &str); 32] = [
+    let cases: [(&str, &[&str], &str, &str); 33] = [
         ("KEPT", &["'[\"00\"]'"], "kept", "PRIMARY"),
         ("ABOUT", &["'[5]'"], "letter", "PRIMARY"),
         ("MARK", &["'[5]'", t, t, "'ops'"], "letter", "PRIMARY"),
@@ -209,6 +219,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
         ("ACTIVE", &["'[5]'"], "customer", "PRIMARY"),
+        ("ACTIVE", &["'[5]'"], "preference", "PRIMARY"),
         ("VERSIONS", &["'[5]'"], "customer", "PRIMARY"),
         ("FCM_OWNERS", &[dead], "device", "fcm_token_once"),
         ("FCM_DEAD", &[dead], "device", "fcm_token_once"),

@@ -7,8 +7,8 @@ use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
 use crate::{
-    customers, dead_letters, devices, history, idempotency, lease, migrate, operations, receipts,
-    store, switches, waiting, worker_reports,
+    customers, dead_letters, devices, history, idempotency, lease, migrate, operations,
+    preferences, receipts, store, switches, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -51,6 +51,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         operations::create::STATEMENTS,
         operations::step::STATEMENTS,
         operations::view::STATEMENTS,
+        preferences::STATEMENTS,
     ]
     .concat()
 }
