@@ -33,6 +33,7 @@ mod p6_ones_trouble_is_its_own;
 mod p7_no_secrets_in_logs;
 mod payloads;
 mod policy_both;
+mod preferences;
 mod queue;
 mod readme;
 mod receipts;

@@ -37,6 +37,7 @@ async fn every_path_of_the_document_is_there_and_closed() {
         "/api/Push/sendToCustomer",
         "/api/Push/test",
         "/api/Push/notifications/{notificationId}",
+        "/api/Push/preferences/{customerId}",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -56,6 +57,7 @@ async fn every_path_of_the_document_is_there_and_closed() {
             let concrete = path
                 .replace("{notificationId}", nobody)
                 .replace("{operationId}", nobody)
+                .replace("{customerId}", "1")
                 .replace("{id}", "17");
             let call = || {
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();

@@ -49,6 +49,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(45);
     components(schemas(ErrorBody)),
     tags(
         (name = "devices", description = "For the app: registering devices"),
+        (name = "preferences", description = "For the app: what a customer wants to get, and when"),
         (name = "sending", description = "For the booking backend: sending notifications"),
         (name = "history", description = "What became of notifications"),
         (name = "admin", description = "For operators: dead letters, what is done with many of them, the queues, and the providers' lanes and levers"),

@@ -93,6 +93,7 @@ pub async fn start(
     let state = AppState::new(Parts {
         access: settings.access.clone(),
         unknown_customer: settings.unknown_customer,
+        mandatory_types: settings.mandatory_types.clone(),
         acceptor: Acceptor::start(
             database.clone(),
             settings.unknown_customer,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use push_core::ladder::RetryDelay;
+use push_core::preferences::MandatoryTypes;
 use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
@@ -60,6 +61,11 @@ const UNKNOWN_CUSTOMER: Setting = Setting {
     default: "reject",
     meaning: "a customer that the database does not have: reject or create",
 };
+const MANDATORY_TYPES: Setting = Setting {
+    name: "MANDATORY_TYPES",
+    default: "",
+    meaning: "types that no customer can switch off, comma-separated: told to the apps; the same as the workers'",
+};
 const MIGRATE_ON_START: Setting = Setting {
     name: "MIGRATE_ON_START",
     default: "true",
@@ -106,6 +112,8 @@ pub struct ApiSettings {
     pub access: Access,
     /// What happens to unknown customers.
     pub unknown_customer: UnknownCustomer,
+    /// What nobody can switch off.
+    pub mandatory_types: MandatoryTypes,
     /// Whether to bring the schema up to date at start.
     pub migrate_on_start: bool,
     /// When a worker looks for the job of a notification that had no news.
@@ -129,6 +137,7 @@ impl Settings {
             "create" => Ok(UnknownCustomer::Create),
             _ => Err(format!("is {text:?}; write reject or create")),
         });
+        let mandatory_types = env.or_default(MANDATORY_TYPES, MandatoryTypes::parse);
         let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
         let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse);
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
@@ -144,6 +153,7 @@ impl Settings {
                 metrics,
                 access: access?,
                 unknown_customer: unknown_customer?,
+                mandatory_types: mandatory_types?,
                 migrate_on_start: migrate_on_start?,
                 reconcile_after: reconcile_after?.as_duration(),
                 shutdown_grace: shutdown_grace?,
@@ -260,6 +270,7 @@ mod tests {
             ("API_KEYS", "a:fly:s3cret"),
             ("AUTH_DISABLED", "yes"),
             ("UNKNOWN_CUSTOMER", "ignore"),
+            ("MANDATORY_TYPES", "No Type"),
             ("MIGRATE_ON_START", "1"),
             ("SHUTDOWN_GRACE", "0"),
             ("DATABASE_CONNECTIONS", "0"),
@@ -274,6 +285,7 @@ mod tests {
             "API_KEYS",
             "AUTH_DISABLED",
             "UNKNOWN_CUSTOMER",
+            "MANDATORY_TYPES",
             "MIGRATE_ON_START",
             "SHUTDOWN_GRACE",
             "DATABASE_CONNECTIONS",

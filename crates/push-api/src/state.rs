@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::changed::Changed;
 use push_core::id::CustomerId;
+use push_core::preferences::MandatoryTypes;
 use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
 use push_store::{DeadLetterId, Item, Replay, Replayed, Store, StoreError, UnknownCustomer};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub(crate) access: Access,
     /// What happens to customers that nobody knows.
     pub(crate) unknown_customer: UnknownCustomer,
+    /// What nobody can switch off.
+    pub(crate) mandatory_types: MandatoryTypes,
     /// The database; handlers go through [`AppState::ask`].
     pub(crate) database: Store,
     /// Whether the database has our tables.

@@ -144,6 +144,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
                     .replace("{notificationId}", NOBODY)
                     .replace("{operationId}", NOBODY)
                     .replace("{provider}", "fcm")
+                    .replace("{customerId}", "17")
                     .replace("{id}", "17"),
                 scope: schemes[0]["bearer"][0].as_str().unwrap().to_owned(),
                 statuses: responses
@@ -154,7 +155,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
             });
         }
     }
-    assert_eq!(found.len(), 17);
+    assert_eq!(found.len(), 19);
     found
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::notification::Invalid;
 
 /// A language tag that is well-formed (BCP 47, RFC 5646 section 2.2.9): whether anybody speaks it is another matter.
-/// Tags that were registered before 2006 and are not of this form (`i-klingon`) are none.
+/// Languages of more than three letters, of which there are none so far, and tags that were registered before 2006 and are
+/// not of this form (`i-klingon`) are left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Locale(String);
@@ -62,10 +63,10 @@ fn is_well_formed(text: &str) -> bool {
     if language.eq_ignore_ascii_case("x") {
         return parts.next().is_some();
     }
-    if language.len() < 2 || !is_alphabetic(language) {
+    if !(2..=3).contains(&language.len()) || !is_alphabetic(language) {
         return false;
     }
-    let extended = |part: &&str| language.len() <= 3 && part.len() == 3 && is_alphabetic(part);
+    let extended = |part: &&str| part.len() == 3 && is_alphabetic(part);
     for _ in 0..3 {
         parts.next_if(extended);
     }
@@ -151,6 +152,7 @@ mod tests {
             "-de",
             "de--DE",
             "d3",
+            "Deutsch",
             "deutschland",
             "de-419-DE",
             "a-DE",

@@ -6,6 +6,7 @@ mod health;
 mod metrics;
 mod notification;
 mod openapi;
+mod preferences;
 mod readiness;
 mod register;
 mod send_to_customer;
@@ -28,6 +29,10 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(send_to_customer::send_to_customer))
         .routes(routes!(test::test))
         .routes(routes!(notification::notification))
+        .routes(routes!(
+            preferences::preferences,
+            preferences::set_preferences
+        ))
         .merge(admin::routes())
 }
 
