@@ -45,5 +45,6 @@ mod restarts;
 mod retries;
 mod rolling;
 mod send;
+mod send_batch;
 mod settings;
 mod shutdown;

@@ -150,6 +150,16 @@ pub fn sent(
     response
 }
 
+/// The answer to a request that came before: as it was given then.
+#[must_use]
+pub fn replayed(first: KeptAnswer) -> Response {
+    let mut response = again(first);
+    response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
 /// An answer as it was given before.
 fn again(KeptAnswer { status, body }: KeptAnswer) -> Response {
     let status = status.and_then(|status| StatusCode::from_u16(status).ok());

@@ -536,6 +536,16 @@ error_set! {
         ApiError::BodyTooLarge { bytes_max: 65_536 },
         ApiError::UnsupportedMediaType,
     ];
+    /// What an endpoint can answer that reads the body of a batch.
+    BatchErrors: [
+        ApiError::InvalidInput(vec![
+            FieldProblem::new("notifications", "must have 1 to 1000 elements"),
+        ]),
+        ApiError::MalformedJson("is not JSON: see line 1, column 2".to_owned()),
+        ApiError::BodyTimeout(Duration::from_secs(10)),
+        ApiError::BodyTooLarge { bytes_max: 2_097_152 },
+        ApiError::UnsupportedMediaType,
+    ];
     /// What every endpoint can answer that reads a query.
     QueryErrors: [
         ApiError::InvalidInput(vec![FieldProblem::new("limit", "must be 1 to 200")]),

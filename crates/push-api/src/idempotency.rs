@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{ApiError, FieldProblem};
-use crate::request;
+use crate::request::{self, BODY_BYTES_MAX};
 
 /// The header, as documents spell it.
 const HEADER: &str = "Idempotency-Key";
@@ -19,9 +19,9 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Room for any UUID, hash or composed key.
 const KEY_BYTES_MAX: usize = 255;
 
-/// The body of a request that its caller may name.
+/// The body of a request that its caller may name: a JSON object of at most so many bytes.
 #[derive(Debug)]
-pub struct Nameable<T> {
+pub struct Nameable<T, const BYTES_MAX: usize = BODY_BYTES_MAX> {
     /// The body.
     pub body: T,
     /// The request's name, if it has one.
@@ -44,13 +44,17 @@ impl RequestName {
     }
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Nameable<T> {
+impl<T, S, const BYTES_MAX: usize> FromRequest<S> for Nameable<T, BYTES_MAX>
+where
+    T: DeserializeOwned,
+    S: Sync,
+{
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let key = read_key(request.headers())?;
         let endpoint = request.uri().path().to_owned();
-        let body = request::read_json(request).await?;
+        let body = request::read_json(request, BYTES_MAX).await?;
         let name = key.map(|key| RequestName {
             key,
             endpoint,

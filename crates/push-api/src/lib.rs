@@ -3,8 +3,8 @@
 //! provider.
 //!
 //! The way of a request: [`case`] spells its path, [`observe`] names, logs and measures it, [`router`]
-//! finds the handler in [`routes`], [`caller`] settles who calls, [`request`] reads the body, [`idempotency`] the
-//! name that its caller gave it. A notification is committed by [`accept`], published by [`publish`], and waited for by [`outcomes`].
+//! finds the handler in [`routes`], [`caller`] settles who calls, [`request`] reads the body ([`ready_made`] what is to be sent),
+//! [`idempotency`] the name that its caller gave it. A notification is committed by [`accept`], published by [`publish`], and waited for by [`outcomes`].
 
 pub mod accept;
 pub mod answer;
@@ -24,6 +24,7 @@ pub mod observe;
 pub mod outcomes;
 pub mod prefer;
 pub mod publish;
+pub mod ready_made;
 pub mod request;
 pub mod router;
 pub mod routes;

@@ -4,20 +4,28 @@
 //! struct's fields must be is then checked with a [`Problems`], which keeps all complaints.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{ApiError, FieldProblem};
+use crate::state::AppState;
 
 /// The largest body of a single request: 16 times what a push can hold.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The largest body of a batch.
+pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bodies of batches in work at a time: 32 of the largest. Read and parsed, one takes several times its size.
+const BATCHES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_READ_MAX: Duration = Duration::from_secs(10);
 
@@ -74,6 +82,18 @@ impl FromJson for String {
     fn from_json(value: Value) -> Option<Self> {
         if let Value::String(text) = value {
             Some(text)
+        } else {
+            None
+        }
+    }
+}
+
+impl FromJson for Vec<Value> {
+    const KIND: &'static str = "must be an array";
+
+    fn from_json(value: Value) -> Option<Self> {
+        if let Value::Array(items) = value {
+            Some(items)
         } else {
             None
         }
@@ -149,9 +169,17 @@ impl Problems {
     /// # Errors
     /// [`ApiError::InvalidInput`] with all problems.
     pub fn finish<T>(self, built: Option<T>) -> Result<T, ApiError> {
+        self.check(built).map_err(ApiError::InvalidInput)
+    }
+
+    /// The same, for a part of a request.
+    ///
+    /// # Errors
+    /// All problems.
+    pub fn check<T>(self, built: Option<T>) -> Result<T, Vec<FieldProblem>> {
         match built {
             Some(built) if self.0.is_empty() => Ok(built),
-            _ => Err(ApiError::InvalidInput(self.0)),
+            Some(_) | None => Err(self.0),
         }
     }
 }
@@ -165,7 +193,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        typed(read_json(request).await?).map(Self)
+        typed(read_json(request, BODY_BYTES_MAX).await?).map(Self)
     }
 }
 
@@ -187,15 +215,56 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalJsonBody
     }
 }
 
+/// Room in memory for the bodies of batches; clones share it.
+#[derive(Clone, Debug)]
+pub struct BatchRoom(Arc<Semaphore>);
+
+impl Default for BatchRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(BATCHES_BYTES_MAX / KIB)))
+    }
+}
+
+/// The semaphore counts in KiB.
+const KIB: usize = 1024;
+
+/// A batch's share of the room, from before its body is read until it is answered.
+#[derive(Debug)]
+pub struct BatchPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<AppState> for BatchPlace {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let permit = state.batch_room.take(&parts.headers)?;
+        Ok(Self { _permit: permit })
+    }
+}
+
+impl BatchRoom {
+    /// As much as the body will take, as far as that is declared.
+    fn take(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, ApiError> {
+        let declared = headers.get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
+        let bytes = declared.unwrap_or(BATCH_BYTES_MAX).min(BATCH_BYTES_MAX);
+        let places = u32::try_from(bytes / KIB + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0);
+        room.try_acquire_many_owned(places)
+            .map_err(|_| ApiError::Overloaded)
+    }
+}
+
 /// The body as a JSON object, whatever is in it.
 ///
 /// # Errors
 /// When it is none, too large or too slow.
-pub async fn read_json(request: Request) -> Result<Value, ApiError> {
+pub async fn read_json(request: Request, bytes_max: usize) -> Result<Value, ApiError> {
     if !is_json(request.headers()) {
         return Err(ApiError::UnsupportedMediaType);
     }
-    let reading = read(request.into_body(), BODY_BYTES_MAX);
+    let reading = read(request.into_body(), bytes_max);
     let bytes = tokio::time::timeout(BODY_READ_MAX, reading)
         .await
         .map_err(|_| ApiError::BodyTimeout(BODY_READ_MAX))??;
@@ -387,6 +456,22 @@ mod tests {
                 }
             );
         }
+    }
+
+    #[test]
+    fn batches_have_room_for_so_many_bytes_together() {
+        let room = BatchRoom::default();
+        let take = |length: Option<&'static str>| {
+            let length = length.map(axum::http::HeaderValue::from_static);
+            let headers = length.map(|length| (header::CONTENT_LENGTH, length));
+            room.take(&headers.into_iter().collect())
+        };
+        let largest = BATCHES_BYTES_MAX / BATCH_BYTES_MAX - 1;
+        let mut taken: Vec<_> = (0..largest).map(|_| take(None).unwrap()).collect();
+        assert_eq!(take(Some("99999999")).unwrap_err(), ApiError::Overloaded);
+        taken.extend((0..100).map(|_| take(Some("1000")).unwrap()));
+        taken.clear();
+        assert!(take(Some("99999999")).is_ok());
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use crate::listen;
 use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
+use crate::request::BatchRoom;
 use crate::router;
 use crate::schema::Schema;
 use crate::settings::ApiSettings;
@@ -94,6 +95,7 @@ pub async fn start(
         access: settings.access.clone(),
         unknown_customer: settings.unknown_customer,
         mandatory_types: settings.mandatory_types.clone(),
+        batch_room: BatchRoom::default(),
         acceptor: Acceptor::start(
             database.clone(),
             settings.unknown_customer,

@@ -21,6 +21,7 @@ use crate::health::Health;
 use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
+use crate::request::BatchRoom;
 use crate::schema::Schema;
 use crate::trace::TraceContext;
 
@@ -42,6 +43,8 @@ pub struct Parts {
     pub(crate) schema: Schema,
     /// What readiness looks at.
     pub(crate) health: Health,
+    /// Room for the bodies of batches.
+    pub(crate) batch_room: BatchRoom,
     /// Commits notifications.
     pub(crate) acceptor: Acceptor,
     /// The broker, to be looked at.

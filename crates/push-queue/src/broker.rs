@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use push_core::changed::Changed;
@@ -156,8 +155,8 @@ impl Broker {
         publisher::publish(self.link_to_publish()?, route, message).await
     }
 
-    /// Publishes all, then waits for all confirms: far faster than one by one. The results are in
-    /// the order of the messages.
+    /// Publishes all, then waits for all confirms: far faster than one by one. They stand in a queue in the order
+    /// of the messages, and so do the results.
     pub async fn publish_all(
         &self,
         messages: Vec<(Route, Message)>,
@@ -166,9 +165,11 @@ impl Broker {
         let mut messages = messages.into_iter().peekable();
         // In portions, so that the last of many does not spend its 2 s waiting for the first.
         while messages.peek().is_some() {
-            let portion = messages.by_ref().take(publisher::PIPELINE_MAX);
-            let publishes = portion.map(|(route, message)| self.publish(route, message));
-            results.extend(join_all(publishes).await);
+            let portion: Vec<_> = messages.by_ref().take(publisher::PIPELINE_MAX).collect();
+            match self.link_to_publish() {
+                Ok(link) => results.extend(publisher::publish_in_order(link, portion).await),
+                Err(error) => results.extend(portion.into_iter().map(|_| Err(error.clone()))),
+            }
         }
         results
     }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::PublishError;
@@ -22,33 +23,60 @@ use crate::topology::Route;
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 /// How many are published before the first confirm is waited for.
 pub(crate) const PIPELINE_MAX: usize = 200;
+const _: () = assert!(PIPELINE_MAX <= UNCONFIRMED_MAX);
 
 pub(crate) async fn publish(
     link: Arc<Link>,
     route: Route,
     message: Message,
 ) -> Result<(), PublishError> {
+    let results = publish_in_order(link, vec![(route, message)]).await;
+    let [result] = <[_; 1]>::try_from(results).unwrap_or([Err(PublishError::Unknown)]);
+    result
+}
+
+/// Publishes up to [`PIPELINE_MAX`] without waiting for a confirm in between, and in order: so they stand in their queues.
+pub(crate) async fn publish_in_order(
+    link: Arc<Link>,
+    messages: Vec<(Route, Message)>,
+) -> Vec<Result<(), PublishError>> {
     let deadline = Instant::now() + CONFIRM_MAX;
     let permits = Arc::clone(&link.unconfirmed);
-    let permit = match timeout_at(deadline, permits.acquire_owned()).await {
-        Ok(Ok(permit)) => permit,
-        Ok(Err(_)) => return Err(PublishError::NotConnected),
+    let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+    let mut permits = match timeout_at(deadline, permits.acquire_many_owned(count)).await {
+        Ok(Ok(permits)) => permits,
+        Ok(Err(_)) => return vec![Err(PublishError::NotConnected); messages.len()],
         Err(_) => {
             let reason = format!("{UNCONFIRMED_MAX} publishes wait for their confirm");
-            return Err(PublishError::Blocked(reason));
+            return vec![Err(PublishError::Blocked(reason)); messages.len()];
         }
     };
+    let (publishes, answers): (Vec<_>, Vec<_>) = messages
+        .into_iter()
+        .map(|(route, message)| {
+            let (answer, answered) = oneshot::channel();
+            let (link, permit) = (Arc::clone(&link), permits.split(1));
+            let publish = async move {
+                let result = publish_on(&link, route, &message).await;
+                drop(permit);
+                // Whoever asked may be gone.
+                drop(answer.send(result));
+            };
+            (publish, answered)
+        })
+        .unzip();
     // A task, because a confirm that nobody awaits any more would stay in lapin's memory until the
-    // connection ends. The permit is held until the confirm comes, however late.
-    let publish = tokio::spawn(async move {
-        let result = publish_on(&link, route, &message).await;
-        drop(permit);
-        result
-    });
-    match timeout_at(deadline, publish).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) | Err(_) => Err(PublishError::Unknown),
-    }
+    // connection ends. The permits are held until the confirms come, however late. One task for all: it polls them, and
+    // whichever had to wait, in order.
+    tokio::spawn(join_all(publishes));
+    let in_time =
+        answers.into_iter().map(
+            async |answered| match timeout_at(deadline, answered).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) | Err(_) => Err(PublishError::Unknown),
+            },
+        );
+    join_all(in_time).await
 }
 
 async fn publish_on(link: &Arc<Link>, route: Route, message: &Message) -> Result<(), PublishError> {

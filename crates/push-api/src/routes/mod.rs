@@ -9,6 +9,7 @@ mod openapi;
 mod preferences;
 mod readiness;
 mod register;
+mod send_batch;
 mod send_to_customer;
 mod test;
 mod unregister;
@@ -27,6 +28,7 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(register::register))
         .routes(routes!(unregister::unregister))
         .routes(routes!(send_to_customer::send_to_customer))
+        .routes(routes!(send_batch::send_batch))
         .routes(routes!(test::test))
         .routes(routes!(notification::notification))
         .routes(routes!(

@@ -9,13 +9,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};
-use push_core::notification::{
-    Body, CollapseKey, Content, ContentSize, Data, ImageUrl, Notification, NotificationType,
-    Priority, Title, Ttl,
-};
+use push_core::notification::Notification;
 use push_store::{IdempotencyKey, Item, KeptAnswer, Keyed};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::accept::{Accepted, Submission};
@@ -26,20 +22,10 @@ use crate::idempotency::Nameable;
 use crate::observe::Seen;
 use crate::outcomes::Waited;
 use crate::prefer::Wait;
+use crate::ready_made::ReadyMade;
 use crate::request::{Field, Problems};
-use crate::schemas;
 use crate::state::{AppState, now};
 use crate::trace::TraceContext;
-
-/// Types whose news is soon overtaken: those of the guide's booking events.
-const BOOKING_TYPES: [&str; 6] = [
-    "technician_assigned",
-    "startjourney",
-    "reached",
-    "startservice",
-    "completed",
-    "cancelled",
-];
 
 const WORDING: Wording = Wording {
     what: "Push notification",
@@ -56,43 +42,9 @@ pub struct Request {
     #[serde(default)]
     #[schema(value_type = i64, required, minimum = 1, example = 123)]
     id: Field<i64>,
-    /// The headline.
-    #[serde(default)]
-    #[schema(value_type = String, required, min_length = 1, max_length = 200,
-             example = "Technician Assigned! 🚗")]
-    title: Field<String>,
-    /// The text. Title, body, data keys and data values have at most 3,500 bytes of UTF-8 together.
-    #[serde(default)]
-    #[schema(value_type = String, required, min_length = 1,
-             example = "Ravi Kumar has been assigned to your booking TRK123. They will contact you soon.")]
-    body: Field<String>,
-    /// At most 64 key-value pairs for the app. Numbers and booleans become strings, `null` is dropped. A number
-    /// that a double cannot hold exactly (an id of 17 digits or more) has to be sent as a string.
-    #[serde(default)]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>,
-             example = json!({"type": "technician_assigned", "bookingId": "456", "priority": "high"}))]
-    data: Field<Map<String, Value>>,
-    /// What kind of news it is; default: `data.type`, else `service_update`.
-    #[serde(rename = "type", default)]
-    #[schema(value_type = Option<String>, pattern = "^[a-z0-9_.-]{1,50}$", example = "technician_assigned")]
-    kind: Field<String>,
-    /// How urgently the device is woken; default: `data.priority`, else `high`.
-    #[serde(default)]
-    #[schema(schema_with = schemas::priority_or_null, required = false)]
-    priority: Field<String>,
-    /// For how long it is worth sending; default: 3,600 for the booking types, else 86,400.
-    #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 2_419_200, example = 3_600)]
-    ttl_seconds: Field<i64>,
-    /// A newer notification with the same key replaces this one.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, pattern = "^[!-~]{1,64}$", example = "booking-456")]
-    collapse_key: Field<String>,
-    /// A picture shown with it. Its address has at most 3,700 bytes together with title, body and data.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, pattern = "^https://", max_length = 2_000,
-             example = "https://cdn.example.com/technician.jpg")]
-    image_url: Field<String>,
+    /// What to send.
+    #[serde(flatten)]
+    content: ReadyMade,
 }
 
 impl Request {
@@ -102,119 +54,15 @@ impl Request {
     /// [`ApiError::InvalidInput`] with every problem.
     fn parse(self, now: DateTime<Utc>) -> Result<Notification, ApiError> {
         let mut problems = Problems::default();
-        let size = self.size();
+        let notification = self.read(&mut problems, now);
+        problems.finish(notification)
+    }
+
+    /// The same; `None` means that a problem was noted. All of them are.
+    pub(super) fn read(self, problems: &mut Problems, now: DateTime<Utc>) -> Option<Notification> {
         let customer = problems.required("id", self.id, CustomerId::try_from);
-        let title = problems.required("title", self.title, |text| Title::parse(&text));
-        let body = problems.required("body", self.body, |text| Body::parse(&text));
-        let of_data = OfData::read(&self.data);
-        let data = read_data(&mut problems, self.data);
-        let kind = read_kind(&mut problems, self.kind, of_data.kind);
-        let priority = problems.optional("priority", self.priority, |text| {
-            Priority::from_spelling(&text).ok_or("must be high or normal")
-        });
-        let ttl = problems.optional("ttlSeconds", self.ttl_seconds, Ttl::from_seconds);
-        let collapse_key = problems.optional("collapseKey", self.collapse_key, |text| {
-            CollapseKey::parse(&text)
-        });
-        let image_url =
-            problems.optional("imageUrl", self.image_url, |text| ImageUrl::parse(&text));
-        let content = title
-            .zip(body)
-            .zip(data)
-            .map(|((title, body), data)| Content {
-                title,
-                body,
-                data,
-                image_url,
-            });
-        if let Err(problem) = size.check_content() {
-            problems.note("body", problem);
-        }
-        if let Err(problem) = size.check_image() {
-            problems.note("imageUrl", problem);
-        }
-        let built = customer.zip(kind).zip(content);
-        problems.finish(built.map(|((customer, kind), content)| Notification {
-            id: NotificationId::generate(),
-            customer,
-            expires_at: now + ttl.unwrap_or_else(|| default_ttl(&kind)).as_duration(),
-            kind,
-            content,
-            priority: priority.or(of_data.priority).unwrap_or(Priority::High),
-            collapse_key,
-            created_at: now,
-        }))
-    }
-
-    /// The room that it takes, whatever else is wrong with it.
-    fn size(&self) -> ContentSize {
-        fn text(field: &Field<String>) -> Option<&str> {
-            field.given().map(String::as_str)
-        }
-        ContentSize::of(
-            text(&self.title),
-            text(&self.body),
-            self.data.given(),
-            text(&self.image_url),
-        )
-    }
-}
-
-/// What the guide's callers say within `data`.
-struct OfData {
-    kind: Option<String>,
-    priority: Option<Priority>,
-}
-
-impl OfData {
-    fn read(data: &Field<Map<String, Value>>) -> Self {
-        let value = |key: &str| match data.given()?.get(key)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(flag) => Some(flag.to_string()),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
-        };
-        Self {
-            kind: value("type"),
-            priority: value("priority").and_then(|text| Priority::from_spelling(&text)),
-        }
-    }
-}
-
-fn read_data(problems: &mut Problems, data: Field<Map<String, Value>>) -> Option<Data> {
-    if data == Field::Missing {
-        return Some(Data::default());
-    }
-    let object = problems.optional("data", data, Ok::<_, std::convert::Infallible>)?;
-    match Data::parse(&object) {
-        Ok(data) => Some(data),
-        Err(wrong) => {
-            wrong
-                .into_iter()
-                .for_each(|(field, problem)| problems.note(field, problem));
-            None
-        }
-    }
-}
-
-fn read_kind(
-    problems: &mut Problems,
-    kind: Field<String>,
-    of_data: Option<String>,
-) -> Option<NotificationType> {
-    let parse = |text: String| NotificationType::parse(&text);
-    match (kind, of_data) {
-        (Field::Missing, None) => Some(NotificationType::service_update()),
-        (Field::Missing, Some(text)) => problems.required("data.type", Field::Given(text), parse),
-        (kind, _) => problems.required("type", kind, parse),
-    }
-}
-
-fn default_ttl(kind: &NotificationType) -> Ttl {
-    if BOOKING_TYPES.contains(&kind.as_str()) {
-        Ttl::BOOKING
-    } else {
-        Ttl::DEFAULT
+        let draft = self.content.read(problems);
+        Some(draft?.to(customer?, now))
     }
 }
 
@@ -328,7 +176,8 @@ fn about(first: &KeptAnswer) -> Result<NotificationId, ApiError> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::json;
+    use push_core::notification::Priority;
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
