@@ -27,6 +27,7 @@ mod many;
 mod metrics;
 mod openapi;
 mod outages;
+mod p3_never_stale;
 mod p4_never_to_the_wrong_person;
 mod p5_a_dead_token_is_used_once;
 mod p6_ones_trouble_is_its_own;

@@ -35,8 +35,9 @@ pub(crate) const NEVER: &[(&str, &str)] = &[
         "a notification has not been sent, without a reason or although a provider took it",
     ),
     (
-        "h.status = 'suppressed' AND h.attempts > 0",
-        "a notification is suppressed, but was tried",
+        // Between two tries it may have been overtaken, cancelled or no longer be wanted.
+        "h.status = 'suppressed' AND h.attempts > 0 AND h.reason IN ('no_active_device', 'expired')",
+        "a notification was tried, and is suppressed as if nobody had been there to try",
     ),
     (
         "h.status = 'failed' AND h.reason = 'dead_lettered' AND NOT EXISTS \

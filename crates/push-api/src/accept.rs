@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use push_core::notification::Notification;
 use push_store::{
-    Acceptance, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
+    Acceptance, Committed, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -89,8 +89,10 @@ impl Acceptor {
         publisher: Publisher,
         tasks: &TaskTracker,
     ) -> Self {
+        let telling = tasks.clone();
         Self::with_writers(tasks, move |batch| {
             let (store, publisher) = (store.clone(), publisher.clone());
+            let telling = telling.clone();
             let due_at = newest(&batch) + due_after;
             async move {
                 let written = in_time(store.accept(&batch, unknown, due_at)).await;
@@ -100,7 +102,14 @@ impl Acceptor {
                 {
                     publisher.unpublished_if_committed(all_of(&batch).map(|asked| asked.id));
                 }
-                written
+                let Committed {
+                    acceptances,
+                    changed,
+                } = written?;
+                if !changed.is_empty() {
+                    telling.spawn(async move { publisher.tell(&changed).await });
+                }
+                Ok(acceptances)
             }
         })
     }

@@ -1,5 +1,6 @@
 //! Whether a job that came out of the queue is to be worked on.
 
+use crate::id::NotificationId;
 use crate::job::Job;
 use crate::status::Status;
 
@@ -19,6 +20,10 @@ pub struct Claimed {
     pub recorded: Recorded,
     /// Whether the claim is ours; if not, another worker has it in hand, or nothing is left to do.
     pub ours: bool,
+    /// The newest notification with its collapse key; `None` where it has no such key.
+    pub newest: Option<NotificationId>,
+    /// An older one with its collapse key is in some worker's hands, and may be on its way to a device just now.
+    pub behind: bool,
     /// How many workers had this round in hand before, and were interrupted before its record.
     pub interruptions: u32,
 }
@@ -45,6 +50,8 @@ pub enum Admission {
     Stale,
     /// Another worker has the notification in hand: look again when its claim must be over.
     Elsewhere,
+    /// Not yet: a newer one must not be shown before an older one that is on its way (P3). Look again in a moment.
+    Behind,
     /// The database has no such notification: not ours to send.
     Unknown,
 }
@@ -55,6 +62,8 @@ pub fn admit(job: &Job, claimed: Option<Claimed>) -> Admission {
     let Some(Claimed {
         recorded,
         ours,
+        newest: _,
+        behind,
         interruptions,
     }) = claimed
     else {
@@ -63,6 +72,7 @@ pub fn admit(job: &Job, claimed: Option<Claimed>) -> Admission {
     match recorded.status {
         Status::Sent | Status::Failed | Status::Suppressed => Admission::AlreadySettled,
         Status::Pending if recorded.round >= job.round => Admission::Stale,
+        Status::Pending if !ours && behind => Admission::Behind,
         Status::Pending if !ours => Admission::Elsewhere,
         Status::Pending if interruptions > Claimed::INTERRUPTIONS_MAX => Admission::Interrupts,
         Status::Pending if interruptions > 0 => Admission::DeliverInterrupted,

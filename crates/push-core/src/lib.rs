@@ -27,3 +27,4 @@ pub mod settle;
 pub mod status;
 pub mod timeline;
 pub mod token;
+pub mod wanted;

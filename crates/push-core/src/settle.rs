@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::id::{NotificationId, RegistrationId};
-use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, PutBack, ToMend, TrailEntry};
+use crate::job::{GiveUpReason, GivenUp, Job, JobTarget, Progress, PutBack, ToMend, TrailEntry};
 use crate::ladder::{Ladder, RetryDelay};
 use crate::lane::Barrier;
 use crate::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent};
@@ -16,7 +16,10 @@ use crate::status::{Ending, ProviderResult, Reason};
 use crate::timeline::TimelineEntry;
 use crate::token::{MaskedToken, Token};
 
+mod purpose;
 mod story;
+
+pub use purpose::{put_off, suppress};
 
 /// What became of one target in this round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +161,8 @@ pub enum Next {
     Done(Ending),
     /// To this rung, and from there back to the work queue.
     Wait(RetryDelay, Box<Job>),
+    /// Nowhere before this time: it waits in the database, and is published then.
+    Later(DateTime<Utc>, Box<Job>),
     /// To the dead letters. It stays pending until the recorder has committed them.
     DeadLetter(Box<Job>),
 }
@@ -169,7 +174,7 @@ pub fn settle(job: &Job, reports: &[Report], ladder: &Ladder, now: DateTime<Utc>
     if job.interrupted {
         round.timeline.push(story::interrupted(reports, now));
     }
-    if job.round == 1 {
+    if job.targets.is_none() {
         round.timeline.push(story::devices(reports, now));
     }
     for report in reports {
@@ -217,7 +222,7 @@ struct Round<'a> {
     job: &'a Job,
     ladder: &'a Ladder,
     now: DateTime<Utc>,
-    progress: crate::job::Progress,
+    progress: Progress,
     waiting: Vec<(RetryDelay, JobTarget)>,
     lapsed: bool,
     attempts: u32,
@@ -427,10 +432,7 @@ impl<'a> Round<'a> {
     }
 
     fn failed_at(&mut self, provider: Provider) {
-        let result = self.progress.results.get_mut(provider);
-        if *result != ProviderResult::Success {
-            *result = ProviderResult::Failed;
-        }
+        failed_at(&mut self.progress.results, provider);
     }
 
     fn give_up(
@@ -491,12 +493,7 @@ impl<'a> Round<'a> {
         // Targets are tried side by side; people read in the order of time.
         self.timeline.sort_by_key(|entry| entry.at);
         if let Next::Done(_) = next {
-            for provider in Provider::ALL {
-                let result = self.progress.results.get_mut(*provider);
-                if *result == ProviderResult::Queued {
-                    *result = ProviderResult::NotSent;
-                }
-            }
+            nothing_is_queued(&mut self.progress.results);
         }
         Settlement {
             notification: self.job.notification.id,
@@ -510,16 +507,6 @@ impl<'a> Round<'a> {
     }
 
     fn next(&mut self) -> Next {
-        let follow_up = |waiting, progress| {
-            let (notification, round) = (self.job.notification.clone(), self.job.round + 1);
-            Box::new(Job {
-                notification,
-                round,
-                targets: Some(waiting),
-                progress,
-                interrupted: false,
-            })
-        };
         // The shortest wait: a target that must wait longer is held when the job comes back, so that
         // one provider's pause does not delay the other's retry (P6).
         if let Some(rung) = self.waiting.iter().map(|(rung, _)| *rung).min() {
@@ -528,10 +515,14 @@ impl<'a> Round<'a> {
                 .into_iter()
                 .map(|(wait, target)| self.hold_back(rung, wait, target))
                 .collect();
-            return Next::Wait(rung, follow_up(targets, self.progress.clone()));
+            return Next::Wait(
+                rung,
+                follow_up(self.job, Some(targets), self.progress.clone()),
+            );
         }
         if !self.progress.given_up.is_empty() {
-            return Next::DeadLetter(follow_up(Vec::new(), self.progress.clone()));
+            let letter = follow_up(self.job, Some(Vec::new()), self.progress.clone());
+            return Next::DeadLetter(letter);
         }
         Next::Done(ending(
             self.progress.results,
@@ -547,6 +538,35 @@ impl<'a> Round<'a> {
         JobTarget {
             not_before: target.not_before.or(own),
             ..target
+        }
+    }
+}
+
+/// The job of the next round.
+fn follow_up(job: &Job, targets: Option<Vec<JobTarget>>, progress: Progress) -> Box<Job> {
+    Box::new(Job {
+        notification: job.notification.clone(),
+        round: job.round + 1,
+        targets,
+        progress,
+        interrupted: false,
+    })
+}
+
+/// It was tried there, and unless some device accepted, in vain.
+fn failed_at(results: &mut PerProvider<ProviderResult>, provider: Provider) {
+    let result = results.get_mut(provider);
+    if *result != ProviderResult::Success {
+        *result = ProviderResult::Failed;
+    }
+}
+
+/// It has ended: who was not asked will not be.
+fn nothing_is_queued(results: &mut PerProvider<ProviderResult>) {
+    for provider in Provider::ALL {
+        let result = results.get_mut(*provider);
+        if *result == ProviderResult::Queued {
+            *result = ProviderResult::NotSent;
         }
     }
 }

@@ -13,6 +13,12 @@ spelled! {
         Accepted = "accepted",
         /// Devices were chosen, or none was found.
         Devices = "devices",
+        /// The customer does not want it.
+        Preference = "preference",
+        /// The customer's quiet hours: it waits for their end, or would be over by then.
+        QuietHours = "quiet_hours",
+        /// A newer one with the same collapse key has taken its place.
+        Superseded = "superseded",
         /// A provider was asked, and what it said.
         Attempt = "attempt",
         /// A token was switched off.

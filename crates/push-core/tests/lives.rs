@@ -434,6 +434,7 @@ impl Life {
                     prop_assert!(self.ledger.touched, "nobody was ever asked");
                     return self.gave_up(self.ledger.unsettled.iter(), letter);
                 }
+                Next::Later(..) => prop_assert!(false, "nobody put it off"),
                 Next::Wait(rung, next) => {
                     self.goes_on(*rung, next)?;
                     prop_assert_eq!(next.round, job.round + 1);

@@ -18,11 +18,13 @@ use push_core::plan::{Device, PlannedTarget, Reach};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
 use push_core::replay::{Ended, Letter, replay};
 use push_core::settle::{
-    DeliveryOutcome, Fate, Hold, HoldReason, Next, Report, Settlement, Try, settle,
+    DeliveryOutcome, Fate, Hold, HoldReason, Next, Report, Settlement, Try, put_off, settle,
+    suppress,
 };
 use push_core::status::{Ending, ProviderResult, Reason};
 use push_core::timeline::Step;
 use push_core::token::{ExpoToken, FcmToken, Token};
+use push_core::wanted::{Suppression, Verdict, judge};
 
 fn now() -> DateTime<Utc> {
     "2026-01-02T03:04:05.678Z".parse().unwrap()
@@ -149,21 +151,27 @@ fn play(
 fn done(settlement: &Settlement) -> Ending {
     match settlement.next {
         Next::Done(ending) => ending,
-        Next::Wait(..) | Next::DeadLetter(_) => panic!("not done: {settlement:?}"),
+        Next::Wait(..) | Next::Later(..) | Next::DeadLetter(_) => {
+            panic!("not done: {settlement:?}")
+        }
     }
 }
 
 fn waiting(settlement: &Settlement) -> (&RetryDelay, &Job) {
     match &settlement.next {
         Next::Wait(rung, job) => (rung, job),
-        Next::Done(_) | Next::DeadLetter(_) => panic!("not waiting: {settlement:?}"),
+        Next::Done(_) | Next::Later(..) | Next::DeadLetter(_) => {
+            panic!("not waiting: {settlement:?}")
+        }
     }
 }
 
 fn dead_letter(settlement: &Settlement) -> &Job {
     match &settlement.next {
         Next::DeadLetter(job) => job,
-        Next::Done(_) | Next::Wait(..) => panic!("no dead letter: {settlement:?}"),
+        Next::Done(_) | Next::Wait(..) | Next::Later(..) => {
+            panic!("no dead letter: {settlement:?}")
+        }
     }
 }
 
@@ -847,10 +855,130 @@ fn providers_that_refuse_while_another_cannot_be_asked_are_not_asked_for_ever() 
                 assert_eq!(letter.progress.given_up[0].tries, 6);
                 return;
             }
-            Next::Done(ending) => panic!("{ending:?}"),
+            other @ (Next::Done(_) | Next::Later(..)) => panic!("{other:?}"),
         }
     }
     panic!("it never ended");
+}
+
+fn overtaken() -> Suppression {
+    Suppression::Superseded {
+        by: NotificationId::generate(),
+    }
+}
+
+fn steps(settlement: &Settlement) -> Vec<Step> {
+    settlement.timeline.iter().map(|entry| entry.step).collect()
+}
+
+#[test]
+fn what_is_not_wanted_ends_without_an_attempt_and_says_why() {
+    let until = now() + TimeDelta::hours(2);
+    for (why, reason, step) in [
+        (overtaken(), Reason::Superseded, Step::Superseded),
+        (Suppression::OptedOut, Reason::OptedOut, Step::Preference),
+        (
+            Suppression::QuietHours { until },
+            Reason::QuietHours,
+            Step::QuietHours,
+        ),
+    ] {
+        let settled = suppress(&job(3_600), why, now());
+        assert_eq!(done(&settled), Ending::Suppressed(reason));
+        assert_eq!((settled.round, settled.attempts), (1, 0));
+        assert_eq!(settled.results.fcm, ProviderResult::NotSent);
+        assert_eq!(settled.results.expo, ProviderResult::NotSent);
+        assert_eq!(steps(&settled), [step, Step::Settled]);
+    }
+}
+
+#[test]
+fn one_that_is_overtaken_between_two_tries_tells_what_it_came_to() {
+    // Nobody accepted: it is not tried again, and not kept as a dead letter.
+    let first = play(
+        &job(86_400),
+        &[device(1, true, false)],
+        Failover,
+        &[(Fcm, later())],
+    );
+    let mut next = waiting(&first).1.clone();
+    next.interrupted = true;
+    let settled = suppress(&next, overtaken(), now());
+    assert_eq!(done(&settled), Ending::Suppressed(Reason::Superseded));
+    assert_eq!((settled.round, settled.attempts), (2, 1));
+    assert_eq!(settled.results.fcm, ProviderResult::Failed, "it was tried");
+    assert_eq!(settled.results.expo, ProviderResult::NotSent);
+    let told = [Step::Interrupted, Step::Superseded, Step::Settled];
+    assert_eq!(steps(&settled), told);
+    // Some device has it.
+    let devices = [device(1, true, false), device(2, false, true)];
+    let first = play(
+        &job(86_400),
+        &devices,
+        Failover,
+        &[(Fcm, later()), (Expo, accepted())],
+    );
+    let settled = suppress(waiting(&first).1, overtaken(), now());
+    assert_eq!(done(&settled), Ending::Sent);
+    assert_eq!(settled.results.expo, ProviderResult::Success);
+    // An operator can mend what was given up before.
+    let first = play(
+        &job(86_400),
+        &devices,
+        Failover,
+        &[(Fcm, operator()), (Expo, later())],
+    );
+    let settled = suppress(waiting(&first).1, overtaken(), now());
+    let letter = dead_letter(&settled);
+    assert_eq!(letter.progress.given_up.len(), 1);
+    assert!(letter.is_given_up());
+}
+
+#[test]
+fn what_is_put_off_comes_back_as_it_was() {
+    let until = now() + TimeDelta::hours(2);
+    let settled = put_off(&job(86_400), until, now());
+    let Next::Later(at, next) = &settled.next else {
+        panic!("{settled:?}");
+    };
+    assert_eq!((*at, settled.attempts), (until, 0));
+    assert_eq!(
+        (next.round, &next.targets),
+        (2, &None),
+        "devices are chosen then"
+    );
+    assert_eq!(settled.results.fcm, ProviderResult::Queued);
+    assert_eq!(steps(&settled), [Step::QuietHours]);
+    let back = play(
+        next,
+        &[device(1, true, false)],
+        Failover,
+        &[(Fcm, accepted())],
+    );
+    assert_eq!(done(&back), Ending::Sent);
+    assert_eq!(back.timeline[0].step, Step::Devices);
+    // Between two tries.
+    let first = play(
+        &job(86_400),
+        &[device(1, true, false)],
+        Failover,
+        &[(Fcm, later())],
+    );
+    let waits = waiting(&first).1;
+    let settled = put_off(waits, until, now());
+    let Next::Later(_, next) = &settled.next else {
+        panic!("{settled:?}");
+    };
+    assert_eq!((&next.targets, settled.attempts), (&waits.targets, 1));
+}
+
+#[test]
+fn only_the_newest_of_its_key_is_delivered() {
+    let [id, other] = [(); 2].map(|()| NotificationId::generate());
+    assert_eq!(judge(id, None), Verdict::Deliver);
+    assert_eq!(judge(id, Some(id)), Verdict::Deliver);
+    let by = Suppression::Superseded { by: other };
+    assert_eq!(judge(id, Some(other)), Verdict::Suppress(by));
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {
@@ -920,6 +1048,7 @@ proptest! {
                     prop_assert_eq!(ending == Ending::Sent, !accepted_by.is_empty());
                     return Ok(());
                 }
+                Next::Later(..) => prop_assert!(false, "nobody put it off"),
             }
         }
         prop_assert!(false, "it never ended");

@@ -11,6 +11,7 @@
 //! - `now` is a parameter. Times are kept in UTC with milliseconds.
 
 mod bulk;
+mod collapse;
 mod customers;
 mod dead_letters;
 mod decode;
@@ -37,8 +38,8 @@ pub use dead_letters::{
 pub use devices::{Customer, DeadToken, Identification, Registered, Registration, SwitchedOff};
 pub use error::{StoreError, Unavailable};
 pub use history::{
-    Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, DeliveryView, Due, DueJob, Held,
-    Item, NotificationView, Recording, State, StoredContent, TimelineView, ToAccept,
+    Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView, Due,
+    DueJob, Held, Item, NotificationView, Recording, State, StoredContent, TimelineView, ToAccept,
     UnknownCustomer,
 };
 pub use idempotency::{Compose, IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};

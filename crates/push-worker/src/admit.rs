@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use push_core::admit::{Admission, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::{GiveUpReason, Job};
 use push_core::plan::PlannedTarget;
+use push_core::wanted::{Suppression, Verdict, judge};
 use push_queue::{ConsumeFrom, Delivery, Message, Route};
 use push_store::{Claim, ClaimId, Claiming, Customer};
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,8 +25,26 @@ use crate::subscription::give_back;
 pub struct Admitted {
     pub delivery: Delivery,
     pub job: Arc<Job>,
-    pub targets: Vec<PlannedTarget>,
+    pub what: What,
     pub in_hand: InHand,
+}
+
+/// What is to be done with a job.
+pub enum What {
+    /// It goes to these devices.
+    Deliver(Vec<PlannedTarget>),
+    /// It is ended on purpose.
+    Suppress(Suppression),
+    /// It waits in the database until then.
+    PutOff(DateTime<Utc>),
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub struct Batch {
+    pub admitted: Vec<Admitted>,
+    /// Each of these comes after one that is on its way: to be admitted again in a moment.
+    pub behind: Vec<Delivery>,
 }
 
 /// A job of this batch.
@@ -40,14 +60,14 @@ pub async fn admit_batch(
     worker: &Worker,
     batch: Vec<Delivery>,
     pause: &CancellationToken,
-) -> Vec<Admitted> {
+) -> Batch {
     let claim = ClaimId::generate();
     let jobs = take(worker, batch, claim, pause).await;
     match look_up(worker, &jobs, claim, pause).await {
         Ok(known) => admit_known(worker, jobs, &known).await,
         Err(NoResult::Stopped) => {
             put_back(worker, jobs).await;
-            Vec::new()
+            Batch::default()
         }
         Err(NoResult::Failed(error)) => {
             tracing::warn!(%error, jobs = jobs.len(), "a batch could not be looked up; its jobs are taken one by one");
@@ -203,12 +223,16 @@ async fn one_by_one(
     jobs: Vec<Taken>,
     claim: ClaimId,
     pause: &CancellationToken,
-) -> Vec<Admitted> {
-    let mut admitted = Vec::new();
+) -> Batch {
+    let mut batch = Batch::default();
     for taken in jobs {
         let single = vec![taken];
         match look_up(worker, &single, claim, pause).await {
-            Ok(known) => admitted.extend(admit_known(worker, single, &known).await),
+            Ok(known) => {
+                let one = admit_known(worker, single, &known).await;
+                batch.admitted.extend(one.admitted);
+                batch.behind.extend(one.behind);
+            }
             Err(NoResult::Stopped) => put_back(worker, single).await,
             Err(NoResult::Failed(error)) => {
                 for Taken { delivery, job, .. } in single {
@@ -219,11 +243,11 @@ async fn one_by_one(
             }
         }
     }
-    admitted
+    batch
 }
 
-async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Admitted> {
-    let mut admitted = Vec::with_capacity(jobs.len());
+async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch {
+    let mut batch = Batch::default();
     let mut done = Vec::new();
     let mut elsewhere = Vec::new();
     for Taken {
@@ -237,19 +261,19 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
         match admission {
             Admission::Deliver | Admission::DeliverInterrupted => {
                 job.interrupted = admission == Admission::DeliverInterrupted;
-                let devices = known
-                    .customers
-                    .get(&job.notification.customer)
-                    .map_or(&[][..], |customer| customer.devices.as_slice());
-                let targets = worker.reach.plan(&job, devices);
-                count(&job, &targets);
                 if job.round == 1 {
                     worker.watermark.taken(job.notification.created_at);
                 }
-                admitted.push(Admitted {
+                let newest = claiming.and_then(|claiming| claiming.claimed.newest);
+                let what = match judge(job.notification.id, newest) {
+                    Verdict::Deliver => What::Deliver(plan(worker, &job, known)),
+                    Verdict::Suppress(why) => What::Suppress(why),
+                    Verdict::PutOff(until) => What::PutOff(until),
+                };
+                batch.admitted.push(Admitted {
                     delivery,
                     job: Arc::new(job),
-                    targets,
+                    what,
                     in_hand,
                 });
             }
@@ -268,8 +292,9 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
             }
             Admission::Elsewhere => {
                 metrics::job("elsewhere");
-                elsewhere.push((delivery, job));
+                elsewhere.push(delivery);
             }
+            Admission::Behind => batch.behind.push(delivery),
             Admission::Unknown => {
                 tracing::error!(notification.id = %job.notification.id, "the database has no such notification: dead-lettered");
                 metrics::job("unknown");
@@ -278,8 +303,17 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Vec<Ad
         }
     }
     acknowledge(done).await;
-    postpone(worker, elsewhere).await;
-    admitted
+    postpone(worker, elsewhere, worker.claim_for).await;
+    batch
+}
+
+/// The devices that it goes to.
+fn plan(worker: &Worker, job: &Job, known: &Known) -> Vec<PlannedTarget> {
+    let customer = known.customers.get(&job.notification.customer);
+    let devices = customer.map_or(&[][..], |customer| customer.devices.as_slice());
+    let targets = worker.reach.plan(job, devices);
+    count(job, &targets);
+    targets
 }
 
 /// What an interrupted worker may have sent is maybe delivered, whatever comes of it now.
@@ -294,27 +328,22 @@ fn count(job: &Job, targets: &[PlannedTarget]) {
         .for_each(|planned| metrics::maybe_delivered(planned.target.provider));
 }
 
-/// Looks at jobs again when the claim of the worker that has them in hand must be over. That spends
-/// no attempt; mostly they are settled by then.
-async fn postpone(worker: &Worker, jobs: Vec<(Delivery, Job)>) {
+/// Looks at jobs again after a wait, which is mostly that for the claim of the worker that has them in hand. That spends no
+/// attempt.
+pub async fn postpone(worker: &Worker, jobs: Vec<Delivery>, wait: Duration) {
     if jobs.is_empty() {
         return;
     }
-    let route = Route::Retry(worker.ladder.rung_for(worker.claim_for));
-    let message = |(delivery, job): &(Delivery, Job)| {
-        (route, Message::job(job, delivery.trace_parent.clone()))
-    };
-    let results = worker
-        .broker
-        .publish_all(jobs.iter().map(message).collect())
-        .await;
+    let route = Route::Retry(worker.ladder.rung_for(wait));
+    let messages = jobs.iter().map(|delivery| (route, Message::anew(delivery)));
+    let results = worker.broker.publish_all(messages.collect()).await;
     let mut done = Vec::new();
-    for ((delivery, _), result) in jobs.into_iter().zip(results) {
+    for (delivery, result) in jobs.into_iter().zip(results) {
         match result {
             Ok(()) => done.push(delivery),
             Err(_) => drop(tokio::spawn(requeue_later(
                 delivery,
-                worker.claim_for,
+                wait,
                 worker.shutdown.soft.clone(),
             ))),
         }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use futures::FutureExt;
-use push_core::settle::settle;
+use push_core::settle::{put_off, settle, suppress};
 use push_queue::ConsumeFrom;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
-use crate::admit::{Admitted, admit_batch, dead_letter};
+use crate::admit::{Admitted, Batch, What, admit_batch, dead_letter};
+use crate::behind;
 use crate::deliver::deliver;
 use crate::metrics;
 use crate::run::Worker;
@@ -44,8 +45,13 @@ pub async fn consume(worker: Arc<Worker>) -> Result<(), JoinError> {
         if batch.is_empty() {
             break;
         }
-        for admitted in admit_batch(&worker, batch, &jobs.pause()).await {
-            in_flight.spawn(work(Arc::clone(&worker), admitted, worked.clone()));
+        let pause = jobs.pause();
+        let Batch { admitted, behind } = admit_batch(&worker, batch, &pause).await;
+        work_on(&worker, admitted, &worked, &in_flight);
+        if !behind.is_empty() {
+            let (worker, worked, tracker) =
+                (Arc::clone(&worker), worked.clone(), in_flight.clone());
+            in_flight.spawn(behind::wait(worker, behind, worked, tracker, pause));
         }
     }
     drop(worked);
@@ -54,16 +60,34 @@ pub async fn consume(worker: Arc<Worker>) -> Result<(), JoinError> {
     settler.await
 }
 
+/// Starts to work on each.
+pub fn work_on(
+    worker: &Arc<Worker>,
+    admitted: Vec<Admitted>,
+    worked: &mpsc::Sender<Worked>,
+    in_flight: &TaskTracker,
+) {
+    for admitted in admitted {
+        in_flight.spawn(work(Arc::clone(worker), admitted, worked.clone()));
+    }
+}
+
 async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Worked>) {
     let Admitted {
         delivery,
         job,
-        targets,
+        what,
         in_hand,
     } = admitted;
     let round = AssertUnwindSafe(async {
-        let reports = deliver(&worker, &job, &in_hand, targets).await;
-        settle(&job, &reports, &worker.ladder, Utc::now())
+        match what {
+            What::Deliver(targets) => {
+                let reports = deliver(&worker, &job, &in_hand, targets).await;
+                settle(&job, &reports, &worker.ladder, Utc::now())
+            }
+            What::Suppress(why) => suppress(&job, why, Utc::now()),
+            What::PutOff(until) => put_off(&job, until, Utc::now()),
+        }
     });
     let settlement = tokio::select! {
         settlement = round.catch_unwind() => settlement,

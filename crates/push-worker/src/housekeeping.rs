@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use push_store::{KEPT_FOR, StoreError};
+use push_core::notification::Ttl;
+use push_store::{KEPT_FOR, Store, StoreError};
 
 use crate::database::in_time;
 use crate::metrics;
@@ -45,16 +46,33 @@ async fn keep_house(worker: &Worker) -> Result<(), StoreError> {
     let Some(lease) = worker.store.try_lease(LEASE).await? else {
         return Ok(());
     };
-    let purged = purge_idempotency_keys(worker).await;
+    let purged = purge_all(&worker.store).await;
     lease.release().await;
     purged
 }
 
-async fn purge_idempotency_keys(worker: &Worker) -> Result<(), StoreError> {
-    let until = Utc::now() - KEPT_FOR - MARGIN;
+async fn purge_all(store: &Store) -> Result<(), StoreError> {
+    let keys = Utc::now() - KEPT_FOR - MARGIN;
+    purge("idempotency_keys", || {
+        store.purge_idempotency_keys(keys, BATCH_MAX)
+    })
+    .await?;
+    // What it took the place of cannot be sent any more.
+    let heads = Utc::now() - TimeDelta::seconds(Ttl::SECONDS_MAX) - MARGIN;
+    purge("collapse_heads", || {
+        store.purge_collapse_heads(heads, BATCH_MAX)
+    })
+    .await
+}
+
+/// Purges until nothing is over any more.
+async fn purge<F>(table: &'static str, some: impl Fn() -> F) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<u64, StoreError>>,
+{
     loop {
-        let purged = in_time(worker.store.purge_idempotency_keys(until, BATCH_MAX)).await?;
-        metrics::purged("idempotency_keys", purged);
+        let purged = in_time(some()).await?;
+        metrics::purged(table, purged);
         if purged < u64::from(BATCH_MAX) {
             return Ok(());
         }

@@ -8,6 +8,7 @@
 //! publishes again what no queue knows.
 
 mod admit;
+mod behind;
 mod cache;
 mod changes;
 mod check;

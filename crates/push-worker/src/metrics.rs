@@ -143,8 +143,8 @@ pub fn settled(settlement: &Settlement) {
     match &settlement.next {
         Next::Done(ending) => counter!(SETTLED, "status" => ending.status().as_str()).increment(1),
         Next::Wait(rung, _) => counter!(RETRIES, "rung" => rung.to_string()).increment(1),
-        // Counted as settled by the recorder, who ends it.
-        Next::DeadLetter(_) => {}
+        // Counted as settled when it ends, by whom ends it.
+        Next::Later(..) | Next::DeadLetter(_) => {}
     }
 }
 

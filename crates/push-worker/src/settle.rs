@@ -201,7 +201,7 @@ type NextMessage = (NotificationId, (Route, Message));
 
 fn next_message(settlement: &Settlement, trace_parent: Option<String>) -> Option<NextMessage> {
     let (route, job) = match &settlement.next {
-        Next::Done(_) => return None,
+        Next::Done(_) | Next::Later(..) => return None,
         Next::Wait(rung, job) => (Route::Retry(*rung), job),
         Next::DeadLetter(job) => (Route::Dead, job),
     };
@@ -254,6 +254,9 @@ fn log(settlement: &Settlement) {
         }
         Next::Wait(rung, _) => {
             tracing::info!(notification.id = %id, round, %rung, "waits for its next attempt")
+        }
+        Next::Later(until, _) => {
+            tracing::info!(notification.id = %id, round, %until, "waits in the database")
         }
         Next::DeadLetter(_) => {
             tracing::warn!(notification.id = %id, round, "given up: on its way to the dead letters")

@@ -1,6 +1,6 @@
 //! What the timeline says of a round. Words only: decided is it elsewhere.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{Fate, HoldReason, Next, Report, Try};
 use crate::job::JobTarget;
@@ -9,6 +9,7 @@ use crate::lane::Barrier;
 use crate::outcome::{Cause, Outcome, Retry, Sent};
 use crate::provider::Provider;
 use crate::timeline::{Step, TimelineEntry};
+use crate::wanted::Suppression;
 
 /// A worker was interrupted before it could record this round.
 pub(super) fn interrupted(reports: &[Report], now: DateTime<Utc>) -> TimelineEntry {
@@ -113,6 +114,30 @@ pub(super) fn put_back(reason: HoldReason, rung: RetryDelay, now: DateTime<Utc>)
     TimelineEntry::new(now, Step::Postponed, text)
 }
 
+/// Why it is ended on purpose.
+pub(super) fn suppressed(why: Suppression, now: DateTime<Utc>) -> TimelineEntry {
+    let (step, text) = match why {
+        Suppression::OptedOut => (Step::Preference, "the customer does not want it".to_owned()),
+        Suppression::QuietHours { until } => {
+            let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
+            let text = format!("it would expire before the customer's quiet hours end at {until}");
+            (Step::QuietHours, text)
+        }
+        Suppression::Superseded { by } => (
+            Step::Superseded,
+            format!("the newer notification {by} with the same collapse key takes its place"),
+        ),
+    };
+    TimelineEntry::new(now, step, text)
+}
+
+/// Why it waits in the database.
+pub(super) fn put_off(until: DateTime<Utc>, now: DateTime<Utc>) -> TimelineEntry {
+    let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let text = format!("the customer's quiet hours: it waits for their end at {until}");
+    TimelineEntry::new(now, Step::QuietHours, text)
+}
+
 /// Where it goes from here; nothing where all that waits was put back, which is told already.
 pub(super) fn next(next: &Next, now: DateTime<Utc>) -> Option<TimelineEntry> {
     Some(match next {
@@ -133,6 +158,8 @@ pub(super) fn next(next: &Next, now: DateTime<Utc>) -> Option<TimelineEntry> {
             let text = format!("{targets} target(s) again in {rung}");
             TimelineEntry::new(now, Step::Retry, text)
         }
+        // Told where it was decided.
+        Next::Later(..) => return None,
         Next::DeadLetter(job) => {
             let reasons = job
                 .progress

@@ -115,6 +115,8 @@ impl Database {
                 round,
             },
             ours,
+            newest: None,
+            behind: false,
             interruptions: row.interruptions,
         };
         admit(job, Some(claimed))
@@ -142,7 +144,7 @@ impl Database {
         }
         let (ending, next) = match &settlement.next {
             Next::Done(ending) => (Some(*ending), None),
-            Next::Wait(_, job) | Next::DeadLetter(job) => {
+            Next::Wait(_, job) | Next::Later(_, job) | Next::DeadLetter(job) => {
                 (None, Some(Message::of(Job::clone(job))))
             }
         };

@@ -438,7 +438,7 @@ impl Life {
                 state.dead.push(message);
             }
             // It waits on a rung, and comes back.
-            Admission::Elsewhere | Admission::Unknown => return None,
+            Admission::Elsewhere | Admission::Behind | Admission::Unknown => return None,
         }
         Some(())
     }
@@ -681,7 +681,9 @@ impl Life {
 fn next_of(settlement: &Settlement) -> Option<Message> {
     match &settlement.next {
         Next::Done(_) => None,
-        Next::Wait(_, job) | Next::DeadLetter(job) => Some(Message::of(Job::clone(job))),
+        Next::Wait(_, job) | Next::Later(_, job) | Next::DeadLetter(job) => {
+            Some(Message::of(Job::clone(job)))
+        }
     }
 }
 

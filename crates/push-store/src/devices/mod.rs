@@ -14,6 +14,7 @@ use push_core::token::{ExpoToken, FcmToken};
 
 pub(crate) use off::{DeadKey, switch_off_in, switch_off_keys_in};
 pub use off::{DeadToken, SwitchedOff};
+pub(crate) use version::count_up;
 
 /// The table of the rows that are read here.
 const TABLE: &str = "customer_push_tokens";

@@ -10,8 +10,10 @@ use serde::Serialize;
 use sqlx::MySqlConnection;
 
 use super::timeline::lines;
-use super::{Acceptance, Item, UnknownCustomer};
+use super::{Acceptance, Committed, Item, UnknownCustomer};
+use crate::collapse::{self, Raised};
 use crate::decode::millis;
+use crate::devices::count_up;
 use crate::error::StoreError;
 use crate::idempotency::{IdempotencyKey, Kept, KeptAnswer, Keyed, Said};
 use crate::retry::Tries;
@@ -69,6 +71,8 @@ impl Store {
     /// the customers. `due_at`: when the reconciler shall look at those that are still pending, in case no queue
     /// ever got them.
     ///
+    /// Each that has a collapse key takes the place of what is older.
+    ///
     /// # Errors
     /// [`StoreError`]; then none is accepted, unless the connection broke during the commit.
     pub async fn accept<'a, T>(
@@ -76,7 +80,7 @@ impl Store {
         batch: &'a [T],
         unknown: UnknownCustomer,
         due_at: DateTime<Utc>,
-    ) -> Result<Vec<Acceptance>, StoreError>
+    ) -> Result<Committed, StoreError>
     where
         &'a T: Into<ToAccept<'a>>,
     {
@@ -95,7 +99,7 @@ impl Store {
         batch: &[ToAccept<'_>],
         unknown: UnknownCustomer,
         due_at: DateTime<Utc>,
-    ) -> Result<Vec<Acceptance>, StoreError> {
+    ) -> Result<Committed, StoreError> {
         let all = batch.iter().flat_map(|asked| asked.notifications);
         let now = all.map(|notification| notification.created_at).max();
         let now = now.unwrap_or_default();
@@ -112,8 +116,14 @@ impl Store {
         kept.look(&mut transaction, keys(&requests), now).await?;
         answer_known(&mut requests, &kept);
         insert(&mut transaction, &requests, due_at).await?;
+        let accepted = requests.iter().flat_map(Request::accepted);
+        let overtaken = collapse::raise(&mut transaction, accepted.filter_map(newest)).await?;
+        let changed = count_up(&mut transaction, &overtaken).await?;
         transaction.commit().await?;
-        Ok(requests.into_iter().map(Request::acceptance).collect())
+        Ok(Committed {
+            acceptances: requests.into_iter().map(Request::acceptance).collect(),
+            changed,
+        })
     }
 }
 
@@ -206,6 +216,18 @@ fn answer_known(requests: &mut [Request<'_>], kept: &Kept) {
             Said::Other => Some(Acceptance::KeyReused),
         };
     }
+}
+
+/// It takes the place of what is older, if it has a collapse key.
+fn newest(notification: &Notification) -> Option<Raised<'_>> {
+    let key = notification.collapse_key.as_ref()?;
+    Some(Raised {
+        customer: notification.customer,
+        key,
+        notification: notification.id,
+        at: notification.created_at,
+        scheduled: false,
+    })
 }
 
 /// The customers that exist, now that those were created that may be.

@@ -5,6 +5,10 @@
 //! whose record counts. It is renewed while the work lasts and ends with the record of the round; when its
 //! owner was killed it ends by itself, and whoever claims next learns that somebody was interrupted.
 //!
+//! A notification with a collapse key is taken together with its key, if it is the newest of it: so of one key one
+//! notification at a time is on its way, and a newer one is not shown before an older one (P3). One that is not the newest
+//! any more is taken without the key: it is not going to be sent.
+//!
 //! Time is the database's: workers' clocks need not agree. `claimed_until` is set for as long as a round is
 //! in hand; `claimed_by` stays, so that a record whose answer was lost is recognised as one's own.
 
@@ -29,37 +33,56 @@ use crate::retry::Tries;
 const LOOK: &str = "\
     SELECT history.notification_id, history.status, history.round, history.claimed_by, history.interruptions, \
         history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds, \
-        customer.version \
+        customer.version, head.notification_id AS newest, head.claimed_by AS key_claimed_by, \
+        COALESCE(head.claimed_until > NOW(3), FALSE) AS key_is_held \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(job.id) \
-    LEFT JOIN customer_versions AS customer ON customer.customer_id = history.customer_id";
+    LEFT JOIN customer_versions AS customer ON customer.customer_id = history.customer_id \
+    LEFT JOIN collapse_heads AS head \
+        ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
+        AND head.raised_at >= history.created_at";
 
-/// Changes only what is still as it was when looked at.
+/// Changes only what is still as it was when looked at. The key's row is joined where the notification is its newest: both
+/// are taken, or neither.
 const CLAIM: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', round BIGINT PATH '$.round', \
         was CHAR(32) PATH '$.was', interrupted BIGINT PATH '$.interrupted')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(job.id) \
+    LEFT JOIN collapse_heads AS head \
+        ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
+        AND head.notification_id = history.notification_id \
     SET history.claimed_by = ?, history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND, \
-        history.interruptions = history.interruptions + job.interrupted \
+        history.interruptions = history.interruptions + job.interrupted, \
+        head.claimed_by = ?, head.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
     WHERE history.status = 'pending' AND history.round < job.round AND history.claimed_by <=> UNHEX(job.was) \
-        AND (history.claimed_by = ? OR history.claimed_until IS NULL OR history.claimed_until <= NOW(3))";
+        AND (history.claimed_by = ? OR history.claimed_until IS NULL OR history.claimed_until <= NOW(3)) \
+        AND (head.claimed_by = ? OR head.claimed_until IS NULL OR head.claimed_until <= NOW(3))";
 
 const RENEW: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', claim CHAR(32) PATH '$.claim')) AS held \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(held.id) \
-    SET history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
+    LEFT JOIN collapse_heads AS head \
+        ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
+        AND head.claimed_by = UNHEX(held.claim) AND head.claimed_until IS NOT NULL \
+    SET history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND, \
+        head.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
     WHERE history.claimed_by = UNHEX(held.claim) AND history.claimed_until IS NOT NULL";
 
-/// Without a trace where nothing was sent; else at once free to be claimed, and known to be interrupted.
+/// Without a trace where nothing was sent; else at once free to be claimed, and known to be interrupted. Its key is free
+/// then only when the claim would have ended: what was sent may still be on its way.
 const LET_GO: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', claim CHAR(32) PATH '$.claim', \
         sent TINYINT PATH '$.sent')) AS held \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(held.id) \
-    SET history.claimed_until = IF(held.sent, NOW(3), NULL) \
+    LEFT JOIN collapse_heads AS head \
+        ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
+        AND head.claimed_by = UNHEX(held.claim) \
+    SET history.claimed_until = IF(held.sent, NOW(3), NULL), \
+        head.claimed_until = IF(held.sent, head.claimed_until, NULL) \
     WHERE history.claimed_by = UNHEX(held.claim) AND history.claimed_until IS NOT NULL";
 
 #[cfg(test)]
@@ -142,8 +165,8 @@ impl Store {
                 .iter()
                 .filter_map(|claim| seen.get(&claim.notification)?.to_take(by, *claim))
                 .collect();
-            let taken = self.take(by, &free, lasting).await?;
-            if taken == free.len() as u64 {
+            let keys = free.iter().filter(|free| free.with_key).count();
+            if self.take(by, &free, lasting).await? == (free.len() + keys) as u64 {
                 for row in &free {
                     seen.entry(row.notification)
                         .and_modify(|seen| seen.taken(by, row));
@@ -152,7 +175,10 @@ impl Store {
                 // Somebody else was faster with some of them.
                 seen = self.look(some).await?;
             }
-            claimed.extend(seen.into_iter().map(|(id, seen)| (id, seen.claimed(by))));
+            claimed.extend(
+                seen.into_iter()
+                    .map(|(id, seen)| (id, seen.claimed(id, by))),
+            );
         }
         Ok(claimed)
     }
@@ -168,6 +194,7 @@ impl Store {
             .collect()
     }
 
+    /// How many rows were changed: of notifications, and of their keys.
     async fn take(
         &self,
         by: ClaimId,
@@ -184,6 +211,9 @@ impl Store {
                 .bind(&rows)
                 .bind(by.0)
                 .bind(micros(lasting))
+                .bind(by.0)
+                .bind(micros(lasting))
+                .bind(by.0)
                 .bind(by.0)
                 .execute(&self.pool)
                 .await;
@@ -205,6 +235,7 @@ impl Store {
             loop {
                 let renewed = sqlx::query(RENEW)
                     .bind(bulk::array(some)?)
+                    .bind(micros(lasting))
                     .bind(micros(lasting))
                     .execute(&self.pool)
                     .await;
@@ -268,6 +299,9 @@ struct ToTake {
     round: u32,
     was: Option<String>,
     interrupted: u8,
+    /// It is the newest of its collapse key.
+    #[serde(skip)]
+    with_key: bool,
 }
 
 /// How a notification stands before it is claimed.
@@ -279,18 +313,37 @@ struct Seen {
     claim_holds: bool,
     interruptions: u32,
     version: CustomerVersion,
+    key: Option<KeySeen>,
+}
+
+/// How its collapse key stands.
+#[derive(Clone, Copy)]
+struct KeySeen {
+    /// The newest notification of it.
+    newest: NotificationId,
+    claimed_by: Option<Uuid>,
+    claim_holds: bool,
 }
 
 impl Seen {
+    /// An older one of its collapse key is in other hands; `false` where a newer one takes its place anyway.
+    fn behind(&self, notification: NotificationId, by: ClaimId) -> bool {
+        self.key.is_some_and(|key| {
+            key.newest == notification && key.claim_holds && !by.is(key.claimed_by)
+        })
+    }
+
     fn to_take(&self, by: ClaimId, claim: Claim) -> Option<ToTake> {
         let news = self.recorded.status == Status::Pending && self.recorded.round < claim.round;
         let ours = by.is(self.claimed_by);
-        (news && (ours || !self.claim_holds)).then(|| ToTake {
+        let free = (ours || !self.claim_holds) && !self.behind(claim.notification, by);
+        (news && free).then(|| ToTake {
             notification: claim.notification,
             id: bulk::id(claim.notification),
             round: claim.round,
             was: self.claimed_by.map(|id| id.simple().to_string()),
             interrupted: u8::from(self.in_hand && !ours),
+            with_key: self.key.is_some_and(|key| key.newest == claim.notification),
         })
     }
 
@@ -300,10 +353,12 @@ impl Seen {
         self.interruptions += u32::from(row.interrupted);
     }
 
-    fn claimed(&self, by: ClaimId) -> Claiming {
+    fn claimed(&self, notification: NotificationId, by: ClaimId) -> Claiming {
         let claimed = Claimed {
             recorded: self.recorded,
             ours: self.claim_holds && by.is(self.claimed_by),
+            newest: self.key.map(|key| key.newest),
+            behind: !self.claim_holds && self.behind(notification, by),
             interruptions: self.interruptions,
         };
         Claiming {
@@ -323,6 +378,9 @@ struct SeenRow {
     in_hand: bool,
     claim_holds: bool,
     version: Option<u64>,
+    newest: Option<Uuid>,
+    key_claimed_by: Option<Uuid>,
+    key_is_held: bool,
 }
 
 impl TryFrom<SeenRow> for Seen {
@@ -344,6 +402,11 @@ impl TryFrom<SeenRow> for Seen {
             claim_holds: row.claim_holds,
             interruptions: row.interruptions,
             version: CustomerVersion(row.version.unwrap_or_default()),
+            key: row.newest.map(|newest| KeySeen {
+                newest: newest.into(),
+                claimed_by: row.key_claimed_by,
+                claim_holds: row.key_is_held,
+            }),
         })
     }
 }

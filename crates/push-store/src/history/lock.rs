@@ -17,7 +17,8 @@ use crate::error::StoreError;
 /// The inner SELECT keeps the array out of `FOR UPDATE`, which MySQL refuses for it.
 const LOCK_HISTORY: &str = "\
     SELECT history.notification_id, history.customer_id, history.status, history.round, \
-        history.claimed_by, history.claimed_until IS NOT NULL AS in_hand \
+        history.claimed_by, history.claimed_until IS NOT NULL AS in_hand, \
+        history.collapse_key IS NOT NULL AS collapses \
     FROM (SELECT UNHEX(id) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed) AS wanted \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = wanted.id \
@@ -34,6 +35,8 @@ pub(crate) struct Locked {
     pub(crate) claimed_by: Option<Uuid>,
     /// A worker has the next round in hand, or was interrupted at it.
     pub(crate) in_hand: bool,
+    /// It has a collapse key.
+    pub(crate) collapses: bool,
 }
 
 impl Locked {
@@ -51,6 +54,7 @@ struct LockedRow {
     round: u32,
     claimed_by: Option<Uuid>,
     in_hand: bool,
+    collapses: bool,
 }
 
 impl TryFrom<LockedRow> for Locked {
@@ -69,6 +73,7 @@ impl TryFrom<LockedRow> for Locked {
             },
             claimed_by: row.claimed_by,
             in_hand: row.in_hand,
+            collapses: row.collapses,
         })
     }
 }

@@ -18,6 +18,7 @@ pub use accept::ToAccept;
 pub use claim::{Claim, ClaimId, Claiming, Held};
 
 use chrono::{DateTime, Utc};
+use push_core::changed::Changed;
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};
 use push_core::job::Job;
 use push_core::notification::{CollapseKey, Data, NotificationType, Priority};
@@ -60,6 +61,16 @@ pub enum Item {
     Accepted,
     /// The customer does not exist; nothing was stored.
     UnknownCustomer,
+}
+
+/// What [`Store::accept`](crate::Store::accept) has committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// What became of each request, in order.
+    pub acceptances: Vec<Acceptance>,
+    /// Customers of whom a notification is overtaken that some worker has in hand just now: tell the workers, and it is
+    /// not sent.
+    pub changed: Vec<Changed>,
 }
 
 /// A round that was worked on under a claim, and what follows from it.

@@ -18,6 +18,7 @@ use super::timeline::lines;
 use super::{ClaimedRound, Recording};
 use crate::Store;
 use crate::bulk;
+use crate::collapse;
 use crate::devices::{DeadToken, switch_off_in};
 use crate::error::StoreError;
 use crate::receipts::open::open;
@@ -38,6 +39,7 @@ const SETTLE: &str = "\
             sent_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.sent_at', \
             completed_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.completed_at', \
             due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
+            unpublished TINYINT PATH '$.unpublished', \
             next_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_at', \
             next_job MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_job', \
             timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
@@ -55,7 +57,7 @@ const SETTLE: &str = "\
         history.due_at = settled.due_at, \
         history.claimed_until = NULL, \
         history.interruptions = 0, \
-        history.unpublished = FALSE, \
+        history.unpublished = settled.unpublished, \
         history.next_at = settled.next_at, \
         history.next_job = settled.next_job, \
         history.timeline = CONCAT(COALESCE(history.timeline, ''), settled.timeline) \
@@ -121,6 +123,12 @@ impl Store {
                 }
             }
             write(&mut transaction, &fresh, now, grace).await?;
+            let keyed = fresh.iter().filter(|(_, row)| row.collapses);
+            collapse::let_through(
+                &mut transaction,
+                keyed.map(|(round, _)| (round.settlement.notification, round.claim)),
+            )
+            .await?;
             let tickets = fresh
                 .iter()
                 .flat_map(|(round, _)| Ticket::of(&round.settlement));
@@ -212,7 +220,7 @@ async fn write(
 const fn status(next: &Next) -> Status {
     match next {
         Next::Done(ending) => ending.status(),
-        Next::Wait(..) | Next::DeadLetter(_) => Status::Pending,
+        Next::Wait(..) | Next::Later(..) | Next::DeadLetter(_) => Status::Pending,
     }
 }
 
@@ -230,6 +238,7 @@ struct Change {
     sent_at: Option<String>,
     completed_at: Option<String>,
     due_at: Option<String>,
+    unpublished: u8,
     next_at: Option<String>,
     timeline: String,
     next_job: Option<String>,
@@ -243,8 +252,12 @@ impl Change {
         let (reason, next_at, next_job) = match &settlement.next {
             Next::Done(ending) => (ending.reason(), None, None),
             Next::Wait(rung, job) => (None, Some(after(rung.as_duration())), Some(job)),
+            Next::Later(at, job) => (None, Some(*at), Some(job)),
             Next::DeadLetter(job) => (None, Some(now), Some(job)),
         };
+        // What waits here is in no queue.
+        let unpublished = matches!(settlement.next, Next::Later(..));
+        let grace = if unpublished { Duration::ZERO } else { grace };
         let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
         Self {
             id: bulk::id(settlement.notification),
@@ -259,6 +272,7 @@ impl Change {
             sent_at: (status == Status::Sent).then(|| bulk::time(now)),
             completed_at: (status != Status::Pending).then(|| bulk::time(now)),
             due_at: due_at.map(bulk::time),
+            unpublished: u8::from(unpublished),
             next_at: next_at.map(bulk::time),
             next_job: next_job.map(|job| String::from_utf8_lossy(&job.encode()).into_owned()),
         }

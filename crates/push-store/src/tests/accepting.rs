@@ -17,7 +17,8 @@ async fn known_customers_notifications_are_accepted_the_others_are_not() {
         .store
         .accept(&batch, UnknownCustomer::Reject, at(0))
         .await
-        .unwrap();
+        .unwrap()
+        .acceptances;
     assert_eq!(
         answers,
         [
@@ -44,7 +45,8 @@ async fn unknown_customers_are_created_where_that_is_wanted() {
             .store
             .accept(&batch, UnknownCustomer::Create, at(0))
             .await
-            .unwrap();
+            .unwrap()
+            .acceptances;
         assert_eq!(answers, vec![Acceptance::Now(vec![Item::Accepted]); 3]);
     }
     let known = db
@@ -140,7 +142,8 @@ async fn a_thousand_at_once_and_one_bad_row_stores_none() {
         .store
         .accept(&batch, UnknownCustomer::Create, at(0))
         .await
-        .unwrap();
+        .unwrap()
+        .acceptances;
     assert_eq!(answers.len(), 1_000);
     assert_eq!(
         db.one("SELECT COUNT(*) FROM notification_history").await,
@@ -205,7 +208,8 @@ async fn a_thousand_of_one_request_are_one_transaction_and_a_few_statements() {
     let answers = store
         .accept(&batch, UnknownCustomer::Create, at(0))
         .await
-        .unwrap();
+        .unwrap()
+        .acceptances;
     assert_eq!(answers, [Acceptance::Now(vec![Item::Accepted; 1_000])]);
     let after = executed().await;
     // Three of them are the counting itself.

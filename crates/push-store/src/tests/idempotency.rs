@@ -87,7 +87,8 @@ fn asked(key: &str, body: &str) -> Asked {
 }
 
 async fn accept_in(store: &Store, batch: &[Asked]) -> Result<Vec<Acceptance>, StoreError> {
-    store.accept(batch, UnknownCustomer::Reject, at(0)).await
+    let committed = store.accept(batch, UnknownCustomer::Reject, at(0)).await;
+    committed.map(|committed| committed.acceptances)
 }
 
 impl Db {

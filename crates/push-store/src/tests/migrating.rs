@@ -109,7 +109,7 @@ async fn the_booking_backends_customers_are_left_alone() {
     let batch = [124, 1 << 40, 125].map(super::seed::notification);
     let answers = db.store.accept(&batch, UnknownCustomer::Create, at(0));
     assert_eq!(
-        answers.await.unwrap(),
+        answers.await.unwrap().acceptances,
         [
             Acceptance::Now(vec![Item::Accepted]),
             Acceptance::Now(vec![Item::UnknownCustomer]),

@@ -3,6 +3,7 @@
 
 mod accepting;
 mod claiming;
+mod collapsing;
 mod connecting;
 mod dead_letters;
 mod devices;

@@ -105,7 +105,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
-    let cases: [(&str, &[&str], &str, &str); 18] = [
+    let cases: &[(&str, &[&str], &str, &str)] = &[
         ("VIEW", &[id], history, "notification"),
         ("DELIVERIES", &[id], "delivery", "PRIMARY"),
         (
@@ -154,8 +154,14 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
             "idempotency_keys",
             "created",
         ),
+        (
+            "PURGE_HEADS",
+            &["'2020-01-01 00:00:00.000'", "9"],
+            "collapse_heads",
+            "raised",
+        ),
     ];
-    for (name, parameters, table, keys) in cases {
+    for &(name, parameters, table, keys) in cases {
         let plan = db.plan(name, parameters).await;
         let read = reads(&plan, table);
         assert!(
@@ -203,7 +209,8 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
     let reopened = &claims.replace("\"was\":null", "\"due_at\":null");
-    let cases: [(&str, &[&str], &str, &str); 33] = [
+    let raised = "'[{\"customer\":5,\"collapse_key\":\"k\"}]'";
+    let cases: &[(&str, &[&str], &str, &str)] = &[
         ("KEPT", &["'[\"00\"]'"], "kept", "PRIMARY"),
         ("ABOUT", &["'[5]'"], "letter", "PRIMARY"),
         ("MARK", &["'[5]'", t, t, "'ops'"], "letter", "PRIMARY"),
@@ -228,13 +235,24 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("LOCK_HISTORY", &[ids], "history", "notification"),
         (
             "CLAIM",
-            &[claims, "'w'", "9", "'w'"],
+            &[claims, "'w'", "9", "'w'", "9", "'w'", "'w'"],
             "history",
             "notification",
         ),
+        (
+            "CLAIM",
+            &[claims, "'w'", "9", "'w'", "9", "'w'", "'w'"],
+            "head",
+            "PRIMARY",
+        ),
+        ("LOOK", &[ids], "head", "PRIMARY"),
+        ("RENEW", &[held, "9", "9"], "head", "PRIMARY"),
+        ("LET_GO", &[held], "head", "PRIMARY"),
+        ("IN_HAND", &[raised], "head", "PRIMARY"),
+        ("LET_THROUGH", &[held], "head", "PRIMARY"),
         ("LOOK", &[ids], "history", "notification"),
         ("LOOK", &[ids], "customer", "PRIMARY"),
-        ("RENEW", &[held, "9"], "history", "notification"),
+        ("RENEW", &[held, "9", "9"], "history", "notification"),
         ("LET_GO", &[held], "history", "notification"),
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
@@ -248,7 +266,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("TO_TAKE_BACK", &[ids], "history", "notification"),
         ("TAKE_BACK", &["'[]'"], "history", "notification"),
     ];
-    for (name, parameters, table, key) in cases {
+    for &(name, parameters, table, key) in cases {
         let plan = db.plan(name, parameters).await;
         // The array first, then each row by its key.
         let mut after_the_array = plan.iter().skip(1);

@@ -12,7 +12,8 @@ use push_core::timeline::Step;
 use push_core::token::Token;
 
 use super::seed::{
-    delivery, expo, fcm, gives_up, later, notification, registration, results, sent, waits,
+    delivery, expo, fcm, follow_up, gives_up, later, notification, registration, results, sent,
+    waits,
 };
 use super::{Db, at};
 use crate::{Books, Claim, ClaimId, ClaimedRound, Due, Recording, StoreError, UnknownCustomer};
@@ -147,6 +148,26 @@ async fn a_round_that_waits_keeps_the_next_job_and_when_it_is_due() {
     let left = "SELECT COUNT(*) FROM notification_history \
                 WHERE due_at IS NOT NULL OR next_job IS NOT NULL OR next_at IS NOT NULL";
     assert_eq!(db.one(left).await, 0);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_round_that_is_put_off_waits_here_and_in_no_queue() {
+    let db = Db::new().await;
+    let n = &db.accepted(1).await[0];
+    let until = later(3_600_000);
+    let job = follow_up(n, 2);
+    let settlement = Settlement {
+        deliveries: Vec::new(),
+        next: Next::Later(until, Box::new(job.clone())),
+        ..waits(n, 1)
+    };
+    db.record(&[settlement], later(0), GRACE).await.unwrap();
+    let just_before = later(3_599_999);
+    assert!(db.due(Due::Unpublished, just_before, 10).await.is_empty());
+    assert!(db.due(Due::Overdue, until, 10).await.is_empty());
+    let due = db.due(Due::Unpublished, until, 10).await;
+    assert_eq!(due[0].job, job);
     db.done().await;
 }
 

@@ -7,7 +7,7 @@ use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
 use crate::{
-    customers, dead_letters, devices, history, idempotency, lease, migrate, operations,
+    collapse, customers, dead_letters, devices, history, idempotency, lease, migrate, operations,
     preferences, receipts, store, switches, waiting, worker_reports,
 };
 
@@ -20,6 +20,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         switches::STATEMENTS,
         waiting::STATEMENTS,
         worker_reports::STATEMENTS,
+        collapse::STATEMENTS,
         customers::STATEMENTS,
         devices::active::STATEMENTS,
         devices::register::STATEMENTS,

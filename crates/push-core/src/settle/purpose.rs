@@ -1,0 +1,70 @@
+//! What follows where nobody is asked, on purpose: the job is ended, or put off.
+
+use chrono::{DateTime, Utc};
+
+use super::{Next, Settlement, failed_at, follow_up, nothing_is_queued, story};
+use crate::job::{Job, JobTarget, Progress};
+use crate::provider::Provider;
+use crate::status::{Ending, ProviderResult};
+use crate::timeline::TimelineEntry;
+use crate::wanted::Suppression;
+
+/// Ends a job. What a device accepted before counts; what was given up before, and an operator can mend, is kept.
+#[must_use]
+pub fn suppress(job: &Job, why: Suppression, now: DateTime<Utc>) -> Settlement {
+    let mut progress = job.progress.clone();
+    let tried = |target: &&JobTarget| !target.never_tried();
+    for target in job.targets.iter().flatten().filter(tried) {
+        failed_at(&mut progress.results, target.provider);
+    }
+    let accepted =
+        |provider: &Provider| *progress.results.get(*provider) == ProviderResult::Success;
+    let next = if !progress.given_up.is_empty() {
+        Next::DeadLetter(follow_up(job, Some(Vec::new()), progress.clone()))
+    } else {
+        let accepted = Provider::ALL.iter().any(accepted);
+        nothing_is_queued(&mut progress.results);
+        Next::Done(if accepted {
+            Ending::Sent
+        } else {
+            Ending::Suppressed(why.reason())
+        })
+    };
+    settlement(job, progress, story::suppressed(why, now), next, now)
+}
+
+/// Lets a job wait in the database. That spends no attempt.
+#[must_use]
+pub fn put_off(job: &Job, until: DateTime<Utc>, now: DateTime<Utc>) -> Settlement {
+    let next = Next::Later(
+        until,
+        follow_up(job, job.targets.clone(), job.progress.clone()),
+    );
+    let progress = job.progress.clone();
+    settlement(job, progress, story::put_off(until, now), next, now)
+}
+
+fn settlement(
+    job: &Job,
+    progress: Progress,
+    why: TimelineEntry,
+    next: Next,
+    now: DateTime<Utc>,
+) -> Settlement {
+    let mut timeline = Vec::new();
+    if job.interrupted {
+        timeline.push(story::interrupted(&[], now));
+    }
+    timeline.push(why);
+    timeline.extend(story::next(&next, now));
+    let tries = job.targets.iter().flatten().map(|target| target.tries);
+    Settlement {
+        notification: job.notification.id,
+        round: job.round,
+        attempts: tries.max().unwrap_or(0),
+        results: progress.results,
+        deliveries: Vec::new(),
+        timeline,
+        next,
+    }
+}

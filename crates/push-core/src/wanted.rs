@@ -1,0 +1,56 @@
+//! Whether a notification that is due is still wanted: judged anew before each round, as a whole, before its devices are
+//! looked at.
+
+use chrono::{DateTime, Utc};
+
+use crate::id::NotificationId;
+use crate::status::Reason;
+
+/// What is to become of a job that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is delivered.
+    Deliver,
+    /// It is ended on purpose.
+    Suppress(Suppression),
+    /// It waits in the database until then, without an attempt.
+    PutOff(DateTime<Utc>),
+}
+
+/// Why a notification is ended on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppression {
+    /// The customer does not want it.
+    OptedOut,
+    /// It would expire before the customer's quiet hours end.
+    QuietHours {
+        /// When they end.
+        until: DateTime<Utc>,
+    },
+    /// A newer one with the same collapse key has taken its place (P3).
+    Superseded {
+        /// That one.
+        by: NotificationId,
+    },
+}
+
+impl Suppression {
+    /// The reason to record.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::OptedOut => Reason::OptedOut,
+            Self::QuietHours { .. } => Reason::QuietHours,
+            Self::Superseded { .. } => Reason::Superseded,
+        }
+    }
+}
+
+/// Judges a job that is due. `newest`: the newest notification with its collapse key, as far as there is one.
+#[must_use]
+pub fn judge(notification: NotificationId, newest: Option<NotificationId>) -> Verdict {
+    match newest {
+        Some(by) if by != notification => Verdict::Suppress(Suppression::Superseded { by }),
+        Some(_) | None => Verdict::Deliver,
+    }
+}
