@@ -520,6 +520,14 @@ async fn a_backlog_is_left_alone_and_what_is_lost_is_asked_for_again() {
                  VALUES (UNHEX(REPLACE(UUID(), '-', '')), 99, 'x', 'x', 'x', NOW(3), NOW(3) + INTERVAL 1 HOUR)",
             )
             .await;
+        // Whoever inserts one counts it.
+        stack
+            .database
+            .execute(
+                "INSERT INTO notification_counter_changes (changes) VALUES (CONCAT('[{\"hour\":', \
+                 UNIX_TIMESTAMP() DIV 3600, ',\"type\":\"x\",\"counts\":{\"accepted\":1}}]'))",
+            )
+            .await;
         stack.all_settled().await;
     }
     assert_eq!(

@@ -33,9 +33,11 @@ const BOOKS_EVERY: Duration = Duration::from_secs(10);
 /// A pending notification that has been due for so many times RECONCILE_AFTER is overdue: a worker that reconciles
 /// would have published it again and set another time, were it lost.
 const OVERDUE_AFTER: u32 = 5;
+/// Changes of so many transactions are added up in one.
+const ADD_UP_MAX: u32 = 500;
 /// How long reading the books may take at all.
 const BOOKS_MAX: Duration = Duration::from_secs(60);
-/// Reading the books takes longer the more history there is: it may take this share of the time.
+/// Reading the books takes longer the more is pending: it may take this share of the time.
 const BOOKS_SHARE: u32 = 50;
 
 /// Why the program cannot start.
@@ -211,6 +213,8 @@ async fn watch_books(state: AppState, overdue_after: Duration, stop: Cancellatio
             while state.schema.ready().await.is_err() {}
             let started = Instant::now();
             let books = async {
+                // A worker does so more often; without one the changes must not pile up either.
+                while state.database.fold_counters(ADD_UP_MAX).await? == u64::from(ADD_UP_MAX) {}
                 let books = state.database.books(now() - overdue_after).await?;
                 Ok::<_, StoreError>((books, state.database.letter_counts().await?))
             };

@@ -26,6 +26,7 @@ mod operations;
 mod preferences;
 mod receipts;
 mod retry;
+mod stats;
 mod store;
 mod switches;
 mod waiting;
@@ -50,6 +51,7 @@ pub use operations::{
     Work,
 };
 pub use receipts::{Noted, ReceiptsRecorded};
+pub use stats::{Figures, FiguresOf, Interval, ProviderFigures, Spread};
 pub use store::{Store, StoreSettings, parse_url};
 pub use switches::Switch;
 pub use waiting::Waiting;

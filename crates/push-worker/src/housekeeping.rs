@@ -1,5 +1,5 @@
-//! Deletes what nobody needs any more. Any worker may do it; one at a time does. In small batches, so that it is in
-//! nobody's way; and it can stop at any moment, because what is left is found again.
+//! Deletes what nobody needs any more, and adds up what was counted. Any worker may do it; of the first, one at a time does.
+//! In small batches, so that it is in nobody's way; and it can stop at any moment, because what is left is found again.
 
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ const BATCH_MAX: u32 = 1_000;
 const BREATH: Duration = Duration::from_millis(100);
 /// Clocks differ: a key that still counts by another's clock must be there.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
+/// How often what was counted is added up: each reader of the figures reads what is not.
+const ADD_UP_EVERY: Duration = Duration::from_secs(5);
+/// Changes of so many transactions in one.
+const ADD_UP_MAX: u32 = 500;
 /// The lock that makes it one at a time.
 const LEASE: &str = "push.housekeeping";
 
@@ -39,7 +43,29 @@ pub async fn run(worker: &Worker) {
             tokio::time::sleep(EVERY).await;
         }
     };
-    let _stopped = worker.shutdown.soft.run_until_cancelled(keeping).await;
+    let both = async { tokio::join!(keeping, add_up(worker)) };
+    let _stopped = worker.shutdown.soft.run_until_cancelled(both).await;
+}
+
+async fn add_up(worker: &Worker) {
+    let mut complained = false;
+    loop {
+        match in_time(worker.store.fold_counters(ADD_UP_MAX)).await {
+            Ok(folded) => {
+                complained = false;
+                if folded == u64::from(ADD_UP_MAX) {
+                    continue;
+                }
+            }
+            Err(error) => {
+                if error.needs_someone() && !complained {
+                    tracing::error!(%error, "what was counted cannot be added up");
+                }
+                complained = true;
+            }
+        }
+        tokio::time::sleep(ADD_UP_EVERY).await;
+    }
 }
 
 async fn keep_house(worker: &Worker) -> Result<(), StoreError> {

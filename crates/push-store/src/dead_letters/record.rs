@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use push_core::admit::Recorded;
 use push_core::id::{NotificationId, RegistrationId};
 use push_core::job::{GiveUpReason, Job};
-use push_core::provider::Provider;
+use push_core::provider::{PerProvider, Provider};
 use push_core::status::{Ending, ProviderResult, Reason};
 use push_core::timeline::{Step, TimelineEntry};
 use sqlx::MySqlConnection;
@@ -19,6 +19,7 @@ use crate::error::StoreError;
 use crate::history::lock::{Locked, lock};
 use crate::history::timeline::lines;
 use crate::retry::Tries;
+use crate::stats::{Changes, Standing};
 use crate::{Kept, Store};
 
 /// The index is forced: by `status_due` it would lock the other pending ones as well.
@@ -68,13 +69,22 @@ impl Store {
     ) -> Result<Vec<Kept>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let mut locked = lock(&mut transaction, records.iter().filter_map(about)).await?;
+        let mut changes = Changes::default();
         let mut kept_each = Vec::with_capacity(records.len());
         let mut rows: Vec<Letter> = Vec::new();
         for record in records {
             let kept = match record {
                 DeadLetterRecord::Poison { .. } => Kept::Only,
                 DeadLetterRecord::Job { job, reason } => {
-                    end(&mut transaction, &mut locked, job, *reason, now).await?
+                    end(
+                        &mut transaction,
+                        &mut locked,
+                        &mut changes,
+                        job,
+                        *reason,
+                        now,
+                    )
+                    .await?
                 }
             };
             if kept != Kept::Not {
@@ -83,6 +93,7 @@ impl Store {
             kept_each.push(kept);
         }
         insert(&mut transaction, &rows, now).await?;
+        changes.write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(kept_each)
     }
@@ -126,6 +137,7 @@ fn about(record: &DeadLetterRecord) -> Option<NotificationId> {
 async fn end(
     connection: &mut MySqlConnection,
     locked: &mut HashMap<NotificationId, Locked>,
+    changes: &mut Changes,
     job: &Job,
     reason: GiveUpReason,
     now: DateTime<Utc>,
@@ -143,6 +155,12 @@ async fn end(
         status: ending.status(),
         round: job.round,
     };
+    let standing = Standing {
+        ending,
+        results: settled_each(job),
+        sent_at: row.sent_at.or(Some(now)),
+    };
+    changes.moved(&row.counted, None, Some(&standing));
     for (registration, provider) in given_up_targets(job) {
         sqlx::query(GIVE_UP_DELIVERY)
             .bind(id.as_uuid())
@@ -163,12 +181,12 @@ async fn write_end(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let now = millis(now);
-    let results = &job.progress.results;
+    let results = settled_each(job);
     let changed = sqlx::query(END)
         .bind(ending.status().as_str())
         .bind(ending.reason().map(Reason::as_str))
-        .bind(settled(results.fcm).as_str())
-        .bind(settled(results.expo).as_str())
+        .bind(results.fcm.as_str())
+        .bind(results.expo.as_str())
         .bind(tries(job))
         .bind(job.round)
         .bind((ending == Ending::Sent).then_some(now))
@@ -210,6 +228,13 @@ fn ending(job: &Job) -> Ending {
         Ending::Sent
     } else {
         Ending::Failed(Reason::DeadLettered)
+    }
+}
+
+const fn settled_each(job: &Job) -> PerProvider<ProviderResult> {
+    PerProvider {
+        fcm: settled(job.progress.results.fcm),
+        expo: settled(job.progress.results.expo),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::history::content::NotificationRow;
 use crate::history::lock::{Locked, lock as lock_history};
 use crate::history::timeline::lines;
 use crate::retry::Tries;
+use crate::stats::{Changes, Standing};
 
 const ABOUT: &str = "\
     SELECT letter.notification_id \
@@ -153,6 +154,7 @@ pub(crate) async fn replay_in(
         letters.iter().map(judge).collect();
     let reopened = known.reopen(&letters, &mut judged, how, now);
     write(connection, &reopened, &judged, how, now).await?;
+    known.count(&reopened).write(connection).await?;
     Ok(Replays {
         letters: judged.into_iter().collect(),
         jobs: reopened
@@ -167,6 +169,8 @@ struct Known {
     locked: HashMap<NotificationId, Locked>,
     /// `None`: its content is gone.
     ended: HashMap<NotificationId, Option<Ended>>,
+    /// As what they are counted.
+    standings: HashMap<NotificationId, Standing>,
     maybe: Vec<(NotificationId, RegistrationId, Provider)>,
 }
 
@@ -189,7 +193,7 @@ impl Known {
             .filter(|(_, locked)| has_ended(locked))
             .map(|(id, _)| *id)
             .collect();
-        let (mut ended, mut maybe) = (HashMap::new(), Vec::new());
+        let (mut ended, mut standings, mut maybe) = (HashMap::new(), HashMap::new(), Vec::new());
         if !ids.is_empty() {
             let ids = bulk::ids(&ids)?;
             let rows: Vec<EndedRow> = sqlx::query_as(STANDING)
@@ -197,7 +201,13 @@ impl Known {
                 .fetch_all(&mut *connection)
                 .await?;
             for row in rows {
-                ended.insert(row.notification.notification_id.into(), row.read()?);
+                let id = row.notification.notification_id.into();
+                if let Some(locked) = locked.get(&id)
+                    && let Some(standing) = row.standing(locked)?
+                {
+                    standings.insert(id, standing);
+                }
+                ended.insert(id, row.read()?);
             }
             let rows: Vec<MaybeRow> = sqlx::query_as(MAYBE)
                 .bind(&ids)
@@ -208,6 +218,7 @@ impl Known {
         Ok(Self {
             locked,
             ended,
+            standings,
             maybe,
         })
     }
@@ -313,6 +324,18 @@ impl Known {
             round,
             told,
         })
+    }
+
+    /// They are pending again.
+    fn count(&self, reopened: &[Reopened]) -> Changes {
+        let mut changes = Changes::default();
+        for reopened in reopened {
+            let id = reopened.replayed.job.notification.id;
+            if let Some(locked) = self.locked.get(&id) {
+                changes.moved(&locked.counted, self.standings.get(&id), None);
+            }
+        }
+        changes
     }
 
     /// Whether some try may have reached the letter's device all the same.
@@ -431,20 +454,37 @@ impl EndedRow {
         if erased || self.notification.is_emptied() {
             return Ok(None);
         }
-        let at = Row {
-            table: TABLE,
-            key: self.notification.notification_id,
-        };
-        let result = |column, text: &str| at.read(column, ProviderResult::from_spelling(text));
-        let results = PerProvider {
-            fcm: result("fcm_result", &self.fcm_result)?,
-            expo: result("expo_result", &self.expo_result)?,
-        };
+        let results = self.results()?;
         Ok(Some(Ended {
             notification: self.notification.try_into()?,
             round: self.round,
             results,
         }))
+    }
+
+    fn at(&self) -> Row<Uuid> {
+        Row {
+            table: TABLE,
+            key: self.notification.notification_id,
+        }
+    }
+
+    fn results(&self) -> Result<PerProvider<ProviderResult>, StoreError> {
+        let result =
+            |column, text: &str| self.at().read(column, ProviderResult::from_spelling(text));
+        Ok(PerProvider {
+            fcm: result("fcm_result", &self.fcm_result)?,
+            expo: result("expo_result", &self.expo_result)?,
+        })
+    }
+
+    fn standing(&self, locked: &Locked) -> Result<Option<Standing>, StoreError> {
+        let reason = self.reason.as_deref();
+        let reason = self
+            .at()
+            .read_nullable("reason", reason, Reason::from_spelling)?;
+        let (status, results) = (locked.recorded.status, self.results()?);
+        Ok(Standing::of(status, reason, results, locked.sent_at))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::devices::count_up;
 use crate::error::StoreError;
 use crate::idempotency::{IdempotencyKey, Kept, KeptAnswer, Keyed, Said};
 use crate::retry::Tries;
+use crate::stats::Changes;
 use crate::{Store, bulk, customers, idempotency};
 
 const INSERT: &str = "\
@@ -269,7 +270,7 @@ async fn insert(
             .execute(&mut *connection)
             .await?;
     }
-    Ok(())
+    Changes::accepted(&accepted).write(connection).await
 }
 
 /// An element of [`INSERT`]'s array.

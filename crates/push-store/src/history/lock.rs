@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use push_core::admit::Recorded;
 use push_core::id::{CustomerId, NotificationId};
 use push_core::status::Status;
@@ -12,11 +13,13 @@ use super::TABLE;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+use crate::stats::Counted;
 
 /// Row by row in the order of the array, by the index: a scan would wait for the locks of strangers.
 /// The inner SELECT keeps the array out of `FOR UPDATE`, which MySQL refuses for it.
 const LOCK_HISTORY: &str = "\
     SELECT history.notification_id, history.customer_id, history.status, history.round, \
+        history.notification_type, history.created_at, history.sent_at, \
         history.claimed_by, history.claimed_until IS NOT NULL AS in_hand, \
         history.collapse_key IS NOT NULL AS collapses \
     FROM (SELECT UNHEX(id) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed) AS wanted \
@@ -28,10 +31,14 @@ const LOCK_HISTORY: &str = "\
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("LOCK_HISTORY", LOCK_HISTORY)];
 
 /// A notification that nobody else changes until the transaction ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Locked {
     pub(crate) customer: CustomerId,
     pub(crate) recorded: Recorded,
+    /// Under what it is counted.
+    pub(crate) counted: Counted,
+    /// When it became sent, if it ever was.
+    pub(crate) sent_at: Option<DateTime<Utc>>,
     pub(crate) claimed_by: Option<Uuid>,
     /// A worker has the next round in hand, or was interrupted at it.
     pub(crate) in_hand: bool,
@@ -52,6 +59,9 @@ struct LockedRow {
     customer_id: i64,
     status: String,
     round: u32,
+    notification_type: String,
+    created_at: DateTime<Utc>,
+    sent_at: Option<DateTime<Utc>>,
     claimed_by: Option<Uuid>,
     in_hand: bool,
     collapses: bool,
@@ -71,6 +81,11 @@ impl TryFrom<LockedRow> for Locked {
                 status: at.read("status", Status::from_spelling(&row.status))?,
                 round: row.round,
             },
+            counted: Counted {
+                created_at: row.created_at,
+                kind: row.notification_type,
+            },
+            sent_at: row.sent_at,
             claimed_by: row.claimed_by,
             in_hand: row.in_hand,
             collapses: row.collapses,

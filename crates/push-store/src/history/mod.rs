@@ -217,8 +217,8 @@ pub enum Due {
     Overdue,
 }
 
-/// The books (P8), as counted by one statement: `accepted` is the number of rows, the others those with
-/// that status. What leaks is pending for ever.
+/// The books (P8) at one moment: what was counted with every change, beside those that are pending by the rows. If a change
+/// were not counted, or counted twice, they would not balance. What leaks is pending for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Books {
     /// All that was ever accepted and is still kept.
@@ -229,7 +229,7 @@ pub struct Books {
     pub failed: u64,
     /// Of these: suppressed.
     pub suppressed: u64,
-    /// Of these: pending.
+    /// Rows that are pending.
     pub pending: u64,
     /// Of the pending: those without a time at which somebody would look for them.
     pub leaked: u64,

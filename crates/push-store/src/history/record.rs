@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use push_core::admit::Recorded;
 use push_core::id::NotificationId;
 use push_core::receipt::Ticket;
-use push_core::settle::Next;
+use push_core::settle::{DeliveryOutcome, Next, Settlement};
 use push_core::status::Status;
 use serde::Serialize;
 use sqlx::MySqlConnection;
@@ -23,6 +23,7 @@ use crate::devices::{DeadToken, switch_off_in};
 use crate::error::StoreError;
 use crate::receipts::open::open;
 use crate::retry::Tries;
+use crate::stats::{Changes, Standing};
 
 /// The rows are locked, and known to be fresh; the condition is repeated all the same, because a statement that settles
 /// must not depend on its caller. The join starts from the array, and finds each row by its key.
@@ -110,6 +111,7 @@ impl Store {
             .iter()
             .map(|round| committed_before(locked.get(&round.settlement.notification), round))
             .collect();
+        let mut changes = Changes::default();
         for wave in waves(rounds) {
             let mut fresh = Vec::with_capacity(wave.len());
             for index in wave {
@@ -133,7 +135,11 @@ impl Store {
                 .iter()
                 .flat_map(|(round, _)| Ticket::of(&round.settlement));
             open(&mut transaction, tickets, now, receipts_after + grace).await?;
+            for (round, row) in &fresh {
+                count(&mut changes, &round.settlement, row, now);
+            }
         }
+        changes.write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(recordings)
     }
@@ -178,7 +184,32 @@ fn take(locked: &mut HashMap<NotificationId, Locked>, round: &ClaimedRound) -> O
         status: status(&settlement.next),
         round: settlement.round,
     };
-    Some(*row)
+    let before = row.clone();
+    if row.recorded.status != Status::Sent {
+        row.sent_at = None;
+    }
+    Some(before)
+}
+
+fn count(changes: &mut Changes, settlement: &Settlement, row: &Locked, now: DateTime<Utc>) {
+    let taken = settlement
+        .deliveries
+        .iter()
+        .filter(|delivery| delivery.outcome == DeliveryOutcome::Accepted);
+    for delivery in taken {
+        changes.reached(&row.counted, delivery.token.provider(), delivery.at);
+    }
+    match settlement.next {
+        Next::Done(ending) => {
+            let standing = Standing {
+                ending,
+                results: settlement.results,
+                sent_at: row.sent_at.or(Some(now)),
+            };
+            changes.moved(&row.counted, None, Some(&standing));
+        }
+        Next::Wait(..) | Next::Later(..) | Next::DeadLetter(_) => {}
+    }
 }
 
 async fn write(

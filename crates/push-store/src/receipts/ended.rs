@@ -10,7 +10,7 @@ use push_core::outcome::{Cause, Sent};
 use push_core::provider::PerProvider;
 use push_core::receipt::{Failure, recount};
 use push_core::settle::DeliveryOutcome;
-use push_core::status::{Ending, ProviderResult, Reason, Status};
+use push_core::status::{self, ProviderResult, Reason, Status};
 use push_core::timeline::{Step, TimelineEntry};
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
@@ -22,12 +22,14 @@ use crate::dead_letters::record::keep;
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::history::content::NotificationRow;
+use crate::history::lock::Locked;
 use crate::history::timeline::lines;
+use crate::stats;
 
 const TO_TAKE_BACK: &str = "\
     SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
         history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
-        history.expires_at, history.status, history.round, history.fcm_result, history.expo_result \
+        history.expires_at, history.status, history.reason, history.round, history.fcm_result, history.expo_result \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS failed \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(failed.id)";
@@ -64,49 +66,80 @@ pub(super) struct Ended {
     pub(super) letters: Vec<DeadLetterRecord>,
 }
 
-/// Writes the timelines, and what those come to that have deliveries which have `failed` just now.
-pub(super) async fn end(
-    connection: &mut MySqlConnection,
-    deliveries: &mut HashMap<NotificationId, Vec<DeliveryRow>>,
-    failed: &BTreeSet<Key>,
-    mut timelines: BTreeMap<NotificationId, Vec<TimelineEntry>>,
-    now: DateTime<Utc>,
-) -> Result<Ended, StoreError> {
-    let mut changes: BTreeMap<NotificationId, Change> = BTreeMap::new();
-    let mut ended = Ended {
-        failed: 0,
-        letters: Vec::new(),
-    };
-    let ids: BTreeSet<_> = failed.iter().map(|(id, _)| *id).collect();
-    let ids: Vec<_> = ids.into_iter().collect();
-    for row in ended_rows(connection, &ids).await? {
-        let id = row.notification.notification_id.into();
-        let (Some(rows), timeline) = (deliveries.get_mut(&id), timelines.entry(id).or_default())
+/// What notifications that had ended come to now.
+pub(super) struct Ending<'a> {
+    /// All that is known of their devices.
+    pub(super) deliveries: &'a mut HashMap<NotificationId, Vec<DeliveryRow>>,
+    /// The deliveries that have failed just now.
+    pub(super) failed: &'a BTreeSet<Key>,
+    pub(super) locked: &'a HashMap<NotificationId, Locked>,
+    pub(super) counters: &'a mut stats::Changes,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Ending<'_> {
+    /// Writes the timelines, and what those come to that have deliveries which have failed.
+    pub(super) async fn write(
+        mut self,
+        connection: &mut MySqlConnection,
+        mut timelines: BTreeMap<NotificationId, Vec<TimelineEntry>>,
+    ) -> Result<Ended, StoreError> {
+        let mut changes: BTreeMap<NotificationId, Change> = BTreeMap::new();
+        let mut ended = Ended {
+            failed: 0,
+            letters: Vec::new(),
+        };
+        let ids: BTreeSet<_> = self.failed.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        for row in ended_rows(connection, &ids).await? {
+            let id = row.notification.notification_id.into();
+            let timeline = timelines.entry(id).or_default();
+            let Some((change, letter)) = self.end(id, row, timeline)? else {
+                continue;
+            };
+            ended.failed += u64::from(change.status.is_some());
+            ended.letters.extend(letter);
+            changes.insert(id, change);
+        }
+        let rows = timelines.into_iter().map(|(id, entries)| ToldRow {
+            id: bulk::id(id),
+            change: changes.remove(&id).unwrap_or_default(),
+            timeline: lines(&entries),
+        });
+        let rows: Vec<_> = rows.collect();
+        for some in bulk::arrays(&rows, KEYS_MAX)? {
+            sqlx::query(TAKE_BACK)
+                .bind(some.json)
+                .execute(&mut *connection)
+                .await?;
+        }
+        keep(connection, &ended.letters, self.now).await?;
+        Ok(ended)
+    }
+
+    fn end(
+        &mut self,
+        id: NotificationId,
+        row: EndedRow,
+        timeline: &mut Vec<TimelineEntry>,
+    ) -> Result<Option<(Change, Option<DeadLetterRecord>)>, StoreError> {
+        let (Some(rows), Some(locked)) = (self.deliveries.get_mut(&id), self.locked.get(&id))
         else {
-            continue;
+            return Ok(None);
         };
         let standing = Standing::of(&row)?;
-        let just_now = rows.iter_mut().filter(|row| row.is_in(failed));
-        let letter = letter(row, &standing, just_now, now);
-        let change = Change::of(&standing, rows, letter.as_ref(), timeline, now);
-        ended.failed += u64::from(change.status.is_some());
-        ended.letters.extend(letter);
-        changes.insert(id, change);
+        let just_now = rows.iter_mut().filter(|row| row.is_in(self.failed));
+        let letter = letter(row, &standing, just_now, self.now);
+        let change = Change::of(&standing, rows, letter.as_ref(), timeline, self.now);
+        let counted_before = standing.counted(locked.sent_at);
+        let counted_after = change.counted(&standing, locked.sent_at);
+        self.counters.moved(
+            &locked.counted,
+            counted_before.as_ref(),
+            counted_after.as_ref(),
+        );
+        Ok(Some((change, letter)))
     }
-    let rows = timelines.into_iter().map(|(id, entries)| ToldRow {
-        id: bulk::id(id),
-        change: changes.remove(&id).unwrap_or_default(),
-        timeline: lines(&entries),
-    });
-    let rows: Vec<_> = rows.collect();
-    for some in bulk::arrays(&rows, KEYS_MAX)? {
-        sqlx::query(TAKE_BACK)
-            .bind(some.json)
-            .execute(&mut *connection)
-            .await?;
-    }
-    keep(connection, &ended.letters, now).await?;
-    Ok(ended)
 }
 
 async fn ended_rows(
@@ -195,6 +228,7 @@ fn given_up(delivery: &mut DeliveryRow) -> Option<(&mut DeliveryRow, GiveUpReaso
 /// How a notification stood before.
 struct Standing {
     status: Status,
+    reason: Option<Reason>,
     round: u32,
     results: PerProvider<ProviderResult>,
 }
@@ -208,12 +242,17 @@ impl Standing {
         let result = |column, text: &str| at.read(column, ProviderResult::from_spelling(text));
         Ok(Self {
             status: at.read("status", Status::from_spelling(&row.status))?,
+            reason: at.read_nullable("reason", row.reason.as_deref(), Reason::from_spelling)?,
             round: row.round,
             results: PerProvider {
                 fcm: result("fcm_result", &row.fcm_result)?,
                 expo: result("expo_result", &row.expo_result)?,
             },
         })
+    }
+
+    fn counted(&self, sent_at: Option<DateTime<Utc>>) -> Option<stats::Standing> {
+        stats::Standing::of(self.status, self.reason, self.results, sent_at)
     }
 }
 
@@ -222,6 +261,7 @@ struct EndedRow {
     #[sqlx(flatten)]
     notification: NotificationRow,
     status: String,
+    reason: Option<String>,
     round: u32,
     fcm_result: String,
     expo_result: String,
@@ -231,9 +271,9 @@ struct EndedRow {
 #[derive(Default, Serialize)]
 struct Change {
     round: Option<u32>,
-    status: Option<&'static str>,
-    reason: Option<&'static str>,
-    expo_result: Option<&'static str>,
+    status: Option<Status>,
+    reason: Option<Reason>,
+    expo_result: Option<ProviderResult>,
 }
 
 impl Change {
@@ -259,10 +299,27 @@ impl Change {
         }
         Self {
             round: letter.map(|_| standing.round.saturating_add(1)),
-            status: ending.map(|ending| ending.status().as_str()),
-            reason: ending.and_then(Ending::reason).map(Reason::as_str),
-            expo_result: Some(results.expo.as_str()),
+            status: ending.map(status::Ending::status),
+            reason: ending.and_then(status::Ending::reason),
+            expo_result: Some(results.expo),
         }
+    }
+
+    fn counted(
+        &self,
+        before: &Standing,
+        sent_at: Option<DateTime<Utc>>,
+    ) -> Option<stats::Standing> {
+        let results = PerProvider {
+            fcm: before.results.fcm,
+            expo: self.expo_result.unwrap_or(before.results.expo),
+        };
+        stats::Standing::of(
+            self.status.unwrap_or(before.status),
+            self.reason.or(before.reason),
+            results,
+            sent_at.filter(|_| self.status.is_none()),
+        )
     }
 }
 

@@ -18,7 +18,7 @@ use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
 use super::due::{LaterRow, TicketRow, push_back};
-use super::ended::{Ended, end};
+use super::ended::{Ended, Ending};
 use super::{Noted, ReceiptsRecorded};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
@@ -28,6 +28,7 @@ use crate::error::StoreError;
 use crate::hash;
 use crate::history::lock::{Locked, lock};
 use crate::retry::Tries;
+use crate::stats;
 
 const TICKETS_OF: &str = "\
     SELECT ticket.notification_id, ticket.registration_id, ticket.ticket_id, ticket.accepted_at \
@@ -37,7 +38,7 @@ const TICKETS_OF: &str = "\
 const DELIVERIES_OF: &str = "\
     SELECT delivery.notification_id, delivery.registration_id, delivery.provider, delivery.platform, \
         delivery.token_hash, delivery.token_masked, delivery.outcome, delivery.provider_id, delivery.attempts, \
-        delivery.error_code, delivery.error_text, delivery.receipt \
+        delivery.error_code, delivery.error_text, delivery.receipt, delivery.at \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS asked \
     STRAIGHT_JOIN notification_deliveries AS delivery FORCE INDEX (PRIMARY) \
         ON delivery.notification_id = UNHEX(asked.id)";
@@ -133,14 +134,7 @@ impl Store {
             .iter()
             .map(|(ticket, answer)| book.note(ticket, answer));
         let noted: Vec<_> = noted.collect();
-        let Book {
-            deliveries,
-            changes,
-            ..
-        } = book;
-        let recorded = changes
-            .write(&mut transaction, deliveries, now, grace)
-            .await?;
+        let recorded = book.write(&mut transaction, grace).await?;
         transaction.commit().await?;
         Ok(ReceiptsRecorded { noted, ..recorded })
     }
@@ -169,6 +163,7 @@ struct Changes {
     timeline: BTreeMap<NotificationId, Vec<TimelineEntry>>,
     /// Deliveries that have failed since their notification ended.
     failed: BTreeSet<Key>,
+    counters: stats::Changes,
 }
 
 impl Book {
@@ -178,15 +173,12 @@ impl Book {
         let Some(ticket) = self.tickets.get(&key).filter(is_open).cloned() else {
             return Noted::Stale;
         };
-        let status = self
-            .locked
-            .get(&asked.notification)
-            .map(|row| row.recorded.status);
+        let locked = self.locked.get(&asked.notification);
         let delivery = self
             .deliveries
             .get_mut(&asked.notification)
             .and_then(|rows| rows.iter_mut().find(|row| row.has(&ticket)));
-        let (Some(status), Some(delivery)) = (status, delivery) else {
+        let (Some(locked), Some(delivery)) = (locked, delivery) else {
             // Erased, or sent again since.
             self.close(ticket);
             return Noted::Stale;
@@ -196,7 +188,12 @@ impl Book {
             (Some(verdict), _) => verdict,
             (None, Answer::Receipt(receipt)) => {
                 let verdict = Verdict::of(receipt);
-                delivery.say(&verdict);
+                if delivery.say(&verdict) {
+                    let (counted, expo) = (&locked.counted, Provider::Expo);
+                    self.changes
+                        .counters
+                        .not_reached(counted, expo, delivery.at);
+                }
                 self.changes.noted.insert(key);
                 self.changes
                     .tell(key.0, receipt::told(&token, &verdict, self.now));
@@ -220,7 +217,7 @@ impl Book {
                 return Noted::Later(wait);
             }
         };
-        match (verdict.failure, status) {
+        match (verdict.failure, locked.recorded.status) {
             (None, _) => {}
             // Its next round would record results that know nothing of this: when it has ended.
             (Some(_), Status::Pending) => {
@@ -234,6 +231,32 @@ impl Book {
         }
         self.close(ticket);
         Noted::Recorded
+    }
+
+    async fn write(
+        self,
+        connection: &mut MySqlConnection,
+        grace: Duration,
+    ) -> Result<ReceiptsRecorded, StoreError> {
+        let Self {
+            now,
+            locked,
+            mut deliveries,
+            mut changes,
+            ..
+        } = self;
+        let timelines = std::mem::take(&mut changes.timeline);
+        let ended = Ending {
+            deliveries: &mut deliveries,
+            failed: &changes.failed,
+            locked: &locked,
+            counters: &mut changes.counters,
+            now,
+        };
+        let ended = ended.write(connection, timelines).await?;
+        changes
+            .write(connection, ended, deliveries, now, grace)
+            .await
     }
 
     /// Nobody asks for it any more; what comes again is a copy.
@@ -252,7 +275,8 @@ impl Changes {
     async fn write(
         self,
         connection: &mut MySqlConnection,
-        mut deliveries: HashMap<NotificationId, Vec<DeliveryRow>>,
+        Ended { failed, letters }: Ended,
+        deliveries: HashMap<NotificationId, Vec<DeliveryRow>>,
         now: DateTime<Utc>,
         grace: Duration,
     ) -> Result<ReceiptsRecorded, StoreError> {
@@ -261,11 +285,10 @@ impl Changes {
             closed,
             later,
             dead,
-            timeline,
-            failed,
+            counters,
+            ..
         } = self;
-        let Ended { failed, letters } =
-            end(connection, &mut deliveries, &failed, timeline, now).await?;
+        counters.write(&mut *connection).await?;
         let rows = deliveries.values().flatten();
         let noted = rows.filter(|row| row.is_in(&noted));
         let mut noted: Vec<_> = noted.map(NotedRow::of).collect();
@@ -375,6 +398,8 @@ pub(super) struct DeliveryRow {
     pub(super) attempts: u32,
     error: Option<Cause>,
     receipt: Option<String>,
+    /// When the provider was asked last.
+    at: DateTime<Utc>,
 }
 
 impl DeliveryRow {
@@ -398,12 +423,15 @@ impl DeliveryRow {
         Some(Verdict { said, failure })
     }
 
-    fn say(&mut self, verdict: &Verdict) {
+    /// Whether it was accepted until now, and is not any more.
+    fn say(&mut self, verdict: &Verdict) -> bool {
+        let was_accepted = self.outcome == DeliveryOutcome::Accepted;
         self.receipt = Some(verdict.said.clone());
         if let Some(Failure { outcome, cause }) = &verdict.failure {
             self.outcome = *outcome;
             self.error = Some(cause.clone());
         }
+        was_accepted && self.outcome != DeliveryOutcome::Accepted
     }
 
     fn dead_key(&self, at: DateTime<Utc>) -> Option<DeadKey> {
@@ -435,6 +463,7 @@ struct DeliveryColumns {
     error_code: Option<String>,
     error_text: Option<String>,
     receipt: Option<String>,
+    at: DateTime<Utc>,
 }
 
 impl TryFrom<DeliveryColumns> for DeliveryRow {
@@ -460,6 +489,7 @@ impl TryFrom<DeliveryColumns> for DeliveryRow {
             attempts: row.attempts,
             error: row.error_code.map(|code| Cause { code, text }),
             receipt: row.receipt,
+            at: row.at,
         })
     }
 }

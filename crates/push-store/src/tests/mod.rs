@@ -20,6 +20,7 @@ mod recording;
 mod replaying;
 mod seed;
 mod statements;
+mod stats;
 mod switches;
 mod waiting;
 

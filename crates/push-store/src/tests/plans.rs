@@ -180,9 +180,20 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     // No more than the front of an index is looked at.
     let plan = db.plan("LONGEST_TICKET", &[]).await;
     assert_eq!(reads(&plan, "expo_tickets"), [], "{plan:?}");
-    // The books are read from an index alone.
-    let plan = db.plan("COUNT", &[t]).await;
-    assert_eq!(reads(&plan, history), [("index", "status_due")], "{plan:?}");
+    // Of the history, the books read those that are pending.
+    let plan = db.plan("BOOKS", &[t]).await;
+    assert_eq!(reads(&plan, history), [("ref", "status_due")], "{plan:?}");
+    assert_eq!(
+        reads(&plan, "notification_counters"),
+        [("ref", "PRIMARY")],
+        "{plan:?}"
+    );
+    let plan = db.plan("FIGURES", &["1", "400000", "400744"]).await;
+    assert_eq!(
+        reads(&plan, "notification_counters"),
+        [("range", "PRIMARY")],
+        "{plan:?}"
+    );
     let plan = db.plan("FIND", &["25", "'77'", h, h]).await;
     let keys: Vec<_> = reads(&plan, device)
         .into_iter()

@@ -25,7 +25,7 @@ fn rhythm() -> Rhythm {
 }
 
 /// A round in which Expo took it for these devices, under tickets of their numbers.
-fn taken_by_expo(n: &Notification, round: u32, devices: &[u64]) -> Settlement {
+pub fn taken_by_expo(n: &Notification, round: u32, devices: &[u64]) -> Settlement {
     let row = |device: &u64| {
         let token = Token::Expo(expo(&format!("token-{device}")));
         let mut row = delivery(*device, token, DeliveryOutcome::Accepted);
@@ -39,7 +39,7 @@ fn taken_by_expo(n: &Notification, round: u32, devices: &[u64]) -> Settlement {
     }
 }
 
-fn ticket(n: &Notification, device: u64) -> Ticket {
+pub fn ticket(n: &Notification, device: u64) -> Ticket {
     Ticket {
         notification: n.id,
         registration: RegistrationId(device),
