@@ -30,6 +30,8 @@ const CALL_PAUSE: Duration = Duration::from_millis(300);
 const CALLERS_MAX: usize = 256;
 /// A request without an answer may still be carried out after so long: it lay in a stalled wire or in a frozen program.
 const ECHO_MAX: Duration = Duration::from_secs(40);
+/// Statuses of a booking.
+const STATUSES: usize = 3;
 /// Any of them: the number goes round.
 const SOME_API: usize = 1_000;
 /// Apps that register at one time, at the beginning.
@@ -40,6 +42,8 @@ const REGISTER_AT_ONCE: usize = 16;
 pub(crate) struct Told {
     /// Notification and customer of each 2xx.
     pub(crate) accepted: Vec<(u128, i64)>,
+    /// Of these: the statuses of one booking, in their order.
+    pub(crate) bookings: Vec<Vec<u128>>,
     /// Of these: sent more than once before that was known, with the same key.
     pub(crate) repeated: usize,
     /// Requests that were never answered.
@@ -227,6 +231,7 @@ impl Crowd {
         sends.join_all().await;
     }
 
+    /// A notification of its own; or the statuses of a booking, each after the one before is accepted.
     async fn send(&self, number: usize) {
         let mut dice = Dice::new(self.seed, "sends", number as u64);
         let customer = self.some_customer(&mut dice);
@@ -236,14 +241,29 @@ impl Crowd {
             "body": format!("{MARK} text {number}"),
             "data": {"booking": format!("{MARK}-{number}")},
         });
+        let key = format!("chaos-{}-{number}", self.seed);
+        if dice.chance(15) {
+            body["collapseKey"] = format!("booking-{number}").into();
+            let mut statuses = Vec::new();
+            for status in 0..STATUSES {
+                let key = format!("{key}-{status}");
+                statuses.push(self.send_surely(&mut dice, &key, &body, customer).await);
+            }
+            return self.told().bookings.push(statuses);
+        }
         if dice.chance(15) {
             body["ttlSeconds"] = (1 + dice.below(9)).into();
         }
-        let key = format!("chaos-{}-{number}", self.seed);
+        self.send_surely(&mut dice, &key, &body, customer).await;
+    }
+
+    /// Until it is accepted; its id.
+    async fn send_surely(&self, dice: &mut Dice, key: &str, body: &Value, customer: i64) -> u128 {
         let mut tries = 0;
-        for api in dice.below(SOME_API).. {
+        loop {
             tries += 1;
-            let answer = self.send_once(api, &key, &body).await;
+            let api = dice.below(SOME_API) + tries;
+            let answer = self.send_once(api, key, body).await;
             match answer.as_ref().map(|answer| answer.status) {
                 Some(200..=299) => return self.accepted(answer.as_ref(), customer, tries),
                 Some(status) => self.told().refuse(status),
@@ -266,13 +286,14 @@ impl Crowd {
         self.told.lock().expect("nobody panics with it")
     }
 
-    fn accepted(&self, answer: Option<&Answer>, customer: i64, tries: usize) {
+    fn accepted(&self, answer: Option<&Answer>, customer: i64, tries: usize) -> u128 {
         let id = answer.and_then(|answer| answer.json["notificationId"].as_str());
         let id = id.and_then(|id| Uuid::parse_str(id).ok());
         let id = id.expect("a 2xx names its notification");
         let mut told = self.told();
         told.accepted.push((id.as_u128(), customer));
         told.repeated += usize::from(tries > 1);
+        id.as_u128()
     }
 
     // ---- the admin ----

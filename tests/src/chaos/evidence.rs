@@ -18,7 +18,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(300);
 const ROWS: &str = "SELECT CONCAT_WS('|', HEX(notification_id), customer_id, status, COALESCE(reason, ''), \
      CAST(UNIX_TIMESTAMP(created_at) * 1000 AS SIGNED), COALESCE(CAST(UNIX_TIMESTAMP(expires_at) * 1000 AS SIGNED), ''), \
      COALESCE(CAST(UNIX_TIMESTAMP(completed_at) * 1000 AS SIGNED), ''), \
-     COALESCE(timeline LIKE '%\"step\":\"interrupted\"%', 0)) FROM notification_history";
+     COALESCE(timeline LIKE '%\"step\":\"interrupted\"%', 0), COALESCE(timeline LIKE '%\"step\":\"superseded\"%', 0)) \
+     FROM notification_history";
 const DELIVERIES: &str = "SELECT CONCAT_WS('|', HEX(notification_id), LOWER(COALESCE(HEX(token_hash), '')), outcome, \
      maybe_delivered) FROM notification_deliveries";
 
@@ -38,6 +39,7 @@ fn row(line: &str) -> Option<(u128, Row)> {
         expires,
         completed,
         interrupted,
+        overtaken,
     ] = fields(line)?;
     let row = Row {
         customer: customer.parse().ok()?,
@@ -53,6 +55,7 @@ fn row(line: &str) -> Option<(u128, Row)> {
         expires_ms: expires.parse().ok(),
         completed_ms: completed.parse().ok(),
         interrupted: interrupted == "1",
+        overtaken: overtaken == "1",
     };
     Some((u128::from_str_radix(id, 16).ok()?, row))
 }
@@ -172,12 +175,12 @@ mod tests {
 
     #[test]
     fn a_row_is_read_as_it_stands() {
-        let line = "018F|7|failed|dead_lettered|1000||2000|1";
+        let line = "018F|7|failed|dead_lettered|1000||2000|1|0";
         let (id, row) = row(line).unwrap();
         assert_eq!((id, row.customer, row.status), (0x018f, 7, Status::Failed));
         assert_eq!((row.expires_ms, row.completed_ms), (None, Some(2_000)));
-        assert!(row.interrupted);
-        assert!(super::row("018F|7|gone||1|||0").is_none());
+        assert!(row.interrupted && !row.overtaken);
+        assert!(super::row("018F|7|gone||1|||0|0").is_none());
         assert!(super::row("018F|7|sent|1").is_none());
     }
 

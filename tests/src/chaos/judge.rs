@@ -34,6 +34,8 @@ pub(crate) struct Row {
     pub(crate) completed_ms: Option<u64>,
     /// Its timeline tells that a worker was interrupted while it had it in hand: maybe sent already.
     pub(crate) interrupted: bool,
+    /// Its timeline tells that a newer one has taken its place.
+    pub(crate) overtaken: bool,
 }
 
 /// A row of the deliveries.
@@ -52,6 +54,8 @@ pub(crate) struct Delivery {
 pub(crate) struct Evidence {
     /// Notification and customer of each 2xx.
     pub(crate) accepted: Vec<(u128, i64)>,
+    /// Of these: the statuses of one booking, in their order.
+    pub(crate) bookings: Vec<Vec<u128>>,
     pub(crate) rows: HashMap<u128, Row>,
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) arrivals: Vec<Arrival>,
@@ -123,6 +127,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
         let rows = evidence.rows.values();
         rows.filter(|row| row.status == status).count()
     };
+    let overtaken = evidence.rows.values().filter(|row| row.overtaken).count();
     let maybe = evidence.deliveries.iter().filter(|row| row.maybe).count();
     let twice = known.shown.iter().filter(|(_, times)| **times > 1);
     let (allowed, others): (Vec<_>, Vec<_>) =
@@ -153,6 +158,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             ("sent", status(Status::Sent)),
             ("failed", status(Status::Failed)),
             ("suppressed", status(Status::Suppressed)),
+            ("overtaken by a newer status", overtaken),
             ("pushes that reached a provider", evidence.arrivals.len()),
             (
                 "displayed once",
@@ -173,6 +179,10 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
             ("displayed twice, not recorded as maybe", doubled),
             ("wrong person", wrong_person(evidence)),
             ("stale", stale(evidence)),
+            (
+                "an older status after a newer one",
+                disordered(evidence, &known),
+            ),
             ("dead token used long after", dead_token_used(evidence)),
             (
                 "recorded as accepted, never displayed",
@@ -337,6 +347,41 @@ fn stale(evidence: &Evidence) -> Finding {
     stale
 }
 
+/// P3: an older status of a booking reached its provider after a newer one. What is recorded as maybe delivered was sent in
+/// time, and held up on its way.
+fn disordered(evidence: &Evidence, known: &Known) -> Finding {
+    let mut place: HashMap<u128, (usize, usize)> = HashMap::new();
+    for (booking, statuses) in evidence.bookings.iter().enumerate() {
+        let places = statuses.iter().enumerate();
+        place.extend(places.map(|(status, id)| (*id, (booking, status))));
+    }
+    let mut arrivals: Vec<&Arrival> = evidence.arrivals.iter().collect();
+    arrivals.sort_by_key(|arrival| arrival.at_ms);
+    let mut newest: HashMap<(usize, usize), usize> = HashMap::new();
+    let mut disordered = Finding::default();
+    for arrival in arrivals {
+        let Some((booking, status)) = place.get(&arrival.notification) else {
+            continue;
+        };
+        let newest = newest.entry((*booking, arrival.phone)).or_insert(*status);
+        let interrupted = || {
+            let row = evidence.rows.get(&arrival.notification);
+            row.is_some_and(|row| row.interrupted)
+        };
+        let maybe = || known.maybe.contains(&(arrival.notification, arrival.phone));
+        if status < newest && !maybe() && !interrupted() {
+            disordered.add(format!(
+                "{}, status {status} of its booking, reached phone {} at {} after status {newest}",
+                name(arrival.notification),
+                arrival.phone,
+                arrival.at_ms
+            ));
+        }
+        *newest = (*newest).max(*status);
+    }
+    disordered
+}
+
 /// Milliseconds from `from` to `to` in which nothing was held up.
 fn unexplained(slow: &[(u64, u64)], from: u64, to: u64) -> u64 {
     if from >= to {
@@ -455,9 +500,12 @@ fn left_out(evidence: &Evidence, known: &Known) -> Finding {
     left_out
 }
 
-/// Whether each device of the customer must have been tried. What ended when its time was over may have been too late
-/// for some of them.
+/// Whether each device of the customer must have been tried. What ended when its time was over, or a newer one took its
+/// place, may have been too late for some of them.
 fn is_for_all_devices(row: &Row) -> bool {
+    if row.overtaken {
+        return false;
+    }
     if row
         .expires_ms
         .is_some_and(|expires| row.completed_ms >= Some(expires))
@@ -500,6 +548,7 @@ mod tests {
             expires_ms: Some(90_000),
             completed_ms: Some(2_000),
             interrupted: false,
+            overtaken: false,
         };
         Evidence {
             accepted: vec![(N, 7)],
@@ -669,6 +718,35 @@ mod tests {
     }
 
     #[test]
+    fn an_older_status_comes_before_a_newer_one_or_never() {
+        let name = "an older status after a newer one";
+        let mut two = good();
+        two.rows.insert(2, two.rows[&N].clone());
+        two.accepted.push((2, 7));
+        two.deliveries.push(Delivery {
+            notification: 2,
+            ..delivery(true, false)
+        });
+        two.arrivals.push(Arrival {
+            notification: 2,
+            ..arrival(1_700)
+        });
+        two.bookings = vec![vec![N, 2]];
+        assert_eq!(found(&two), Vec::<&str>::new());
+        two.bookings = vec![vec![2, N]];
+        assert_eq!(found(&two), [name]);
+        // Sent in time, and held up on its way.
+        two.deliveries[1].maybe = true;
+        assert_eq!(found(&two), Vec::<&str>::new());
+        two.deliveries[1].maybe = false;
+        two.rows.get_mut(&2).unwrap().interrupted = true;
+        assert_eq!(found(&two), Vec::<&str>::new());
+        two.rows.get_mut(&2).unwrap().interrupted = false;
+        two.bookings = vec![vec![2], vec![N]];
+        assert_eq!(found(&two), Vec::<&str>::new(), "two bookings");
+    }
+
+    #[test]
     fn a_token_that_is_known_to_be_dead_is_not_used_long_after() {
         let mut dead = good();
         dead.lives[0].deaths.push((400, "t".to_owned()));
@@ -728,6 +806,11 @@ mod tests {
         two.lives[1].changes.pop();
         two.lives[1].deaths.push((1_800, "u".to_owned()));
         assert_eq!(found(&two), Vec::<&str>::new());
+        row(&mut two).overtaken = true;
+        two.lives[1].deaths.clear();
+        assert_eq!(found(&two), Vec::<&str>::new(), "before it was its turn");
+        row(&mut two).overtaken = false;
+        two.lives[1].deaths.push((1_800, "u".to_owned()));
         // Dead before, and alive again with new tokens.
         two.lives[1].deaths[0].0 = 500;
         two.lives[1].changes.push(change(Some(7), 600));

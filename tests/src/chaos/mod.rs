@@ -338,6 +338,7 @@ impl Run {
         {
             let told = self.crowd.told.lock().expect("nobody panics with it");
             evidence.accepted.clone_from(&told.accepted);
+            evidence.bookings.clone_from(&told.bookings);
         }
         let judgement = judge(&self.evidence);
         let table = self.table(&judgement, &logs, looks);
