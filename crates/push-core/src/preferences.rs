@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::locale::Locale;
 use crate::notification::{Notification, NotificationType, Priority};
+use crate::wanted::{Suppression, Verdict};
 
 mod quiet;
 
@@ -70,19 +71,6 @@ impl MandatoryTypes {
     }
 }
 
-/// What a customer's preferences say of a notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Deliver it now.
-    Now,
-    /// It is not wanted.
-    Not(OptedOut),
-    /// Not before this: the end of the quiet hours.
-    After(DateTime<Utc>),
-    /// It would have expired by then, so that it is not wanted either.
-    NotBefore(DateTime<Utc>),
-}
-
 /// What a customer switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptedOut {
@@ -101,17 +89,19 @@ impl Preferences {
         notification: &Notification,
         mandatory: &MandatoryTypes,
         now: DateTime<Utc>,
-    ) -> Wish {
+    ) -> Verdict {
         if let Some(opted_out) = self.opted_out(&notification.kind)
             && !mandatory.has(&notification.kind)
         {
-            return Wish::Not(opted_out);
+            return Verdict::Suppress(Suppression::OptedOut(opted_out));
         }
         match (notification.priority, self.quiet_until(now)) {
-            (Priority::High, _) | (Priority::Normal, None) => Wish::Now,
-            (Priority::Normal, Some(_)) if notification.is_expired(now) => Wish::Now,
-            (Priority::Normal, Some(end)) if notification.is_expired(end) => Wish::NotBefore(end),
-            (Priority::Normal, Some(end)) => Wish::After(end),
+            (Priority::High, _) | (Priority::Normal, None) => Verdict::Deliver,
+            (Priority::Normal, Some(_)) if notification.is_expired(now) => Verdict::Deliver,
+            (Priority::Normal, Some(until)) if notification.is_expired(until) => {
+                Verdict::Suppress(Suppression::QuietHours { until })
+            }
+            (Priority::Normal, Some(until)) => Verdict::PutOff(until),
         }
     }
 
@@ -149,6 +139,10 @@ mod tests {
         }
     }
 
+    fn opted_out(what: OptedOut) -> Verdict {
+        Verdict::Suppress(Suppression::OptedOut(what))
+    }
+
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
     }
@@ -178,13 +172,16 @@ mod tests {
             push_enabled: false,
             ..preferences(&[("invoice", true), ("offer", true)], None)
         };
-        assert_eq!(Preferences::default().say(&offer, &none, now), Wish::Now);
-        assert_eq!(some.say(&offer, &none, now), Wish::Now);
-        assert_eq!(some.say(&invoice, &none, now), Wish::Not(OptedOut::Type));
-        let everything = Wish::Not(OptedOut::Everything);
+        assert_eq!(
+            Preferences::default().say(&offer, &none, now),
+            Verdict::Deliver
+        );
+        assert_eq!(some.say(&offer, &none, now), Verdict::Deliver);
+        assert_eq!(some.say(&invoice, &none, now), opted_out(OptedOut::Type));
+        let everything = opted_out(OptedOut::Everything);
         assert_eq!(off.say(&offer, &none, now), everything);
         for preferences in [&some, &off] {
-            assert_eq!(preferences.say(&invoice, &mandatory, now), Wish::Now);
+            assert_eq!(preferences.say(&invoice, &mandatory, now), Verdict::Deliver);
         }
         assert_eq!(off.say(&offer, &mandatory, now), everything);
     }
@@ -202,19 +199,26 @@ mod tests {
         };
         let normal = lasting(end + second, Priority::Normal);
         let say = |notification: &Notification, now| quiet.say(notification, &mandatory, now);
-        assert_eq!(say(&normal, start - second), Wish::Now);
+        assert_eq!(say(&normal, start - second), Verdict::Deliver);
         for now in [start, end - second] {
-            assert_eq!(say(&normal, now), Wish::After(end), "mandatory or not");
+            assert_eq!(say(&normal, now), Verdict::PutOff(end), "mandatory or not");
             let high = lasting(end + second, Priority::High);
-            assert_eq!(say(&high, now), Wish::Now);
+            assert_eq!(say(&high, now), Verdict::Deliver);
             let short = lasting(end, Priority::Normal);
-            assert_eq!(say(&short, now), Wish::NotBefore(end));
+            assert_eq!(
+                say(&short, now),
+                Verdict::Suppress(Suppression::QuietHours { until: end })
+            );
         }
-        assert_eq!(say(&normal, end), Wish::Now);
+        assert_eq!(say(&normal, end), Verdict::Deliver);
         let over = lasting(start, Priority::Normal);
-        assert_eq!(say(&over, start + second), Wish::Now, "it has expired");
+        assert_eq!(
+            say(&over, start + second),
+            Verdict::Deliver,
+            "it has expired"
+        );
         let offer = notification("offer", Priority::Normal);
-        assert_eq!(say(&offer, start), Wish::Not(OptedOut::Type));
+        assert_eq!(say(&offer, start), opted_out(OptedOut::Type));
     }
 
     #[test]

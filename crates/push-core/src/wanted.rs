@@ -4,6 +4,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::id::NotificationId;
+use crate::notification::Notification;
+use crate::preferences::{MandatoryTypes, OptedOut, Preferences};
 use crate::status::Reason;
 
 /// What is to become of a job that is due.
@@ -21,7 +23,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suppression {
     /// The customer does not want it.
-    OptedOut,
+    OptedOut(OptedOut),
     /// It would expire before the customer's quiet hours end.
     QuietHours {
         /// When they end.
@@ -39,7 +41,7 @@ impl Suppression {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
-            Self::OptedOut => Reason::OptedOut,
+            Self::OptedOut(_) => Reason::OptedOut,
             Self::QuietHours { .. } => Reason::QuietHours,
             Self::Superseded { .. } => Reason::Superseded,
         }
@@ -48,9 +50,15 @@ impl Suppression {
 
 /// Judges a job that is due. `newest`: the newest notification with its collapse key, as far as there is one.
 #[must_use]
-pub fn judge(notification: NotificationId, newest: Option<NotificationId>) -> Verdict {
+pub fn judge(
+    notification: &Notification,
+    newest: Option<NotificationId>,
+    preferences: &Preferences,
+    mandatory: &MandatoryTypes,
+    now: DateTime<Utc>,
+) -> Verdict {
     match newest {
-        Some(by) if by != notification => Verdict::Suppress(Suppression::Superseded { by }),
-        Some(_) | None => Verdict::Deliver,
+        Some(by) if by != notification.id => Verdict::Suppress(Suppression::Superseded { by }),
+        Some(_) | None => preferences.say(notification, mandatory, now),
     }
 }

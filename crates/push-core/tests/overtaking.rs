@@ -18,6 +18,7 @@ use push_core::notification::{
 };
 use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::plan::{Device, Reach};
+use push_core::preferences::{MandatoryTypes, Preferences};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
 use push_core::settle::{Fate, Next, Report, Settlement, Try, settle, suppress};
 use push_core::status::{Ending, Reason, Status};
@@ -280,7 +281,9 @@ impl World {
             admission @ (Admission::Deliver | Admission::DeliverInterrupted) => {
                 job.interrupted = admission == Admission::DeliverInterrupted;
                 let newest = claimed.newest.filter(|_| self.without != Without::Newest);
-                let phase = match judge(job.notification.id, newest) {
+                let (wanted, none) = (Preferences::default(), MandatoryTypes::default());
+                let verdict = judge(&job.notification, newest, &wanted, &none, self.time());
+                let phase = match verdict {
                     Verdict::Suppress(why) => Phase::Over(suppress(&job, why, self.time())),
                     Verdict::Deliver | Verdict::PutOff(_) => Phase::Admitted,
                 };

@@ -15,6 +15,7 @@ use push_core::notification::{
 };
 use push_core::outcome::{Cause, Outcome, Pause, ProviderMessageId, Retry, Sent, Trouble};
 use push_core::plan::{Device, PlannedTarget, Reach};
+use push_core::preferences::{MandatoryTypes, OptedOut, Preferences};
 use push_core::provider::{DeliveryPolicy, Platform, Provider};
 use push_core::replay::{Ended, Letter, replay};
 use push_core::settle::{
@@ -876,7 +877,11 @@ fn what_is_not_wanted_ends_without_an_attempt_and_says_why() {
     let until = now() + TimeDelta::hours(2);
     for (why, reason, step) in [
         (overtaken(), Reason::Superseded, Step::Superseded),
-        (Suppression::OptedOut, Reason::OptedOut, Step::Preference),
+        (
+            Suppression::OptedOut(OptedOut::Type),
+            Reason::OptedOut,
+            Step::Preference,
+        ),
         (
             Suppression::QuietHours { until },
             Reason::QuietHours,
@@ -974,11 +979,22 @@ fn what_is_put_off_comes_back_as_it_was() {
 
 #[test]
 fn only_the_newest_of_its_key_is_delivered() {
-    let [id, other] = [(); 2].map(|()| NotificationId::generate());
-    assert_eq!(judge(id, None), Verdict::Deliver);
-    assert_eq!(judge(id, Some(id)), Verdict::Deliver);
-    let by = Suppression::Superseded { by: other };
-    assert_eq!(judge(id, Some(other)), Verdict::Suppress(by));
+    let (notification, other) = (job(60).notification, NotificationId::generate());
+    let none = MandatoryTypes::default();
+    let judged = |newest, push_enabled| {
+        let preferences = Preferences {
+            push_enabled,
+            ..Preferences::default()
+        };
+        judge(&notification, newest, &preferences, &none, now())
+    };
+    assert_eq!(judged(None, true), Verdict::Deliver);
+    assert_eq!(judged(Some(notification.id), true), Verdict::Deliver);
+    let by = Verdict::Suppress(Suppression::Superseded { by: other });
+    assert_eq!(judged(Some(other), true), by);
+    let unwanted = Verdict::Suppress(Suppression::OptedOut(OptedOut::Everything));
+    assert_eq!(judged(Some(notification.id), false), unwanted);
+    assert_eq!(judged(Some(other), false), by, "whatever is wanted");
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {

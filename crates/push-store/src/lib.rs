@@ -24,6 +24,7 @@ mod lease;
 mod migrate;
 mod operations;
 mod preferences;
+mod quiet;
 mod receipts;
 mod retry;
 mod stats;
@@ -41,7 +42,7 @@ pub use error::{StoreError, Unavailable};
 pub use history::{
     Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView, Due,
     DueJob, Held, Item, NotificationView, Recording, State, StoredContent, TimelineView, ToAccept,
-    UnknownCustomer,
+    UnknownCustomer, WhyDue,
 };
 pub use idempotency::{Compose, IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};
 pub use lease::Lease;

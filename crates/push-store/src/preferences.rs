@@ -15,6 +15,7 @@ use crate::Store;
 use crate::decode::{Row, millis};
 use crate::devices::version::count_up;
 use crate::error::StoreError;
+use crate::quiet;
 use crate::retry::Tries;
 
 const TABLE: &str = "notification_preferences";
@@ -54,7 +55,8 @@ impl Store {
     }
 
     /// From now on the customer wants this, and nothing of what was said before. Whoever has read the customer at an
-    /// earlier version finds out by the version that is returned.
+    /// earlier version finds out by the version that is returned. What waits for the end of quiet hours is due now, and
+    /// judged again.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was changed, unless the connection broke during the commit.
@@ -93,6 +95,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         let changed = count_up(&mut transaction, &[customer]).await?;
+        quiet::release_all(&mut transaction, customer, now).await?;
         transaction.commit().await?;
         Ok(changed)
     }

@@ -9,6 +9,7 @@ use push_core::admit::{Admission, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::{GiveUpReason, Job};
 use push_core::plan::PlannedTarget;
+use push_core::preferences::Preferences;
 use push_core::wanted::{Suppression, Verdict, judge};
 use push_queue::{ConsumeFrom, Delivery, Message, Route};
 use push_store::{Claim, ClaimId, Claiming, Customer};
@@ -265,10 +266,13 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                     worker.watermark.taken(job.notification.created_at);
                 }
                 let newest = claiming.and_then(|claiming| claiming.claimed.newest);
-                let what = match judge(job.notification.id, newest) {
+                let what = match verdict(worker, &job, newest, known) {
                     Verdict::Deliver => What::Deliver(plan(worker, &job, known)),
                     Verdict::Suppress(why) => What::Suppress(why),
-                    Verdict::PutOff(until) => What::PutOff(until),
+                    Verdict::PutOff(until) => {
+                        metrics::job("put_off");
+                        What::PutOff(until)
+                    }
                 };
                 batch.admitted.push(Admitted {
                     delivery,
@@ -305,6 +309,16 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
     acknowledge(done).await;
     postpone(worker, elsewhere, worker.claim_for).await;
     batch
+}
+
+/// Whether it is still wanted.
+fn verdict(worker: &Worker, job: &Job, newest: Option<NotificationId>, known: &Known) -> Verdict {
+    let notification = &job.notification;
+    let everything = Preferences::default();
+    let customer = known.customers.get(&notification.customer);
+    let preferences = customer.map_or(&everything, |customer| &customer.preferences);
+    let mandatory = &worker.mandatory_types;
+    judge(notification, newest, preferences, mandatory, Utc::now())
 }
 
 /// The devices that it goes to.

@@ -250,6 +250,13 @@ impl InHand {
         self.claim
     }
 
+    /// At which version of the customer it is worked on.
+    pub fn version(&self) -> CustomerVersion {
+        let rounds = self.hand.rounds();
+        let claimed = rounds.held.get(&self.round).and_then(|entry| entry.claimed);
+        claimed.map_or_else(CustomerVersion::default, |claimed| claimed.version)
+    }
+
     /// It is claimed, and its devices were read at this version of the customer, since `at`; the claim is ours for so
     /// long.
     pub fn claimed(&self, at: Instant, version: CustomerVersion, claim_for: Duration) {

@@ -88,6 +88,11 @@ async fn purge_all(store: &Store) -> Result<(), StoreError> {
     purge("collapse_heads", || {
         store.purge_collapse_heads(heads, BATCH_MAX)
     })
+    .await?;
+    let waits = Utc::now() - TimeDelta::days(1);
+    purge("quiet_hours_waits", || {
+        store.purge_quiet_hours_waits(waits, BATCH_MAX)
+    })
     .await
 }
 

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use push_core::id::NotificationId;
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::{BrokerState, Message, Queue, Route};
 use push_runtime::shutdown::Shutdown;
-use push_store::{Due, DueJob, Lease, StoreError};
+use push_store::{Due, DueJob, Lease, StoreError, WhyDue};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::in_time;
@@ -166,7 +165,11 @@ async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, Store
         return Ok(0);
     }
     let now = Utc::now();
-    let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
+    tell(worker, &due, now).await?;
+    let ids: Vec<_> = due
+        .iter()
+        .map(|due| (due.job.notification.id, due.why))
+        .collect();
     let messages = due.iter().map(|due| {
         let route = if due.job.is_given_up() {
             Route::Dead
@@ -183,23 +186,42 @@ async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, Store
                 Ok(()) => true,
                 Err(error) => error.may_be_published(),
             });
-    let ids_of = |part: Vec<(NotificationId, _)>| part.into_iter().map(|(id, _)| id).collect();
-    let (published, refused): (Vec<_>, Vec<_>) = (ids_of(published), ids_of(refused));
+    let refused: Vec<_> = refused.into_iter().map(|((id, _), _)| id).collect();
     in_time(worker.store.mark_unpublished(&refused, now)).await?;
-    if !published.is_empty() {
-        tracing::warn!(
-            jobs = published.len(),
-            "published again what no queue knew any more"
-        );
-        metrics::republished(published.len());
-        let entry = TimelineEntry::new(
-            now,
-            Step::Republished,
-            "published again: no queue knew it any more",
-        );
-        in_time(worker.store.tell(&published, &entry)).await?;
+    let lost = published
+        .iter()
+        .filter(|((_, why), _)| *why == WhyDue::Lost);
+    let lost = lost.count();
+    if lost > 0 {
+        tracing::warn!(jobs = lost, "published again what no queue knew any more");
+        metrics::republished(lost);
     }
     Ok(published.len())
+}
+
+/// Before they are published: a quick worker would have ended them before their timelines told of it.
+async fn tell(worker: &Worker, due: &[DueJob], now: DateTime<Utc>) -> Result<(), StoreError> {
+    for why in [WhyDue::Lost, WhyDue::QuietHoursOver] {
+        let because = due.iter().filter(|due| due.why == why);
+        let ids: Vec<_> = because.map(|due| due.job.notification.id).collect();
+        let (step, text) = match why {
+            WhyDue::Lost => (
+                Step::Republished,
+                "published again: no queue knew it any more",
+            ),
+            WhyDue::QuietHoursOver => (
+                Step::QuietHours,
+                "its wait for the end of the quiet hours is over",
+            ),
+        };
+        in_time(
+            worker
+                .store
+                .tell(&ids, &TimelineEntry::new(now, step, text)),
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// How far the work queue has come: the newest acceptance among the first jobs that it handed out to this

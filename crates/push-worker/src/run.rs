@@ -8,6 +8,7 @@ use anyhow::Context;
 use futures::future::join_all;
 use push_core::ladder::{Ladder, RetryDelay};
 use push_core::plan::Reach;
+use push_core::preferences::MandatoryTypes;
 use push_core::receipt::Rhythm;
 use push_providers::{Expo, Fcm, Providers};
 use push_queue::{Broker, Delivery};
@@ -35,6 +36,8 @@ pub struct Worker {
     pub providers: Providers,
     pub lanes: Lanes,
     pub reach: Reach,
+    /// What nobody can switch off.
+    pub mandatory_types: MandatoryTypes,
     pub ladder: Ladder,
     pub receipt_delays: Vec<RetryDelay>,
     pub reconcile_after: Duration,
@@ -108,6 +111,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             policy: settings.policy,
             providers: providers_of(&settings.fcm, &settings.expo),
         },
+        mandatory_types: settings.mandatory_types,
         lanes,
         providers: providers(settings.fcm, settings.expo)?,
         ladder: settings.ladder,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use push_core::ladder::{Ladder, RetryDelay};
+use push_core::preferences::MandatoryTypes;
 use push_core::provider::{DeliveryPolicy, Provider};
 use push_core::receipt::Rhythm;
 use push_providers::{ExpoSettings, FcmSettings, Look};
@@ -39,6 +40,7 @@ settings! {
     EXPO_RATE = "600", "notifications a second to Expo at most, of this worker, 1 to 600; Expo's limit is 600 a project: divide it by the number of workers";
     PROVIDER_TIMEOUT = "15s", "how long a provider may take to answer, 10s to 60s";
     DELIVERY_POLICY = "failover", "failover: one provider a device, FCM first; both: every provider it has a token for";
+    MANDATORY_TYPES = "", "types that no customer can switch off, comma-separated; the same as the APIs'";
     RETRY_DELAYS = "10s,30s,2m,5m,15m", "the rungs of the retry ladder, 1 to 10, from shortest to longest";
     RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is asked for, 5h at most; while it is missing again every four times that, for 23 hours";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
@@ -64,6 +66,8 @@ pub struct Settings {
     pub fcm: Option<FcmSettings>,
     pub expo: Option<ExpoSettings>,
     pub policy: DeliveryPolicy,
+    /// What nobody can switch off.
+    pub mandatory_types: MandatoryTypes,
     pub ladder: Ladder,
     /// How long a provider may take to answer.
     pub provider_timeout: Duration,
@@ -95,6 +99,7 @@ impl Settings {
             DeliveryPolicy::from_spelling(text)
                 .ok_or_else(|| format!("is {text:?}; write failover or both"))
         });
+        let mandatory_types = env.or_default(MANDATORY_TYPES, MandatoryTypes::parse);
         let ladder = env.optional(RETRY_DELAYS, parse_ladder);
         let receipts = env.or_default(RECEIPT_DELAY, parse_rhythm);
         let reconcile_after = env
@@ -125,6 +130,7 @@ impl Settings {
             fcm,
             expo,
             policy: policy?,
+            mandatory_types: mandatory_types?,
             ladder,
             provider_timeout: provider_timeout?,
             reconcile_after: reconcile_after?,

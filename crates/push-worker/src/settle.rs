@@ -101,6 +101,7 @@ async fn settle_batch(worker: &Worker, batch: Vec<Worked>, inbox: &mut Inbox) {
     for worked in batch {
         rounds.push(ClaimedRound {
             claim: worked.in_hand.claim(),
+            version: worked.in_hand.version(),
             settlement: worked.settlement,
         });
         waiting.push(Waiting {

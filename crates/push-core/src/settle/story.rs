@@ -7,6 +7,7 @@ use crate::job::JobTarget;
 use crate::ladder::RetryDelay;
 use crate::lane::Barrier;
 use crate::outcome::{Cause, Outcome, Retry, Sent};
+use crate::preferences::OptedOut;
 use crate::provider::Provider;
 use crate::timeline::{Step, TimelineEntry};
 use crate::wanted::Suppression;
@@ -94,7 +95,8 @@ pub(super) fn put_back(reason: HoldReason, rung: RetryDelay, now: DateTime<Utc>)
             "this worker was no longer sure that no other one sends it".to_owned()
         }
         HoldReason::CustomerChanged => {
-            "the customer's devices changed meanwhile, and are to be looked at again".to_owned()
+            "the customer's devices or preferences changed meanwhile, and are to be looked at again"
+                .to_owned()
         }
         HoldReason::TokensDead => "its tokens were found dead meanwhile".to_owned(),
         HoldReason::Lane(provider, Barrier::Paused) => {
@@ -117,7 +119,14 @@ pub(super) fn put_back(reason: HoldReason, rung: RetryDelay, now: DateTime<Utc>)
 /// Why it is ended on purpose.
 pub(super) fn suppressed(why: Suppression, now: DateTime<Utc>) -> TimelineEntry {
     let (step, text) = match why {
-        Suppression::OptedOut => (Step::Preference, "the customer does not want it".to_owned()),
+        Suppression::OptedOut(OptedOut::Everything) => {
+            let text = "the customer has switched all pushes off".to_owned();
+            (Step::Preference, text)
+        }
+        Suppression::OptedOut(OptedOut::Type) => {
+            let text = "the customer has switched pushes of this type off".to_owned();
+            (Step::Preference, text)
+        }
         Suppression::QuietHours { until } => {
             let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
             let text = format!("it would expire before the customer's quiet hours end at {until}");

@@ -1,5 +1,5 @@
 //! `customer_versions`: every change of a customer's devices and preferences counts up, in its own transaction. Always the
-//! last thing that a transaction locks, in the order of the key.
+//! last thing that a transaction waits for, in the order of the key.
 
 use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::CustomerId;
@@ -22,8 +22,19 @@ const VERSIONS: &str = "\
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS wanted \
     STRAIGHT_JOIN customer_versions AS customer FORCE INDEX (PRIMARY) ON customer.customer_id = wanted.id";
 
+/// Nobody counts them up until the transaction ends. (MySQL locks no array, hence the inner SELECT.)
+const VERSIONS_KEPT: &str = "\
+    SELECT customer.customer_id, customer.version \
+    FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS listed) AS wanted \
+    STRAIGHT_JOIN customer_versions AS customer FORCE INDEX (PRIMARY) ON customer.customer_id = wanted.id \
+    LOCK IN SHARE MODE";
+
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("BUMP", BUMP), ("VERSIONS", VERSIONS)];
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[
+    ("BUMP", BUMP),
+    ("VERSIONS", VERSIONS),
+    ("VERSIONS_KEPT", VERSIONS_KEPT),
+];
 
 impl Store {
     /// At which versions these customers are. Those who never changed are left out.
@@ -55,9 +66,25 @@ pub(crate) async fn versions_in(
     connection: &mut MySqlConnection,
     customers: &[CustomerId],
 ) -> Result<Vec<Changed>, StoreError> {
+    read(connection, VERSIONS, customers).await
+}
+
+/// As they are until this transaction ends.
+pub(crate) async fn versions_kept_in(
+    connection: &mut MySqlConnection,
+    customers: &[CustomerId],
+) -> Result<Vec<Changed>, StoreError> {
+    read(connection, VERSIONS_KEPT, customers).await
+}
+
+async fn read(
+    connection: &mut MySqlConnection,
+    statement: &'static str,
+    customers: &[CustomerId],
+) -> Result<Vec<Changed>, StoreError> {
     let mut versions = Vec::with_capacity(customers.len());
     for some in sorted(customers).chunks(KEYS_MAX) {
-        let rows: Vec<VersionRow> = sqlx::query_as(VERSIONS)
+        let rows: Vec<VersionRow> = sqlx::query_as(statement)
             .bind(bulk::customers(some)?)
             .fetch_all(&mut *connection)
             .await?;

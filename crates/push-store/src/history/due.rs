@@ -8,11 +8,12 @@ use sqlx::FromRow;
 
 use super::content::NotificationRow;
 use super::timeline::lines;
-use super::{Due, DueJob, TABLE};
+use super::{Due, DueJob, TABLE, WhyDue};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
+use crate::quiet;
 
 /// What is locked is in somebody's hands just now. It is left for the next look, so that one lock whose owner is gone does
 /// not keep all the others waiting.
@@ -46,7 +47,8 @@ const TELL: &str = "\
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(published.id) \
     SET history.timeline = CONCAT(COALESCE(history.timeline, ''), ?) \
-    WHERE history.status = 'pending' AND COALESCE(LENGTH(history.timeline), 0) <= ?";
+    WHERE history.status = 'pending' AND COALESCE(LENGTH(history.timeline), 0) <= ? \
+        AND COALESCE(SUBSTRING_INDEX(history.timeline, CHAR(10), -2), '') NOT LIKE ?";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -121,6 +123,13 @@ impl Store {
             }
         }
         let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
+        if which == Due::Unpublished {
+            let over = quiet::over(&mut transaction, &ids).await?;
+            let waited = due.iter_mut();
+            waited
+                .filter(|due| over.contains(&due.job.notification.id))
+                .for_each(|due| due.why = WhyDue::QuietHoursOver);
+        }
         for some in ids.chunks(KEYS_MAX) {
             sqlx::query(PUSHED_BACK)
                 .bind(bulk::ids(some)?)
@@ -132,7 +141,7 @@ impl Store {
         Ok(due)
     }
 
-    /// Adds `entry` to their timelines, where those are not very long.
+    /// Adds `entry` to their timelines, where those are not very long, and do not end with one of its kind.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; then some do not tell.
@@ -146,6 +155,7 @@ impl Store {
                 .bind(bulk::ids(some)?)
                 .bind(lines(std::slice::from_ref(entry)))
                 .bind(TIMELINE_BYTES_MAX)
+                .bind(format!("%\"step\":\"{}\"%", entry.step))
                 .execute(&self.pool)
                 .await?;
         }
@@ -177,6 +187,7 @@ impl TryFrom<DueRow> for DueJob {
         };
         // Whatever was recorded, the next round must be news to the worker.
         job.round = job.round.max(recorded.saturating_add(1));
-        Ok(Self { job, due_at })
+        let why = WhyDue::Lost;
+        Ok(Self { job, due_at, why })
     }
 }

@@ -18,7 +18,7 @@ pub use accept::ToAccept;
 pub use claim::{Claim, ClaimId, Claiming, Held};
 
 use chrono::{DateTime, Utc};
-use push_core::changed::Changed;
+use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};
 use push_core::job::Job;
 use push_core::notification::{CollapseKey, Data, NotificationType, Priority};
@@ -78,6 +78,9 @@ pub struct Committed {
 pub struct ClaimedRound {
     /// The claim. If somebody else has taken it meanwhile, the record does not count.
     pub claim: ClaimId,
+    /// At which version of the customer it was worked on: what waits because of the preferences waits no longer when they
+    /// have changed since.
+    pub version: CustomerVersion,
     /// What is recorded.
     pub settlement: Settlement,
 }
@@ -206,6 +209,17 @@ pub struct DueJob {
     pub job: Job,
     /// Since when it has been due.
     pub due_at: DateTime<Utc>,
+    /// Why it was in no queue.
+    pub why: WhyDue,
+}
+
+/// Why a pending notification is in no queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyDue {
+    /// The broker did not take it, or lost it.
+    Lost,
+    /// It has waited for the end of the customer's quiet hours.
+    QuietHoursOver,
 }
 
 /// Which pending notifications are looked for.

@@ -21,6 +21,7 @@ use crate::bulk;
 use crate::collapse;
 use crate::devices::{DeadToken, switch_off_in};
 use crate::error::StoreError;
+use crate::quiet;
 use crate::receipts::open::open;
 use crate::retry::Tries;
 use crate::stats::{Changes, Standing};
@@ -245,7 +246,7 @@ async fn write(
     if !dead.is_empty() {
         switch_off_in(connection, &dead).await?;
     }
-    Ok(())
+    quiet::put_off(connection, fresh, now).await
 }
 
 const fn status(next: &Next) -> Status {

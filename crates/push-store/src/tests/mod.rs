@@ -15,6 +15,7 @@ mod migrating;
 mod operations;
 mod plans;
 mod preferences;
+mod quiet;
 mod receipts;
 mod recording;
 mod replaying;

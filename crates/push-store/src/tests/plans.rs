@@ -73,6 +73,11 @@ impl Db {
         self.execute("INSERT INTO customer_versions SELECT id, 1 FROM notification_history")
             .await;
         self.execute(
+            "INSERT INTO quiet_hours_waits (notification_id, customer_id) \
+             SELECT notification_id, customer_id FROM notification_history",
+        )
+        .await;
+        self.execute(
             "INSERT INTO notification_preferences (customer_id) SELECT id FROM notification_history",
         )
         .await;
@@ -81,7 +86,7 @@ impl Db {
              SELECT UNHEX(SHA2(id, 256)), UNHEX(SHA2(id, 256)) FROM notification_history",
         )
         .await;
-        self.execute("ANALYZE TABLE customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
+        self.execute("ANALYZE TABLE quiet_hours_waits, customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
     }
 }
 
@@ -134,6 +139,14 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("OFF_EXPO", &[t, h, "25"], device, "expo_token_once"),
         ("DUE", &["FALSE", t, "5"], history, "status_due"),
         ("LATER", &[t, id], history, "notification"),
+        ("WAITING_OF", &["5", t, "9"], "waits", "customer"),
+        ("WAITING_OF", &["5", t, "9"], "history", "notification"),
+        (
+            "PURGE_WAITS",
+            &["'2020-01-01 00:00:00.000'", "9"],
+            "quiet_hours_waits",
+            "ends",
+        ),
         ("DUE_TICKETS", &[t, "5"], "expo_tickets", "due"),
         (
             "LONGEST_PENDING",
@@ -239,6 +252,11 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("ACTIVE", &["'[5]'"], "customer", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "preference", "PRIMARY"),
         ("VERSIONS", &["'[5]'"], "customer", "PRIMARY"),
+        ("VERSIONS_KEPT", &["'[5]'"], "customer", "PRIMARY"),
+        ("RELEASE", &[ids, t, t, t, "''"], "history", "notification"),
+        ("RELEASE", &[ids, t, t, t, "''"], "waits", "PRIMARY"),
+        ("WAITED", &[ids], "waits", "PRIMARY"),
+        ("WAITED_ENOUGH", &[ids], "waits", "PRIMARY"),
         ("FCM_OWNERS", &[dead], "device", "fcm_token_once"),
         ("FCM_DEAD", &[dead], "device", "fcm_token_once"),
         ("EXPO_OWNERS", &[dead], "device", "expo_token_once"),
@@ -268,7 +286,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
         ("PUSHED_BACK", &[ids, t], "history", "notification"),
-        ("TELL", &[ids, "''", "9"], "history", "notification"),
+        ("TELL", &[ids, "''", "9", "''"], "history", "notification"),
         ("SETTLE", &["'[]'"], "history", "notification"),
         ("TICKETS_OF", &[ids], "ticket", "PRIMARY"),
         ("TICKETS_LATER", &["'[]'"], "ticket", "PRIMARY"),

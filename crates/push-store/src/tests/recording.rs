@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use push_core::changed::CustomerVersion;
 use push_core::id::RegistrationId;
 use push_core::notification::Notification;
 use push_core::outcome::Sent;
@@ -62,6 +63,7 @@ impl Db {
 pub fn under(claim: ClaimId, settlements: &[Settlement]) -> Vec<ClaimedRound> {
     let round = |settlement: &Settlement| ClaimedRound {
         claim,
+        version: CustomerVersion::default(),
         settlement: settlement.clone(),
     };
     settlements.iter().map(round).collect()

@@ -8,7 +8,7 @@ use sqlx::{Executor, SqlSafeStr};
 use super::Db;
 use crate::{
     collapse, customers, dead_letters, devices, history, idempotency, lease, migrate, operations,
-    preferences, receipts, stats, store, switches, waiting, worker_reports,
+    preferences, quiet, receipts, stats, store, switches, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -53,6 +53,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         operations::step::STATEMENTS,
         operations::view::STATEMENTS,
         preferences::STATEMENTS,
+        quiet::STATEMENTS,
         stats::changes::STATEMENTS,
         stats::fold::STATEMENTS,
         stats::read::STATEMENTS,
