@@ -7,6 +7,7 @@
 )]
 
 mod admin_queues;
+mod booking_life;
 mod both_providers;
 mod broker_care;
 mod cache;
@@ -16,6 +17,7 @@ mod crash_points;
 mod crash_points_api;
 mod dead_letters;
 mod errors;
+mod events;
 mod expiry;
 mod failover;
 mod garbage;

@@ -36,6 +36,7 @@ async fn every_path_of_the_document_is_there_and_closed() {
         "/api/Push/unregister",
         "/api/Push/sendToCustomer",
         "/api/Push/sendBatch",
+        "/api/Push/events",
         "/api/Push/test",
         "/api/Push/notifications/{notificationId}",
         "/api/Push/preferences/{customerId}",

@@ -4,14 +4,14 @@
 use push_tests::{Device, Phone, Provider, Stack};
 use serde_json::{Map, Value, json};
 
-fn fixture(name: &str) -> Value {
+pub(super) fn fixture(name: &str) -> Value {
     let path = format!("{}/fixtures/providers/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text).unwrap()
 }
 
 /// The guide's FCM message, and what the guide lacks or gets wrong.
-fn fcm_message(
+pub(super) fn fcm_message(
     golden: &Value,
     phone: &Phone,
     id: &str,
@@ -44,7 +44,13 @@ fn fcm_message(
     json!({"message": message})
 }
 
-fn expo_message(golden: &Value, phone: &Phone, id: &str, tag: &str, priority: &str) -> Value {
+pub(super) fn expo_message(
+    golden: &Value,
+    phone: &Phone,
+    id: &str,
+    tag: &str,
+    priority: &str,
+) -> Value {
     let mut message = golden["wire"]["body"][0].clone();
     message["to"] = phone.expo().into();
     message["data"]["notificationId"] = id.into();
@@ -60,7 +66,7 @@ fn expo_message(golden: &Value, phone: &Phone, id: &str, tag: &str, priority: &s
 }
 
 /// Takes out what depends on the clock, and checks it: what is left of the time to live, and when it ends.
-fn without_times(mut body: Value, ttl_seconds: i64) -> Value {
+pub(super) fn without_times(mut body: Value, ttl_seconds: i64) -> Value {
     let near = |seconds: i64| {
         assert!(
             (ttl_seconds - 60..=ttl_seconds).contains(&seconds),
@@ -202,7 +208,7 @@ async fn the_providers_get_the_guides_messages() {
 }
 
 /// The record keeps a message, or the request that it came in.
-fn message_to(request: &Value, phone: &Phone) -> Value {
+pub(super) fn message_to(request: &Value, phone: &Phone) -> Value {
     let body = &request["body"];
     let messages = body.as_array().cloned();
     let messages = messages.unwrap_or_else(|| vec![body.clone()]);

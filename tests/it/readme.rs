@@ -63,12 +63,14 @@ async fn the_curl_examples_work_as_printed() {
         "/api/Push/register",
         "/api/Push/sendToCustomer",
         "/api/Push/sendToCustomer",
+        "/api/Push/events",
         "/api/Push/test",
     ];
     assert_eq!(paths, wanted);
     stack.settled(&told[1].1.id()).await;
     stack.settled(&told[2].1.id()).await;
-    let test = &told[3].1;
+    stack.settled(&told[3].1.id()).await;
+    let test = &told[4].1;
     assert_eq!(test.status, 200, "{}", test.text);
     assert_eq!(test.json["message"], "Test notification sent");
     assert_eq!(test.json["fcmResult"], "success");

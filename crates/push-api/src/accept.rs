@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use push_core::booking::BookingEvent;
 use push_core::notification::Notification;
 use push_store::{
     Acceptance, Committed, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
@@ -46,8 +47,10 @@ pub struct Acceptor {
 /// What somebody asks for: all of it is committed together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// The notifications, one at least, in the order in which they are sent.
+    /// The notifications in the order in which they are sent: one at least, unless it is about an event.
     pub notifications: Arc<[Notification]>,
+    /// What happened to a booking, where it is about that.
+    pub event: Option<BookingEvent>,
     /// The key of the request, if its caller gave it one.
     pub keyed: Option<Keyed>,
 }
@@ -57,6 +60,7 @@ impl<'a> From<&'a Submission> for ToAccept<'a> {
         Self {
             notifications: &submission.notifications,
             keyed: submission.keyed.as_ref(),
+            event: submission.event.as_ref(),
         }
     }
 }
@@ -230,10 +234,11 @@ fn measure(results: &[Result<Acceptance, StoreError>]) {
     let (mut accepted, mut replayed) = (0, 0);
     for acceptance in results.iter().flatten() {
         match acceptance {
-            Acceptance::Now(items) => {
-                let news = items.iter().filter(|item| **item == Item::Accepted);
-                accepted += news.count();
-            }
+            Acceptance::Now(items) => items.iter().for_each(|item| match item {
+                Item::Accepted => accepted += 1,
+                Item::Ignored(why) => metrics::ignored(*why),
+                Item::UnknownCustomer => {}
+            }),
             Acceptance::Before(_) => replayed += 1,
             Acceptance::KeyReused => {}
         }
@@ -283,6 +288,7 @@ mod tests {
         };
         Submission {
             notifications: Arc::new([notification]),
+            event: None,
             keyed: None,
         }
     }
@@ -291,6 +297,7 @@ mod tests {
         let one = submission(1).notifications[0].clone();
         Submission {
             notifications: vec![one; count].into(),
+            event: None,
             keyed: None,
         }
     }

@@ -10,6 +10,7 @@ pub mod accept;
 pub mod answer;
 pub mod caller;
 pub mod case;
+pub mod catalogue;
 pub mod check;
 pub mod database;
 pub mod discard;

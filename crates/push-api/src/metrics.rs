@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use metrics::{counter, gauge, histogram};
+use push_core::booking::Ignored;
 use push_core::job::GiveUpReason;
 use push_core::replay::LetterState;
 use push_core::status::Status;
@@ -20,6 +21,7 @@ const REOPENED: &str = "push_notifications_reopened_total";
 const DEAD_LETTERS: &str = "push_dead_letters";
 const OPERATIONS_RUNNING: &str = "push_operations_running";
 const REPLAYED: &str = "push_idempotent_replays_total";
+const EVENTS_IGNORED: &str = "push_events_ignored_total";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -61,6 +63,10 @@ pub fn describe() {
         REPLAYED,
         "Requests that came again with their Idempotency-Key and got their first answer"
     );
+    metrics::describe_counter!(
+        EVENTS_IGNORED,
+        "Events of which customers are told nothing, by the reason"
+    );
     counter!(ACCEPTED).increment(0);
     counter!(REPLAYED).increment(0);
     counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
@@ -75,6 +81,11 @@ pub fn accepted(notifications: usize) {
 /// Requests got an answer that was given before.
 pub fn replayed(requests: usize) {
     counter!(REPLAYED).increment(requests as u64);
+}
+
+/// An event was no news, or has no text.
+pub fn ignored(why: Ignored) {
+    counter!(EVENTS_IGNORED, "reason" => why.as_str()).increment(1);
 }
 
 /// A job was published, or was not.

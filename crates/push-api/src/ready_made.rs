@@ -10,18 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::catalogue::Catalogue;
 use crate::request::{Field, Problems};
 use crate::schemas;
-
-/// Types whose news is soon overtaken: those of the guide's booking events.
-const BOOKING_TYPES: [&str; 6] = [
-    "technician_assigned",
-    "startjourney",
-    "reached",
-    "startservice",
-    "completed",
-    "cancelled",
-];
 
 /// What to send, and how.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -51,7 +42,7 @@ pub struct ReadyMade {
     #[serde(default)]
     #[schema(schema_with = schemas::priority_or_null, required = false)]
     priority: Field<String>,
-    /// For how long it is worth sending; default: 3,600 for the booking types, else 86,400.
+    /// For how long it is worth sending; default: 3,600 for the types that the catalogue of texts has, else 86,400.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 2_419_200, example = 3_600)]
     ttl_seconds: Field<i64>,
@@ -95,7 +86,7 @@ impl Draft {
 
 impl ReadyMade {
     /// What is asked for. `None` means that a problem was noted; all of them are.
-    pub fn read(self, problems: &mut Problems) -> Option<Draft> {
+    pub fn read(self, problems: &mut Problems, catalogue: &Catalogue) -> Option<Draft> {
         let size = self.size();
         let title = problems.required("title", self.title, |text| Title::parse(&text));
         let body = problems.required("body", self.body, |text| Body::parse(&text));
@@ -125,7 +116,7 @@ impl ReadyMade {
         };
         let kind = kind?;
         Some(Draft {
-            ttl: ttl.unwrap_or_else(|| default_ttl(&kind)),
+            ttl: ttl.unwrap_or_else(|| default_ttl(&kind, catalogue)),
             kind,
             content,
             priority: priority.or(of_data.priority).unwrap_or(Priority::High),
@@ -197,8 +188,9 @@ fn read_kind(
     }
 }
 
-fn default_ttl(kind: &NotificationType) -> Ttl {
-    if BOOKING_TYPES.contains(&kind.as_str()) {
+/// News of a booking is soon overtaken: what the catalogue has a text for.
+fn default_ttl(kind: &NotificationType, catalogue: &Catalogue) -> Ttl {
+    if catalogue.knows(kind) {
         Ttl::BOOKING
     } else {
         Ttl::DEFAULT

@@ -41,6 +41,16 @@ pub enum Field<T> {
     Given(T),
 }
 
+impl<T: FromJson> Field<T> {
+    /// What a value is as a field.
+    pub fn from_value(value: Value) -> Self {
+        if value.is_null() {
+            return Self::Missing;
+        }
+        T::from_json(value).map_or(Self::Wrong, Self::Given)
+    }
+}
+
 impl<T> Field<T> {
     /// The value, if it has the right type.
     pub const fn given(&self) -> Option<&T> {
@@ -100,6 +110,28 @@ impl FromJson for Vec<Value> {
     }
 }
 
+/// An id that some callers count and others write: a string, or an integer in digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(pub String);
+
+impl FromJson for Id {
+    const KIND: &'static str = "must be a string or an integer";
+
+    fn from_json(value: Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(Self(text)),
+            Value::Number(number) if number.is_i64() || number.is_u64() => {
+                Some(Self(number.to_string()))
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => None,
+        }
+    }
+}
+
 impl FromJson for Map<String, Value> {
     const KIND: &'static str = "must be an object";
 
@@ -114,10 +146,7 @@ impl FromJson for Map<String, Value> {
 
 impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Option::<Value>::deserialize(deserializer)?;
-        Ok(value.map_or(Self::Missing, |value| {
-            T::from_json(value).map_or(Self::Wrong, Self::Given)
-        }))
+        Value::deserialize(deserializer).map(Self::from_value)
     }
 }
 
@@ -129,6 +158,18 @@ impl Problems {
     /// Notes a problem, in words that complete "`field` …".
     pub fn note(&mut self, field: impl Into<String>, message: impl Display) {
         self.0.push(FieldProblem::new(field, message));
+    }
+
+    /// Whether nothing is wrong so far.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something is wrong with this field.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|problem| problem.field == field)
     }
 
     /// A field that must be there. `None` means that a problem was noted.

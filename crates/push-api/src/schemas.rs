@@ -1,5 +1,6 @@
 //! What the OpenAPI document says of types that are not ours to annotate.
 
+use push_core::booking::Ignored;
 use push_core::job::GiveUpReason;
 use push_core::lane::LaneState;
 use push_core::notification::Priority;
@@ -33,6 +34,8 @@ enums! {
     provider: Provider;
     /// How urgently a device is woken.
     priority: Priority;
+    /// Why an event is ignored.
+    ignored: Ignored;
     /// What came of a delivery.
     delivery_outcome: DeliveryOutcome;
     /// A kind of decision.

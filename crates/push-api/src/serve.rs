@@ -1,6 +1,7 @@
 //! The life of the process: start, serve, drain.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Router, middleware};
@@ -98,6 +99,7 @@ pub async fn start(
         unknown_customer: settings.unknown_customer,
         mandatory_types: settings.mandatory_types.clone(),
         batch_room: BatchRoom::default(),
+        catalogue: Arc::clone(&settings.catalogue),
         acceptor: Acceptor::start(
             database.clone(),
             settings.unknown_customer,
@@ -156,7 +158,7 @@ pub async fn run(
         tokio::spawn(async move { listen::serve(listener, app, PROBERS_MAX, &stop).await });
     }
     let (listener, address) = bind("HTTP_ADDR", settings.http).await?;
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, catalogue = ?settings.catalogue, "listening");
     if matches!(state.access, crate::caller::Access::Open) {
         tracing::warn!("AUTH_DISABLED: everybody may do everything");
     }

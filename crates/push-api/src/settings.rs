@@ -1,6 +1,8 @@
 //! The settings of `push-api`: read once, all problems told together.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use push_core::ladder::RetryDelay;
@@ -11,6 +13,7 @@ use push_runtime::telemetry::LogSettings;
 use push_store::{StoreSettings, UnknownCustomer};
 
 use crate::caller::Access;
+use crate::catalogue::Catalogue;
 use crate::keys::ApiKeys;
 
 /// The longest grace; orchestrators kill earlier by default.
@@ -66,6 +69,11 @@ const MANDATORY_TYPES: Setting = Setting {
     default: "",
     meaning: "types that no customer can switch off, comma-separated: told to the apps; the same as the workers'",
 };
+const TEMPLATES_DIR: Setting = Setting {
+    name: "TEMPLATES_DIR",
+    default: "",
+    meaning: "a directory of files that override, translate and add to the texts of events: en.ftl, de.ftl, de-AT.ftl, …",
+};
 const MIGRATE_ON_START: Setting = Setting {
     name: "MIGRATE_ON_START",
     default: "true",
@@ -114,6 +122,8 @@ pub struct ApiSettings {
     pub unknown_customer: UnknownCustomer,
     /// What nobody can switch off.
     pub mandatory_types: MandatoryTypes,
+    /// The texts of events.
+    pub catalogue: Arc<Catalogue>,
     /// Whether to bring the schema up to date at start.
     pub migrate_on_start: bool,
     /// When a worker looks for the job of a notification that had no news.
@@ -138,6 +148,7 @@ impl Settings {
             _ => Err(format!("is {text:?}; write reject or create")),
         });
         let mandatory_types = env.or_default(MANDATORY_TYPES, MandatoryTypes::parse);
+        let catalogue = catalogue(env);
         let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
         let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse);
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
@@ -154,6 +165,7 @@ impl Settings {
                 access: access?,
                 unknown_customer: unknown_customer?,
                 mandatory_types: mandatory_types?,
+                catalogue: catalogue?,
                 migrate_on_start: migrate_on_start?,
                 reconcile_after: reconcile_after?.as_duration(),
                 shutdown_grace: shutdown_grace?,
@@ -172,6 +184,20 @@ fn shutdown_drain(env: &mut Env, grace: Option<Duration>) -> Option<Duration> {
     })?;
     // The rest is for what is in flight then.
     Some(grace.map_or(drain, |grace| drain.min(grace / 2)))
+}
+
+/// Every text is looked at: what is wrong with one is found now, and not when it is to be sent.
+fn catalogue(env: &mut Env) -> Option<Arc<Catalogue>> {
+    let directory = env.optional(TEMPLATES_DIR, parse::text);
+    match Catalogue::load(directory.as_deref().map(Path::new)) {
+        Ok(catalogue) => Some(Arc::new(catalogue)),
+        Err(problems) => {
+            for problem in problems {
+                env.problem(TEMPLATES_DIR.name, problem);
+            }
+            None
+        }
+    }
 }
 
 /// The address of the API, for `push-api health`.

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::{Accepted, Acceptor, Submission};
 use crate::caller::Access;
+use crate::catalogue::Catalogue;
 use crate::database::in_time;
 use crate::error::ApiError;
 use crate::health::Health;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub(crate) database: Store,
     /// Whether the database has our tables.
     pub(crate) schema: Schema,
+    /// The texts of events.
+    pub(crate) catalogue: Arc<Catalogue>,
     /// What readiness looks at.
     pub(crate) health: Health,
     /// Room for the bodies of batches.

@@ -155,7 +155,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
             });
         }
     }
-    assert_eq!(found.len(), 20);
+    assert_eq!(found.len(), 21);
     found
 }
 
@@ -249,6 +249,11 @@ async fn without_a_database_good_requests_are_asked_to_come_again() {
             "sendBatch",
             "key-send",
             json!({"customerIds": [1, 2], "title": "t", "body": "b"}),
+        ),
+        (
+            "events",
+            "key-send",
+            json!({"event": "status_changed", "customerId": 1, "bookingId": 1, "trackId": 1, "newStatus": "Completed"}),
         ),
         ("test", "key-send", json!({"customerId": 1})),
     ];

@@ -9,6 +9,7 @@
 //! follows from all of them.
 
 pub mod admit;
+pub mod booking;
 pub mod changed;
 pub mod id;
 pub mod job;

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::booking::BookingId;
 use crate::id::{CustomerId, NotificationId};
 use crate::provider::spelled;
 
@@ -259,9 +260,21 @@ text! {
     /// Names what a newer notification replaces. At most 64 bytes, the limit of `apns-collapse-id`
     /// (Apple, "Sending notification requests to APNs"), so that it can serve as the tag as it is.
     CollapseKey, |text| require(
-        (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+        (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
         "must be 1 to 64 visible ASCII characters",
     )
+}
+
+impl CollapseKey {
+    /// The limit of `apns-collapse-id`.
+    pub const BYTES_MAX: usize = 64;
+    pub(crate) const OF_BOOKING: &'static str = "booking-";
+
+    /// What all notifications of a booking share: a newer one replaces the older ones.
+    #[must_use]
+    pub fn of_booking(booking: &BookingId) -> Self {
+        Self(format!("{}{}", Self::OF_BOOKING, booking.as_str()))
+    }
 }
 
 text! {

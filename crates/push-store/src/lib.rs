@@ -10,6 +10,7 @@
 //! - An error never holds data: the texts of the database do, so they end in [`StoreError`]'s `From`.
 //! - `now` is a parameter. Times are kept in UTC with milliseconds.
 
+mod bookings;
 mod bulk;
 mod collapse;
 mod customers;

@@ -2,6 +2,7 @@
 //! folder is the table of routes.
 
 mod admin;
+mod events;
 mod health;
 mod metrics;
 mod notification;
@@ -29,6 +30,7 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(unregister::unregister))
         .routes(routes!(send_to_customer::send_to_customer))
         .routes(routes!(send_batch::send_batch))
+        .routes(routes!(events::events))
         .routes(routes!(test::test))
         .routes(routes!(notification::notification))
         .routes(routes!(

@@ -20,6 +20,7 @@ use super::send_to_customer;
 use crate::accept::{Accepted, Submission};
 use crate::answer::replayed;
 use crate::caller::{Caller, Send};
+use crate::catalogue::Catalogue;
 use crate::error::{ApiError, BatchErrors, CallErrors, Code, FieldProblem, KeyErrors};
 use crate::idempotency::Nameable;
 use crate::ready_made::ReadyMade;
@@ -134,7 +135,7 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError::InvalidInput`] with every problem that is not one element's own.
-    fn parse(self, now: DateTime<Utc>) -> Result<Batch, ApiError> {
+    fn parse(self, now: DateTime<Utc>, catalogue: &Catalogue) -> Result<Batch, ApiError> {
         let mut problems = Problems::default();
         match (self.notifications, self.customer_ids) {
             (Field::Missing, Field::Missing) => {
@@ -144,11 +145,11 @@ impl Request {
             (notifications, Field::Missing) => {
                 let items = problems.optional("notifications", notifications, check_count);
                 let items = problems.finish(items)?;
-                Batch::of_each(items, now)
+                Batch::of_each(items, now, catalogue)
             }
             (Field::Missing, customers) => {
                 let items = problems.optional("customerIds", customers, check_count);
-                let draft = self.content.read(&mut problems);
+                let draft = self.content.read(&mut problems, catalogue);
                 let (items, draft) = problems.finish(items.zip(draft))?;
                 Ok(Batch::of_same(items, |customer| {
                     draft.clone().to(customer, now)
@@ -171,12 +172,16 @@ fn check_count(items: Vec<Value>) -> Result<Vec<Value>, String> {
 }
 
 impl Batch {
-    fn of_each(items: Vec<Value>, now: DateTime<Utc>) -> Result<Self, ApiError> {
+    fn of_each(
+        items: Vec<Value>,
+        now: DateTime<Utc>,
+        catalogue: &Catalogue,
+    ) -> Result<Self, ApiError> {
         let mut batch = Self::default();
         for (index, item) in items.into_iter().enumerate() {
             let mut problems = Problems::default();
             let notification = if item.is_object() {
-                typed::<send_to_customer::Request>(item)?.read(&mut problems, now)
+                typed::<send_to_customer::Request>(item)?.read(&mut problems, now, catalogue)
             } else {
                 problems.note(format!("notifications.{index}"), "must be an object");
                 None
@@ -245,7 +250,7 @@ impl Outline {
             Element::Bad(problems) => ItemResult::refused(Code::InvalidInput, problems.clone()),
             Element::Good(id, index) => match items.get(*index) {
                 Some(Item::Accepted) => ItemResult::accepted(*id),
-                Some(Item::UnknownCustomer) | None => {
+                Some(Item::UnknownCustomer | Item::Ignored(_)) | None => {
                     ItemResult::refused(Code::UnknownCustomer, Vec::new())
                 }
             },
@@ -349,7 +354,7 @@ pub async fn send_batch(
     let Batch {
         notifications,
         elements,
-    } = body.parse(now())?;
+    } = body.parse(now(), &state.catalogue)?;
     let outline = Arc::new(Outline(elements));
     let carried_out = |items: &[Item]| (StatusCode::ACCEPTED, Json(outline.answer(items)));
     if notifications.is_empty() {
@@ -362,6 +367,7 @@ pub async fn send_batch(
     });
     let submission = Submission {
         notifications: notifications.into(),
+        event: None,
         keyed,
     };
     Ok(match state.accept(submission, trace).await? {
@@ -378,7 +384,7 @@ mod tests {
 
     fn parse(body: Value) -> Result<Batch, ApiError> {
         let request: Request = typed(body).unwrap();
-        request.parse(DateTime::UNIX_EPOCH)
+        request.parse(DateTime::UNIX_EPOCH, &Catalogue::load(None).unwrap())
     }
 
     /// The answer when these customers exist.

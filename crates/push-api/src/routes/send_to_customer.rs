@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::accept::{Accepted, Submission};
 use crate::answer::{About, SendAnswer, Wording, sent};
 use crate::caller::{Caller, Send};
+use crate::catalogue::Catalogue;
 use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
 use crate::idempotency::Nameable;
 use crate::observe::Seen;
@@ -27,7 +28,8 @@ use crate::request::{Field, Problems};
 use crate::state::{AppState, now};
 use crate::trace::TraceContext;
 
-const WORDING: Wording = Wording {
+/// The words of both endpoints that send what somebody asks for.
+pub(super) const WORDING: Wording = Wording {
     what: "Push notification",
     queued: "Push notification queued",
     sent: "Push notification sent successfully",
@@ -52,16 +54,21 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError::InvalidInput`] with every problem.
-    fn parse(self, now: DateTime<Utc>) -> Result<Notification, ApiError> {
+    fn parse(self, now: DateTime<Utc>, catalogue: &Catalogue) -> Result<Notification, ApiError> {
         let mut problems = Problems::default();
-        let notification = self.read(&mut problems, now);
+        let notification = self.read(&mut problems, now, catalogue);
         problems.finish(notification)
     }
 
     /// The same; `None` means that a problem was noted. All of them are.
-    pub(super) fn read(self, problems: &mut Problems, now: DateTime<Utc>) -> Option<Notification> {
+    pub(super) fn read(
+        self,
+        problems: &mut Problems,
+        now: DateTime<Utc>,
+        catalogue: &Catalogue,
+    ) -> Option<Notification> {
         let customer = problems.required("id", self.id, CustomerId::try_from);
-        let draft = self.content.read(problems);
+        let draft = self.content.read(problems, catalogue);
         Some(draft?.to(customer?, now))
     }
 }
@@ -109,7 +116,7 @@ pub async fn send_to_customer(
     wait: Wait,
     Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
-    let notification = body.parse(now())?;
+    let notification = body.parse(now(), &state.catalogue)?;
     let key = name.map(|name| name.of(caller.name()));
     send(&state, notification, key, wait, trace, &seen, WORDING).await
 }
@@ -124,23 +131,37 @@ pub(super) async fn send(
     seen: &Seen,
     wording: Wording,
 ) -> Result<Response, ApiError> {
-    let mut id = notification.id;
+    let id = notification.id;
     let keyed = key.map(|key| Keyed {
         key,
         answer: Arc::new(move |items| is_accepted(items).then(|| at_acceptance(id, wait, wording))),
     });
     let submission = Submission {
         notifications: Arc::new([notification]),
+        event: None,
         keyed,
     };
-    let first = match state.accept(submission, trace).await? {
-        Accepted::Now(items) if is_accepted(&items) => None,
+    let (id, first) = match state.accept(submission, trace).await? {
+        Accepted::Now(items) if is_accepted(&items) => (id, None),
         Accepted::Now(_) => return Err(ApiError::UnknownCustomer),
         Accepted::Before(answer) => {
-            id = about(&answer)?;
-            Some(answer)
+            let nameless = "a kept answer names no notification";
+            let id = about(&answer).ok_or_else(|| ApiError::Internal(nameless.to_owned()))?;
+            (id, Some(answer))
         }
     };
+    Ok(tell_outcome(state, id, wait, seen, wording, first).await)
+}
+
+/// Waits for the outcome of what was accepted now or before, if that is wished, and tells where it stands.
+pub(super) async fn tell_outcome(
+    state: &AppState,
+    id: NotificationId,
+    wait: Wait,
+    seen: &Seen,
+    wording: Wording,
+    first: Option<KeptAnswer>,
+) -> Response {
     // From here on it exists: only now may the log name it.
     seen.notification(id);
     // Who was to get the outcome, and asks again without patience, gets it if it is known.
@@ -150,7 +171,7 @@ pub(super) async fn send(
         Some(patience) => state.outcomes.wait(id, patience).await,
         None => Waited::StillPending,
     };
-    Ok(sent(id, wait, waited, wording, first))
+    sent(id, wait, waited, wording, first)
 }
 
 fn is_accepted(items: &[Item]) -> bool {
@@ -159,7 +180,7 @@ fn is_accepted(items: &[Item]) -> bool {
 
 /// What is kept with the key: committed with the notification, so it cannot tell the outcome. Who waits for that
 /// gets it from the notification, at the first time and at each further one.
-fn at_acceptance(id: NotificationId, wait: Wait, wording: Wording) -> KeptAnswer {
+pub(super) fn at_acceptance(id: NotificationId, wait: Wait, wording: Wording) -> KeptAnswer {
     let waits = wait.patience().is_some();
     KeptAnswer {
         status: (!waits).then_some(StatusCode::ACCEPTED.as_u16()),
@@ -168,10 +189,10 @@ fn at_acceptance(id: NotificationId, wait: Wait, wording: Wording) -> KeptAnswer
     }
 }
 
-fn about(first: &KeptAnswer) -> Result<NotificationId, ApiError> {
-    let about: About = serde_json::from_str(&first.body)
-        .map_err(|_| ApiError::Internal("a kept answer names no notification".to_owned()))?;
-    Ok(about.notification_id)
+/// The notification that an answer is about, if it made one.
+pub(super) fn about(first: &KeptAnswer) -> Option<NotificationId> {
+    let about: About = serde_json::from_str(&first.body).ok()?;
+    Some(about.notification_id)
 }
 
 #[cfg(test)]
@@ -195,7 +216,7 @@ pub(super) mod tests {
     fn parse(body: Value) -> Result<Notification, ApiError> {
         serde_json::from_value::<Request>(body)
             .unwrap()
-            .parse(DateTime::UNIX_EPOCH)
+            .parse(DateTime::UNIX_EPOCH, &Catalogue::load(None).unwrap())
     }
 
     fn with(extra: Value) -> Value {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use push_core::booking::{BookingEvent, Ignored};
 use push_core::id::CustomerId;
 use push_core::notification::Notification;
 use push_core::timeline::{Step, TimelineEntry};
@@ -11,6 +12,7 @@ use sqlx::MySqlConnection;
 
 use super::timeline::lines;
 use super::{Acceptance, Committed, Item, UnknownCustomer};
+use crate::bookings::Bookings;
 use crate::collapse::{self, Raised};
 use crate::decode::millis;
 use crate::devices::count_up;
@@ -55,13 +57,21 @@ pub struct ToAccept<'a> {
     pub notifications: &'a [Notification],
     /// The key of the whole request, and the answer that is kept with it.
     pub keyed: Option<&'a Keyed>,
+    /// What happened to a booking, where the request is about that: its notification is accepted if it is news, and may be
+    /// missing, if there is nothing to tell.
+    pub event: Option<&'a BookingEvent>,
 }
+
+/// What was judged together with requests that turned out to be repetitions has to be judged without them.
+const IN_EACH_OTHERS_WAY: StoreError =
+    StoreError::Unusable("requests of one batch are in each other's way; ask one by one");
 
 impl<'a> From<&'a Notification> for ToAccept<'a> {
     fn from(notification: &'a Notification) -> Self {
         Self {
             notifications: std::slice::from_ref(notification),
             keyed: None,
+            event: None,
         }
     }
 }
@@ -101,8 +111,7 @@ impl Store {
         unknown: UnknownCustomer,
         due_at: DateTime<Utc>,
     ) -> Result<Committed, StoreError> {
-        let all = batch.iter().flat_map(|asked| asked.notifications);
-        let now = all.map(|notification| notification.created_at).max();
+        let now = batch.iter().flat_map(ToAccept::times).max();
         let now = now.unwrap_or_default();
         let mut requests: Vec<Request<'_>> = batch.iter().map(Request::from).collect();
         let mut kept = Kept::default();
@@ -110,12 +119,15 @@ impl Store {
         kept.look(&mut transaction, keys(&requests), now).await?;
         answer_known(&mut requests, &kept);
         let known = customers_of(&mut transaction, &requests, unknown).await?;
+        let mut bookings = Bookings::lock(&mut transaction, events(&requests, &known)).await?;
         for request in open(&mut requests) {
-            request.judge(&known);
+            request.judge(&known, &mut bookings);
         }
         idempotency::keep(&mut transaction, to_keep(&requests), now).await?;
         kept.look(&mut transaction, keys(&requests), now).await?;
         answer_known(&mut requests, &kept);
+        hear_again(&requests, &mut bookings)?;
+        bookings.learn(&mut transaction).await?;
         insert(&mut transaction, &requests, due_at).await?;
         let accepted = requests.iter().flat_map(Request::accepted);
         let overtaken = collapse::raise(&mut transaction, accepted.filter_map(newest)).await?;
@@ -125,6 +137,20 @@ impl Store {
             acceptances: requests.into_iter().map(Request::acceptance).collect(),
             changed,
         })
+    }
+}
+
+impl<'a> ToAccept<'a> {
+    /// When all that belongs to it was asked for.
+    fn times(&self) -> impl Iterator<Item = DateTime<Utc>> {
+        let notifications = self.notifications.iter().map(|asked| asked.created_at);
+        notifications.chain(self.event.map(|event| event.heard_at))
+    }
+
+    /// Whom it is about.
+    fn customers(&self) -> impl Iterator<Item = CustomerId> + use<'a> {
+        let notifications = self.notifications.iter().map(|asked| asked.customer);
+        notifications.chain(self.event.map(|event| event.customer))
     }
 }
 
@@ -156,7 +182,7 @@ impl<'a> Request<'a> {
     }
 
     /// Decides what becomes of each notification, and so of the request.
-    fn judge(&mut self, known: &HashSet<CustomerId>) {
+    fn judge(&mut self, known: &HashSet<CustomerId>, bookings: &mut Bookings) {
         let item = |notification: &Notification| {
             if known.contains(&notification.customer) {
                 Item::Accepted
@@ -164,11 +190,24 @@ impl<'a> Request<'a> {
                 Item::UnknownCustomer
             }
         };
-        self.items = self.asked.notifications.iter().map(item).collect();
+        self.items = match self.asked.event {
+            None => self.asked.notifications.iter().map(item).collect(),
+            Some(event) if known.contains(&event.customer) => vec![self.hear(event, bookings)],
+            Some(_) => vec![Item::UnknownCustomer],
+        };
         self.keeps = self
             .asked
             .keyed
             .and_then(|keyed| (keyed.answer)(&self.items));
+    }
+
+    /// What becomes of an event.
+    fn hear(&self, event: &BookingEvent, bookings: &mut Bookings) -> Item {
+        match bookings.hear(event) {
+            Err(ignored) => Item::Ignored(ignored),
+            Ok(()) if self.asked.notifications.is_empty() => Item::Ignored(Ignored::NoTemplate),
+            Ok(()) => Item::Accepted,
+        }
     }
 
     /// The notifications that are accepted with it.
@@ -177,13 +216,38 @@ impl<'a> Request<'a> {
         let items = news.into_iter().flatten().zip(&self.items);
         items.filter_map(|(notification, item)| match item {
             Item::Accepted => Some(notification),
-            Item::UnknownCustomer => None,
+            Item::UnknownCustomer | Item::Ignored(_) => None,
         })
     }
 
     fn acceptance(self) -> Acceptance {
         self.answered.unwrap_or(Acceptance::Now(self.items))
     }
+}
+
+/// The events that may be news.
+fn events<'r, 'a>(
+    requests: &'r [Request<'a>],
+    known: &'r HashSet<CustomerId>,
+) -> impl Iterator<Item = &'a BookingEvent> {
+    let open = requests.iter().filter(|request| request.answered.is_none());
+    let events = open.filter_map(|request| request.asked.event);
+    events.filter(|event| known.contains(&event.customer) && !event.says_unchanged)
+}
+
+/// Leaves out what was heard of requests that came before.
+fn hear_again(requests: &[Request<'_>], bookings: &mut Bookings) -> Result<(), StoreError> {
+    bookings.forget();
+    for request in requests {
+        if let (Some(event), None, [item]) =
+            (request.asked.event, &request.answered, &*request.items)
+            && *item != Item::UnknownCustomer
+            && request.hear(event, bookings) != *item
+        {
+            return Err(IN_EACH_OTHERS_WAY);
+        }
+    }
+    Ok(())
 }
 
 /// Those that are not answered yet.
@@ -238,10 +302,8 @@ async fn customers_of(
     unknown: UnknownCustomer,
 ) -> Result<HashSet<CustomerId>, StoreError> {
     let open = requests.iter().filter(|request| request.answered.is_none());
-    let notifications = open.flat_map(|request| request.asked.notifications);
-    let customers: HashSet<CustomerId> = notifications
-        .map(|notification| notification.customer)
-        .collect();
+    let customers = open.flat_map(|request| request.asked.customers());
+    let customers: HashSet<CustomerId> = customers.collect();
     let customers: Vec<CustomerId> = customers.into_iter().collect();
     let mut known = customers::known(connection, &customers).await?;
     if unknown == UnknownCustomer::Create && known.len() < customers.len() {

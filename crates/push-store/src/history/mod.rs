@@ -18,6 +18,7 @@ pub use accept::ToAccept;
 pub use claim::{Claim, ClaimId, Claiming, Held};
 
 use chrono::{DateTime, Utc};
+use push_core::booking::Ignored;
 use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};
 use push_core::job::Job;
@@ -46,7 +47,7 @@ pub enum UnknownCustomer {
 /// What became of one request in [`Store::accept`](crate::Store::accept).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
-    /// This became of each of its notifications, in order.
+    /// This became of each of its notifications, in order; of an event without a notification there is one, too.
     Now(Vec<Item>),
     /// The same was asked for before under its key, and answered so; nothing was stored.
     Before(KeptAnswer),
@@ -61,6 +62,8 @@ pub enum Item {
     Accepted,
     /// The customer does not exist; nothing was stored.
     UnknownCustomer,
+    /// It is about an event of which the customer is told nothing.
+    Ignored(Ignored),
 }
 
 /// What [`Store::accept`](crate::Store::accept) has committed.

@@ -23,6 +23,7 @@ impl<'a> From<&'a Asked> for ToAccept<'a> {
         Self {
             notifications: &asked.notifications,
             keyed: asked.keyed.as_ref(),
+            event: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! test has a database of its own.
 
 mod accepting;
+mod bookings;
 mod claiming;
 mod collapsing;
 mod connecting;

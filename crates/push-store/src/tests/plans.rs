@@ -233,6 +233,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         .replace("\"]", "\",\"round\":9,\"was\":null,\"interrupted\":0}]");
     let held = &claims.replace("round", "sent");
     let reopened = &claims.replace("\"was\":null", "\"due_at\":null");
+    let booking = "'[{\"booking\":\"5\"}]'";
     let raised = "'[{\"customer\":5,\"collapse_key\":\"k\"}]'";
     let cases: &[(&str, &[&str], &str, &str)] = &[
         ("KEPT", &["'[\"00\"]'"], "kept", "PRIMARY"),
@@ -248,6 +249,8 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("MAYBE", &[ids], "delivery", "PRIMARY"),
         ("REOPEN", &[reopened], "history", "notification"),
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
+        ("LAST_KNOWN", &[booking], "known", "PRIMARY"),
+        ("LEARN", &["'[]'"], "known", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
         ("ACTIVE", &["'[5]'"], "customer", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "preference", "PRIMARY"),

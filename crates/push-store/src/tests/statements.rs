@@ -7,8 +7,8 @@ use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
 use crate::{
-    collapse, customers, dead_letters, devices, history, idempotency, lease, migrate, operations,
-    preferences, quiet, receipts, stats, store, switches, waiting, worker_reports,
+    bookings, collapse, customers, dead_letters, devices, history, idempotency, lease, migrate,
+    operations, preferences, quiet, receipts, stats, store, switches, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -21,6 +21,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         waiting::STATEMENTS,
         worker_reports::STATEMENTS,
         collapse::STATEMENTS,
+        bookings::STATEMENTS,
         customers::STATEMENTS,
         devices::active::STATEMENTS,
         devices::register::STATEMENTS,

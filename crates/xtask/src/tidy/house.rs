@@ -91,6 +91,8 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("reqwest", &["push-providers"]),
     ("axum", &["push-api", "push-runtime", "push-sim"]),
     ("utoipa", &["push-api"]),
+    ("fluent-bundle", &["push-api"]),
+    ("fluent-syntax", &["push-api"]),
     ("tracing-subscriber", &["push-runtime", "push-sim"]),
     (
         "anyhow",

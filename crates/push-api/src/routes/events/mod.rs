@@ -1,0 +1,128 @@
+//! `POST /api/Push/events`
+
+mod answer;
+mod read;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use push_core::notification::Notification;
+use push_store::{Item, Keyed};
+
+use self::answer::{EventAnswer, ignored, ignored_answer};
+use self::read::{Event, Request};
+use super::send_to_customer::{WORDING, about, at_acceptance, tell_outcome};
+use crate::accept::{Accepted, Submission};
+use crate::answer::{SendAnswer, replayed};
+use crate::caller::{Caller, Send};
+use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
+use crate::idempotency::Nameable;
+use crate::observe::Seen;
+use crate::prefer::Wait;
+use crate::state::{AppState, now};
+use crate::trace::TraceContext;
+
+/// Tells a customer what happened to a booking, in the words of the catalogue of texts.
+///
+/// 202 means that the notification is committed, as with `sendToCustomer`; `Prefer: wait=N` and `Idempotency-Key` work in
+/// the same way. All notifications of a booking share a collapse key: a newer one replaces the older ones on the phone.
+///
+/// 200 with `"status":"ignored"` means that the customer is told nothing, and `reason` says why: `unchanged` (the booking is in
+/// this status already, or `oldStatus` is `newStatus`; case does not matter), `older` (it happened before the last event that
+/// is known, by `occurredAt`), `no_template` (the catalogue has no text for this status). So the same event can be posted
+/// twice, also at the same moment at two replicas: the customer is told once. To be given to another technician is news,
+/// and every status after it as well.
+#[utoipa::path(
+    post,
+    path = "/api/Push/events",
+    tag = "sending",
+    request_body(content = Request, examples(
+        ("assigned" = (summary = "A technician was assigned", value = json!({
+            "event": "technician_assigned", "customerId": 123, "bookingId": 456, "trackId": "BID123",
+            "technician": {"name": "John"}}))),
+        ("status" = (summary = "The status changed", value = json!({
+            "event": "status_changed", "customerId": 123, "bookingId": 456, "trackId": "BID123",
+            "technician": {"name": "John"}, "oldStatus": "Assigned", "newStatus": "StartJourney",
+            "occurredAt": "2026-11-28T09:30:00Z"}))),
+        ("own" = (summary = "A type of your own, with a text in TEMPLATES_DIR", value = json!({
+            "event": "invoice_ready", "customerId": 123, "bookingId": 456, "trackId": "BID123", "locale": "de-AT"}))),
+    )),
+    params(("Prefer" = Option<String>, Header, example = "wait=10",
+            description = "`wait=N`: wait up to N seconds (30 at most) for the outcome"),
+           ("Idempotency-Key" = Option<String>, Header, example = "8e03978e-40d5-43dd-bc93-6894a57f9324",
+            description = "Your own name for this request, 1 to 255 printable ASCII characters: within 24 hours it is carried \
+                           out once, however often it comes")),
+    responses(
+        (status = 200, description = "The outcome, asked for with `Prefer: wait=N`; or why the event is ignored", body = EventAnswer,
+         headers(("Preference-Applied" = String, description = "`wait=N` as it was granted"),
+                 ("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
+         examples(
+            ("sent" = (summary = "Sent", value = json!({"success": true, "message": "Push notification sent successfully",
+                          "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
+                          "status": "sent", "fcmResult": "success", "expoResult": "not_sent"}))),
+            ("ignored" = (summary = "Ignored", value = json!({"success": true, "status": "ignored", "reason": "unchanged",
+                          "message": "Event ignored: the booking is in this status already"}))))),
+        (status = 202, description = "Accepted: committed, and on its way", body = SendAnswer,
+         headers(("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
+         example = json!({"success": true, "message": "Push notification queued",
+                          "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
+                          "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
+        BodyErrors, CallErrors, CustomerErrors, KeyErrors,
+    ),
+    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
+)]
+pub async fn events(
+    caller: Caller<Send>,
+    State(state): State<AppState>,
+    Extension(trace): Extension<TraceContext>,
+    Extension(seen): Extension<Seen>,
+    wait: Wait,
+    Nameable { body, name }: Nameable<Request>,
+) -> Result<Response, ApiError> {
+    let mut event = body.parse(now(), &state.catalogue)?;
+    if event.locale.is_none() && state.catalogue.is_translated() {
+        let customer = event.booking_event.customer;
+        let preferences = state.ask(|store| async move { store.preferences(customer).await });
+        event.locale = preferences.await?.and_then(|said| said.locale);
+    }
+    let notification = event.notification(&state.catalogue)?;
+    let id = notification.as_ref().map(|notification| notification.id);
+    let keyed = name.map(|name| Keyed {
+        key: name.of(caller.name()),
+        answer: Arc::new(move |items| match items.first() {
+            Some(Item::Accepted) => id.map(|id| at_acceptance(id, wait, WORDING)),
+            Some(Item::Ignored(why)) => Some(ignored_answer(*why)),
+            Some(Item::UnknownCustomer) | None => None,
+        }),
+    });
+    let submission = submission(event, notification, keyed);
+    match state.accept(submission, trace).await? {
+        Accepted::Now(items) => match (items.first(), id) {
+            (Some(Item::Accepted), Some(id)) => {
+                Ok(tell_outcome(&state, id, wait, &seen, WORDING, None).await)
+            }
+            (Some(Item::Ignored(why)), _) => Ok(ignored(*why)),
+            (Some(Item::Accepted | Item::UnknownCustomer) | None, _) => {
+                Err(ApiError::UnknownCustomer)
+            }
+        },
+        Accepted::Before(first) => match about(&first) {
+            Some(id) => Ok(tell_outcome(&state, id, wait, &seen, WORDING, Some(first)).await),
+            None => Ok(replayed(first)),
+        },
+    }
+}
+
+fn submission(
+    event: Event,
+    notification: Option<Notification>,
+    keyed: Option<Keyed>,
+) -> Submission {
+    Submission {
+        notifications: notification.into_iter().collect(),
+        event: Some(event.booking_event),
+        keyed,
+    }
+}
