@@ -260,6 +260,15 @@ impl Job {
         .unwrap_or_default()
     }
 
+    /// Whether nobody can have sent any of it yet.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        let mut targets = self.targets.iter().flatten();
+        !self.interrupted
+            && self.progress == Progress::default()
+            && targets.all(JobTarget::never_tried)
+    }
+
     /// Whether nothing is left to try: such a job is a dead letter, and belongs on `push.dead`.
     #[must_use]
     pub fn is_given_up(&self) -> bool {

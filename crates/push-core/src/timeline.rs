@@ -17,6 +17,8 @@ spelled! {
         Preference = "preference",
         /// The customer's quiet hours: it waits for their end, or would be over by then.
         QuietHours = "quiet_hours",
+        /// Its time was over before anybody was asked.
+        Expired = "expired",
         /// A newer one with the same collapse key has taken its place.
         Superseded = "superseded",
         /// A provider was asked, and what it said.

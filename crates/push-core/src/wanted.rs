@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::id::NotificationId;
-use crate::notification::Notification;
+use crate::job::Job;
 use crate::preferences::{MandatoryTypes, OptedOut, Preferences};
 use crate::status::Reason;
 
@@ -22,6 +22,8 @@ pub enum Verdict {
 /// Why a notification is ended on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suppression {
+    /// Its time was over before anybody was asked (P3).
+    Expired,
     /// The customer does not want it.
     OptedOut(OptedOut),
     /// It would expire before the customer's quiet hours end.
@@ -41,6 +43,7 @@ impl Suppression {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
+            Self::Expired => Reason::Expired,
             Self::OptedOut(_) => Reason::OptedOut,
             Self::QuietHours { .. } => Reason::QuietHours,
             Self::Superseded { .. } => Reason::Superseded,
@@ -49,16 +52,22 @@ impl Suppression {
 }
 
 /// Judges a job that is due. `newest`: the newest notification with its collapse key, as far as there is one.
+///
+/// What has expired after somebody was asked is given up, not suppressed: that is for its targets to say.
 #[must_use]
 pub fn judge(
-    notification: &Notification,
+    job: &Job,
     newest: Option<NotificationId>,
     preferences: &Preferences,
     mandatory: &MandatoryTypes,
     now: DateTime<Utc>,
 ) -> Verdict {
+    let notification = &job.notification;
     match newest {
         Some(by) if by != notification.id => Verdict::Suppress(Suppression::Superseded { by }),
+        Some(_) | None if notification.is_expired(now) && job.is_untouched() => {
+            Verdict::Suppress(Suppression::Expired)
+        }
         Some(_) | None => preferences.say(notification, mandatory, now),
     }
 }

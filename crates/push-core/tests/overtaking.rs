@@ -282,7 +282,7 @@ impl World {
                 job.interrupted = admission == Admission::DeliverInterrupted;
                 let newest = claimed.newest.filter(|_| self.without != Without::Newest);
                 let (wanted, none) = (Preferences::default(), MandatoryTypes::default());
-                let verdict = judge(&job.notification, newest, &wanted, &none, self.time());
+                let verdict = judge(&job, newest, &wanted, &none, self.time());
                 let phase = match verdict {
                     Verdict::Suppress(why) => Phase::Over(suppress(&job, why, self.time())),
                     Verdict::Deliver | Verdict::PutOff(_) => Phase::Admitted,

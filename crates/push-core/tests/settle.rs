@@ -979,22 +979,67 @@ fn what_is_put_off_comes_back_as_it_was() {
 
 #[test]
 fn only_the_newest_of_its_key_is_delivered() {
-    let (notification, other) = (job(60).notification, NotificationId::generate());
-    let none = MandatoryTypes::default();
+    let (job, other) = (job(60), NotificationId::generate());
+    let (id, none) = (job.notification.id, MandatoryTypes::default());
     let judged = |newest, push_enabled| {
         let preferences = Preferences {
             push_enabled,
             ..Preferences::default()
         };
-        judge(&notification, newest, &preferences, &none, now())
+        judge(&job, newest, &preferences, &none, now())
     };
     assert_eq!(judged(None, true), Verdict::Deliver);
-    assert_eq!(judged(Some(notification.id), true), Verdict::Deliver);
+    assert_eq!(judged(Some(id), true), Verdict::Deliver);
     let by = Verdict::Suppress(Suppression::Superseded { by: other });
     assert_eq!(judged(Some(other), true), by);
     let unwanted = Verdict::Suppress(Suppression::OptedOut(OptedOut::Everything));
-    assert_eq!(judged(Some(notification.id), false), unwanted);
+    assert_eq!(judged(Some(id), false), unwanted);
     assert_eq!(judged(Some(other), false), by, "whatever is wanted");
+}
+
+#[test]
+fn what_is_past_its_time_is_not_looked_at_further_unless_somebody_was_asked() {
+    let unwanted = Preferences {
+        push_enabled: false,
+        ..Preferences::default()
+    };
+    let late = now() + TimeDelta::seconds(60);
+    let judged = |job: &Job, newest, preferences: &Preferences| {
+        judge(job, newest, preferences, &MandatoryTypes::default(), late)
+    };
+    let (fresh, everything) = (job(60), Preferences::default());
+    let expired = Verdict::Suppress(Suppression::Expired);
+    assert_eq!(judged(&fresh, None, &everything), expired);
+    assert_eq!(
+        judged(&fresh, None, &unwanted),
+        expired,
+        "in time or not at all"
+    );
+    let by = NotificationId::generate();
+    let overtaken = Verdict::Suppress(Suppression::Superseded { by });
+    assert_eq!(judged(&fresh, Some(by), &everything), overtaken);
+    let settled = suppress(&fresh, Suppression::Expired, late);
+    assert_eq!(done(&settled), Ending::Suppressed(Reason::Expired));
+    assert_eq!(steps(&settled), [Step::Expired, Step::Settled]);
+    // Put back for its lane only: still nobody was asked.
+    let planned = reach(Failover)
+        .plan(&fresh, &[device(1, true, false)])
+        .remove(0);
+    let back = put_back(Barrier::Paused, vec![], Fcm);
+    let settled = settle(&fresh, &[report(planned, back)], &Ladder::default(), now());
+    assert_eq!(judged(waiting(&settled).1, None, &everything), expired);
+    // Each of these may have been sent: its targets say what comes of that.
+    let tried = play(
+        &fresh,
+        &[device(1, true, false)],
+        Failover,
+        &[(Fcm, later())],
+    );
+    let mut interrupted = fresh.clone();
+    interrupted.interrupted = true;
+    for touched in [waiting(&tried).1, &interrupted] {
+        assert_eq!(judged(touched, None, &everything), Verdict::Deliver);
+    }
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {

@@ -313,12 +313,11 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
 
 /// Whether it is still wanted.
 fn verdict(worker: &Worker, job: &Job, newest: Option<NotificationId>, known: &Known) -> Verdict {
-    let notification = &job.notification;
     let everything = Preferences::default();
-    let customer = known.customers.get(&notification.customer);
+    let customer = known.customers.get(&job.notification.customer);
     let preferences = customer.map_or(&everything, |customer| &customer.preferences);
     let mandatory = &worker.mandatory_types;
-    judge(notification, newest, preferences, mandatory, Utc::now())
+    judge(job, newest, preferences, mandatory, Utc::now())
 }
 
 /// The devices that it goes to.

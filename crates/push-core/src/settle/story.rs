@@ -119,6 +119,10 @@ pub(super) fn put_back(reason: HoldReason, rung: RetryDelay, now: DateTime<Utc>)
 /// Why it is ended on purpose.
 pub(super) fn suppressed(why: Suppression, now: DateTime<Utc>) -> TimelineEntry {
     let (step, text) = match why {
+        Suppression::Expired => {
+            let text = "its time was over before it could be sent".to_owned();
+            (Step::Expired, text)
+        }
         Suppression::OptedOut(OptedOut::Everything) => {
             let text = "the customer has switched all pushes off".to_owned();
             (Step::Preference, text)
