@@ -57,6 +57,22 @@ spelled! {
     }
 }
 
+impl Reason {
+    /// The status of those that ended for it.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::NoActiveDevice
+            | Self::OptedOut
+            | Self::QuietHours
+            | Self::Expired
+            | Self::Superseded
+            | Self::Erased => Status::Suppressed,
+            Self::InvalidTokens | Self::Refused | Self::DeadLettered => Status::Failed,
+        }
+    }
+}
+
 /// How a notification ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

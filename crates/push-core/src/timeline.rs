@@ -43,6 +43,8 @@ spelled! {
         Settled = "settled",
         /// Expo told whether a push that it had accepted was delivered, or did not tell in time.
         Receipt = "receipt",
+        /// The customer opened it.
+        Opened = "opened",
     }
 }
 

@@ -45,6 +45,7 @@ pub use history::{
     DueJob, Held, Item, NotificationView, Recording, State, StoredContent, TimelineView, ToAccept,
     UnknownCustomer, WhyDue,
 };
+pub use history::{HistoryFilter, HistoryItem, HistoryPlace, Opened};
 pub use idempotency::{Compose, IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};
 pub use lease::Lease;
 pub use migrate::Migrated;

@@ -6,7 +6,10 @@ pub(crate) mod claim;
 pub(crate) mod content;
 pub(crate) mod deliveries;
 pub(crate) mod due;
+pub(crate) mod filter;
+pub(crate) mod list;
 pub(crate) mod lock;
+pub(crate) mod opened;
 pub(crate) mod record;
 pub(crate) mod state;
 pub(crate) mod timeline;
@@ -16,6 +19,7 @@ use std::fmt;
 
 pub use accept::ToAccept;
 pub use claim::{Claim, ClaimId, Claiming, Held};
+pub use filter::{HistoryFilter, HistoryPlace};
 
 use chrono::{DateTime, Utc};
 use push_core::booking::Ignored;
@@ -163,6 +167,28 @@ pub struct NotificationView {
     pub deliveries: Vec<DeliveryView>,
     /// Every decision, oldest first.
     pub timeline: Vec<TimelineView>,
+}
+
+/// A notification, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryItem {
+    /// Its place in the list.
+    pub place: HistoryPlace,
+    /// All that its row holds but the timeline; its deliveries are not read either.
+    pub notification: NotificationView,
+}
+
+/// What came of telling that a notification was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// It is noted.
+    First,
+    /// It was opened before, at this time: nothing was changed.
+    Before(DateTime<Utc>),
+    /// It did not exist yet at that time.
+    TooEarly,
+    /// There is none, or not for this customer.
+    Unknown,
 }
 
 /// A decision as it was written down.

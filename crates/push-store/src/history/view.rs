@@ -56,8 +56,9 @@ impl Store {
     }
 }
 
+/// Flattened into rows that hold more.
 #[derive(FromRow)]
-struct ViewRow {
+pub(super) struct ViewRow {
     #[sqlx(flatten)]
     state: StateRow,
     customer_id: i64,
@@ -68,7 +69,7 @@ struct ViewRow {
     image_url: Option<String>,
     priority: String,
     collapse_key: Option<String>,
-    created_at: DateTime<Utc>,
+    pub(super) created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
     opened_at: Option<DateTime<Utc>>,
@@ -76,7 +77,10 @@ struct ViewRow {
 }
 
 impl ViewRow {
-    fn view(self, deliveries: Vec<DeliveryView>) -> Result<NotificationView, StoreError> {
+    pub(super) fn view(
+        self,
+        deliveries: Vec<DeliveryView>,
+    ) -> Result<NotificationView, StoreError> {
         let at = Row {
             table: TABLE,
             key: self.state.notification_id,

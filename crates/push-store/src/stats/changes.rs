@@ -143,6 +143,11 @@ impl Changes {
         }
     }
 
+    /// Its customer opened it, for the first time.
+    pub(crate) fn opened(&mut self, counted: &Counted) {
+        self.change(counted, Counter::Opened, 1);
+    }
+
     /// A provider took a push to one of its devices.
     pub(crate) fn reached(&mut self, counted: &Counted, provider: Provider, at: DateTime<Utc>) {
         self.device(counted, provider, at, 1);

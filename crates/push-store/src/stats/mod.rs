@@ -9,6 +9,7 @@
 //!
 //! let mut changes = Changes::default();
 //! changes.moved(&counted, None, Some(&standing));  // pending, then ended: `None` is pending
+//! changes.opened(&counted); // it got its opened_at
 //! changes.write(&mut transaction).await?; // once, just before the commit
 //! ```
 //!

@@ -9,6 +9,7 @@ mod connecting;
 mod dead_letters;
 mod devices;
 mod due;
+mod history;
 mod idempotency;
 mod leases;
 mod listing;

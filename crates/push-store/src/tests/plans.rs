@@ -13,6 +13,18 @@ type Step = (String, String, String);
 impl Db {
     /// The plan of a statement with these literals as its parameters.
     async fn plan(&self, name: &str, parameters: &[&str]) -> Vec<Step> {
+        let rows = self.explain(name, parameters).await;
+        let text = |row: &MySqlRow, column| {
+            row.try_get::<Option<String>, _>(column)
+                .unwrap()
+                .unwrap_or_default()
+        };
+        rows.iter()
+            .map(|row| (text(row, "table"), text(row, "type"), text(row, "key")))
+            .collect()
+    }
+
+    async fn explain(&self, name: &str, parameters: &[&str]) -> Vec<MySqlRow> {
         let (_, sql) = constants()
             .into_iter()
             .find(|(known, _)| *known == name)
@@ -23,18 +35,10 @@ impl Db {
             explain = explain.replacen('?', parameter, 1);
         }
         let sql = explain;
-        let rows: Vec<MySqlRow> = sqlx::raw_sql(AssertSqlSafe(sql))
+        sqlx::raw_sql(AssertSqlSafe(sql))
             .fetch_all(&self.store.pool)
             .await
-            .unwrap();
-        let text = |row: &MySqlRow, column| {
-            row.try_get::<Option<String>, _>(column)
-                .unwrap()
-                .unwrap_or_default()
-        };
-        rows.iter()
-            .map(|row| (text(row, "table"), text(row, "type"), text(row, "key")))
-            .collect()
+            .unwrap()
     }
 
     /// A notification that exists, as a literal: for one that does not, a plan may say no more than that.
@@ -87,6 +91,59 @@ impl Db {
         )
         .await;
         self.execute("ANALYZE TABLE quiet_hours_waits, customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
+    }
+}
+
+impl Db {
+    /// As one range each, that is read no further than to the limit: nothing is sorted.
+    async fn history_is_read_from_its_indexes(&self) {
+        let (from, n) = ("'2020-01-01 00:00:00.000'", "NULL");
+        let cases: [(&str, &[&str], &str); 6] = [
+            ("HISTORY_ANY", &[], "by_time"),
+            ("HISTORY_CUSTOMER", &["25", n, n, n, n, n, n], "by_customer"),
+            (
+                "HISTORY_CUSTOMER",
+                &["25", "'sent'", "'sent'", n, n, "'a'", "'a'"],
+                "by_customer",
+            ),
+            ("PLACES_OF_OUTCOME", &["'sent'", n], "by_outcome"),
+            (
+                "PLACES_OF_OUTCOME",
+                &["'failed'", "'refused'"],
+                "by_outcome",
+            ),
+            (
+                "PLACES_OF_TYPE",
+                &["'status_changed'", "'sent'", n],
+                "by_type",
+            ),
+        ];
+        for (name, values, key) in cases {
+            // Where all rows come after the place, the equal columns alone serve as well.
+            for (to, how) in [(TIME, "range|ref"), ("'2026-09-20 00:00:00.000'", "range")] {
+                let parameters = [values, &[from, to, to, "1000", "201"]].concat();
+                let plan = self.plan(name, &parameters).await;
+                let extra = self.extra(name, &parameters).await;
+                assert!(
+                    matches!(plan.as_slice(), [(_, read, used)] if how.split('|').any(|how| how == read) && used == key),
+                    "{name}: {plan:?}"
+                );
+                assert!(!extra.contains("filesort"), "{name}: {extra}");
+                let covered = extra.contains("Using index");
+                assert!(covered || !name.starts_with("PLACES"), "{name}: {extra}");
+            }
+        }
+        let plan = self.plan("HISTORY_AT", &["'[5]'"]).await;
+        assert_eq!(reads(&plan, "history"), [("eq_ref", "PRIMARY")], "{plan:?}");
+    }
+
+    /// What else a plan says.
+    async fn extra(&self, name: &str, parameters: &[&str]) -> String {
+        let rows = self.explain(name, parameters).await;
+        let extra = rows
+            .iter()
+            .filter_map(|row| row.get::<Option<String>, _>("Extra"));
+        extra.collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -207,6 +264,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         [("range", "PRIMARY")],
         "{plan:?}"
     );
+    db.history_is_read_from_its_indexes().await;
     let plan = db.plan("FIND", &["25", "'77'", h, h]).await;
     let keys: Vec<_> = reads(&plan, device)
         .into_iter()

@@ -82,12 +82,13 @@ struct Actor {
 
 impl Actor {
     async fn act(&mut self) {
-        match self.dice.random_range(0..9) {
+        match self.dice.random_range(0..10) {
             0 | 1 => self.accept().await,
             2..=5 => self.record().await,
             6 => self.record_again().await,
             7 => self.receipt().await,
-            _ => self.replay().await,
+            8 => self.replay().await,
+            _ => self.open().await,
         }
     }
 
@@ -263,6 +264,22 @@ impl Actor {
                 provider: targets[0].provider,
                 devices: targets.iter().map(|target| target.registration.0).collect(),
             });
+        }
+    }
+
+    /// Any, by whomever it was accepted.
+    async fn open(&mut self) {
+        let all: Vec<uuid::Uuid> =
+            sqlx::query_scalar("SELECT notification_id FROM notification_history")
+                .fetch_all(&self.store.pool)
+                .await
+                .unwrap();
+        if !all.is_empty() {
+            let id = all[self.dice.random_range(0..all.len())].into();
+            self.store
+                .opened(id, None, later(200_000), later(0))
+                .await
+                .unwrap();
         }
     }
 

@@ -58,3 +58,25 @@ FROM (
 WHERE NOT EXISTS (SELECT 1 FROM notification_counter_changes) AND NOT EXISTS (SELECT 1 FROM
     (SELECT 1 FROM notification_counters LIMIT 1) AS filled)
 GROUP BY 1, 2, 3;
+
+-- `GET history`: every combination of filters is one range of an index, or a few, in the order of time. Each index costs at
+-- every insert, so there are no more than it takes:
+-- by_time      nothing but times
+-- by_customer  a customer (instead of customer_newest); what else is asked is looked at row by row: those of one customer
+-- by_outcome   a status, a reason. A reason has one status; a status has few reasons, and `sent` and `pending` none: so each
+--              pair is a range, and a status without a reason is asked for as those pairs that there are
+-- by_type      a type, with or without those two: the same pairs
+-- A change of the status moves an entry of by_outcome and of by_type, as it always moved one of status_due.
+--
+-- ALTER TABLE has no IF NOT EXISTS that both databases know.
+SET @change = IF((SELECT COUNT(*) FROM information_schema.statistics
+        WHERE table_schema = DATABASE() AND table_name = 'notification_history' AND index_name = 'by_time') > 0, 'DO 0',
+    'ALTER TABLE notification_history
+        ADD KEY by_time (created_at),
+        ADD KEY by_customer (customer_id, created_at),
+        ADD KEY by_outcome (status, reason, created_at),
+        ADD KEY by_type (notification_type, status, reason, created_at),
+        DROP KEY customer_newest');
+PREPARE change_table FROM @change;
+EXECUTE change_table;
+DEALLOCATE PREPARE change_table;

@@ -1,0 +1,96 @@
+//! That the customer opened a notification.
+
+use chrono::{DateTime, Utc};
+use push_core::id::{CustomerId, NotificationId};
+use push_core::timeline::{Step, TimelineEntry};
+use sqlx::MySqlConnection;
+
+use super::Opened;
+use super::lock::lock;
+use super::timeline::lines;
+use crate::Store;
+use crate::decode::millis;
+use crate::error::StoreError;
+use crate::retry::Tries;
+use crate::stats::Changes;
+
+const OPEN: &str = "\
+    UPDATE notification_history FORCE INDEX (notification) \
+    SET opened_at = ?, timeline = CONCAT(COALESCE(timeline, ''), ?) \
+    WHERE notification_id = ? AND opened_at IS NULL";
+
+const OPENED_AT: &str = "SELECT opened_at FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("OPEN", OPEN), ("OPENED_AT", OPENED_AT)];
+
+impl Store {
+    /// Notes that a notification was opened, if it is the first time. Whatever its status: who opened it has it. With a
+    /// customer, only one of that customer's.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was noted, unless the connection broke during the commit.
+    pub async fn opened(
+        &self,
+        id: NotificationId,
+        of: Option<CustomerId>,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Opened, StoreError> {
+        let mut tries = Tries::new();
+        loop {
+            match self.opened_once(id, of, millis(at), now).await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn opened_once(
+        &self,
+        id: NotificationId,
+        of: Option<CustomerId>,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Opened, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let mut locked = lock(&mut transaction, [id]).await?;
+        let Some(row) = locked
+            .remove(&id)
+            .filter(|row| of.is_none_or(|customer| customer == row.customer))
+        else {
+            return Ok(Opened::Unknown);
+        };
+        if at < row.counted.created_at {
+            return Ok(Opened::TooEarly);
+        }
+        let told = TimelineEntry::new(millis(now), Step::Opened, "opened by the customer");
+        let changed = sqlx::query(OPEN)
+            .bind(at)
+            .bind(lines(&[told]))
+            .bind(id.as_uuid())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        if changed == 0 {
+            let before = opened_at(&mut transaction, id).await?;
+            return Ok(Opened::Before(before.unwrap_or(at)));
+        }
+        let mut changes = Changes::default();
+        changes.opened(&row.counted);
+        changes.write(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(Opened::First)
+    }
+}
+
+async fn opened_at(
+    connection: &mut MySqlConnection,
+    id: NotificationId,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let at: Option<Option<DateTime<Utc>>> = sqlx::query_scalar(OPENED_AT)
+        .bind(id.as_uuid())
+        .fetch_optional(connection)
+        .await?;
+    Ok(at.flatten())
+}
