@@ -44,13 +44,12 @@ async fn books_that_do_not_balance_fail_the_test_even_where_a_program_was_killed
     let mut stack = Stack::start().await;
     stack.all_ready().await;
     stack.kill_worker().await;
-    // A status that there is not.
-    stack.database.execute("SET SESSION sql_mode = ''").await;
+    // One was counted that there is not.
     stack
         .database
         .execute(
-            "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, status, fcm_result, expo_result, \
-             reason, completed_at) VALUES (UNHEX(REPLACE(UUID(), '-', '')), 1, 'x', 'x', 'x', 'odd', 'not_sent', 'not_sent', 'expired', NOW(3))",
+            "INSERT INTO notification_counter_changes (changes) \
+             VALUES ('[{\"hour\":1,\"type\":\"x\",\"counts\":{\"accepted\":1}}]')",
         )
         .await;
     eventually("the API knows", async || {
@@ -59,4 +58,19 @@ async fn books_that_do_not_balance_fail_the_test_even_where_a_program_was_killed
         told.filter(|told| *told != 0.0)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[should_panic(expected = "stats")]
+async fn figures_that_are_not_what_the_rows_say_fail_the_test() {
+    let mut stack = Stack::start().await;
+    stack.all_ready().await;
+    stack.kill_worker().await;
+    stack
+        .database
+        .execute(
+            "INSERT INTO notification_counter_changes (changes) VALUES (CONCAT('[{\"hour\":', UNIX_TIMESTAMP() DIV 3600, \
+             ',\"type\":\"x\",\"counts\":{\"accepted\":1,\"sent\":1}}]'))",
+        )
+        .await;
 }

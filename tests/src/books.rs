@@ -160,13 +160,14 @@ async fn pending(stack: &Stack) -> i64 {
         .await
 }
 
-/// P8: accepted = sent + failed + suppressed + pending, in the rows and in the metrics.
+/// P8: accepted = sent + failed + suppressed + pending, in the rows, in the metrics and in the figures.
 async fn check_metrics(stack: &Stack, announced: &Announced) -> Vec<String> {
     let all_counted =
         !announced.counters_restarted && !stack.apis.is_empty() && !stack.workers.is_empty();
     let mut last = Vec::new();
     let balanced = within(Duration::from_secs(15), async || {
         last = differences(stack, all_counted).await;
+        last.extend(wrong_figures(stack).await);
         last.is_empty().then_some(())
     });
     match balanced.await {
@@ -205,6 +206,68 @@ async fn differences(stack: &Stack, all_counted: bool) -> Vec<String> {
             .abs()
             .ge(&0.5)
             .then(|| format!("{name}{{{label}}} is {told}, the rows say {rows}"))
+    };
+    wanted.into_iter().filter_map(differs).collect()
+}
+
+/// `GET stats` over all tests take, against the rows.
+async fn wrong_figures(stack: &Stack) -> Vec<String> {
+    let Some(api) = (!stack.apis.is_empty()).then(|| stack.api()) else {
+        return Vec::new();
+    };
+    let told = match api.get("/api/Push/stats?interval=day").try_answer().await {
+        Ok(told) if told.status == 200 => told.json["totals"].clone(),
+        Ok(told) => return vec![format!("stats are answered {}", told.status)],
+        Err(error) => return vec![format!("stats are not answered: {error}")],
+    };
+    let rows = stack.database.by_status().await;
+    let count = |status: &str| rows.get(status).copied().unwrap_or(0);
+    let mut wanted = vec![("/accepted".to_owned(), rows.values().sum())];
+    for status in ["sent", "failed", "suppressed", "pending"] {
+        wanted.push((format!("/{status}"), count(status)));
+    }
+    for (path, condition) in [
+        ("/opened", "opened_at IS NOT NULL"),
+        ("/deliveryTimeMs/count", "status = 'sent'"),
+        (
+            "/providers/fcm/success",
+            "status <> 'pending' AND fcm_result = 'success'",
+        ),
+        (
+            "/providers/fcm/failed",
+            "status <> 'pending' AND fcm_result = 'failed'",
+        ),
+        (
+            "/providers/expo/success",
+            "status <> 'pending' AND expo_result = 'success'",
+        ),
+        (
+            "/providers/expo/failed",
+            "status <> 'pending' AND expo_result = 'failed'",
+        ),
+        ("/failedByReason/dead_lettered", "reason = 'dead_lettered'"),
+        (
+            "/failedByReason/invalid_tokens",
+            "reason = 'invalid_tokens'",
+        ),
+        ("/suppressedByReason/superseded", "reason = 'superseded'"),
+    ] {
+        let statement = format!("SELECT COUNT(*) FROM notification_history WHERE {condition}");
+        wanted.push((path.to_owned(), stack.database.number(&statement).await));
+    }
+    for provider in ["fcm", "expo"] {
+        let statement = format!(
+            "SELECT COUNT(*) FROM notification_deliveries WHERE provider = '{provider}' AND outcome = 'accepted'"
+        );
+        let path = format!("/providers/{provider}/deliveryTimeMs/count");
+        wanted.push((path, stack.database.number(&statement).await));
+    }
+    let differs = |(path, rows): (String, i64)| {
+        let figure = told
+            .pointer(&path)
+            .and_then(serde_json::Value::as_i64)
+            .unwrap_or(0);
+        (figure != rows).then(|| format!("stats{path} is {figure}, the rows say {rows}"))
     };
     wanted.into_iter().filter_map(differs).collect()
 }

@@ -25,6 +25,7 @@ pub mod observe;
 pub mod outcomes;
 pub mod prefer;
 pub mod publish;
+pub mod query;
 pub mod ready_made;
 pub mod request;
 pub mod router;

@@ -23,6 +23,7 @@ use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
 use crate::request::BatchRoom;
 use crate::router;
+use crate::routes::Exports;
 use crate::schema::Schema;
 use crate::settings::ApiSettings;
 use crate::state::{AppState, Parts, now};
@@ -100,6 +101,7 @@ pub async fn start(
         mandatory_types: settings.mandatory_types.clone(),
         batch_room: BatchRoom::default(),
         catalogue: Arc::clone(&settings.catalogue),
+        exports: Exports::new(stop.clone()),
         acceptor: Acceptor::start(
             database.clone(),
             settings.unknown_customer,

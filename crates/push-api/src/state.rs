@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
 use crate::request::BatchRoom;
+use crate::routes::Exports;
 use crate::schema::Schema;
 use crate::trace::TraceContext;
 
@@ -48,6 +49,8 @@ pub struct Parts {
     pub(crate) health: Health,
     /// Room for the bodies of batches.
     pub(crate) batch_room: BatchRoom,
+    /// Files that are being sent.
+    pub(crate) exports: Exports,
     /// Commits notifications.
     pub(crate) acceptor: Acceptor,
     /// The broker, to be looked at.

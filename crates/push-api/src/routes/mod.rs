@@ -4,18 +4,22 @@
 mod admin;
 mod events;
 mod health;
+mod history;
 mod metrics;
 mod notification;
 mod openapi;
+mod opened;
 mod preferences;
 mod readiness;
 mod register;
 mod send_batch;
 mod send_to_customer;
+mod stats;
 mod test;
 mod unregister;
 
 use axum::extract::FromRef;
+pub use history::Exports;
 pub use openapi::Document;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,6 +37,9 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(events::events))
         .routes(routes!(test::test))
         .routes(routes!(notification::notification))
+        .routes(routes!(history::history))
+        .routes(routes!(stats::stats))
+        .routes(routes!(opened::opened))
         .routes(routes!(
             preferences::preferences,
             preferences::set_preferences

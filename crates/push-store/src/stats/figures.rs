@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use push_core::provider::PerProvider;
+use push_core::provider::{PerProvider, Provider};
 use push_core::status::Reason;
 
 use super::counter::{Counter, Counts};
@@ -39,6 +39,29 @@ pub struct ProviderFigures {
 }
 
 impl Figures {
+    /// Adds those of another time or type.
+    pub fn merge(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.sent += other.sent;
+        self.opened += other.opened;
+        self.took.merge(&other.took);
+        for (mine, theirs) in [
+            (&mut self.failed, &other.failed),
+            (&mut self.suppressed, &other.suppressed),
+        ] {
+            for (reason, count) in theirs {
+                *mine.entry(*reason).or_default() += count;
+            }
+        }
+        for provider in Provider::ALL.iter().copied() {
+            let theirs = other.providers.get(provider);
+            let mine = self.providers.get_mut(provider);
+            mine.success += theirs.success;
+            mine.failed += theirs.failed;
+            mine.took.merge(&theirs.took);
+        }
+    }
+
     /// Of these: failed.
     #[must_use]
     pub fn failed(&self) -> u64 {

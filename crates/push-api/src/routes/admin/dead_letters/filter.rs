@@ -1,69 +1,19 @@
 //! Which dead letters: the same filters in a query and in a body.
 
-use std::collections::HashMap;
-
-use chrono::{DateTime, Utc};
-use push_core::id::{CustomerId, NotificationId};
+use chrono::DateTime;
+use push_core::id::NotificationId;
 use push_core::job::GiveUpReason;
 use push_core::provider::Provider;
 use push_core::replay::LetterState;
 use push_store::{DeadLetterId, Filter, LetterPlace};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::query::{Given, one_of};
 use crate::request::Problems;
 
-/// Values by name, as a query has them.
-pub(in crate::routes::admin) struct Given {
-    values: HashMap<String, String>,
-    /// Before the name of a field, where its problem is told.
-    within: &'static str,
-}
-
 impl Given {
-    /// Of a name that is there twice, the last counts.
-    pub(in crate::routes::admin) fn new(pairs: Vec<(String, String)>) -> Self {
-        Self {
-            values: pairs.into_iter().collect(),
-            within: "",
-        }
-    }
-
-    /// The same in a body: a string, a number or a boolean. What is `null` is not there.
-    pub(super) fn from_json(object: Map<String, Value>) -> Self {
-        let text = |(name, value): (String, Value)| match value {
-            Value::Null => None,
-            Value::String(text) => Some((name, text)),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                Some((name, value.to_string()))
-            }
-        };
-        Self {
-            values: object.into_iter().filter_map(text).collect(),
-            within: "filter.",
-        }
-    }
-
-    /// What is given under this name, if it can be read.
-    pub(in crate::routes::admin) fn read<T>(
-        &self,
-        problems: &mut Problems,
-        name: &'static str,
-        must: &str,
-        read: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let text = self.values.get(name)?;
-        let value = read(text);
-        if value.is_none() {
-            problems.note(format!("{}{name}", self.within), must);
-        }
-        value
-    }
-
     /// The filter.
     pub(super) fn filter(&self, problems: &mut Problems) -> Filter {
-        let time = |text: &str| text.parse::<DateTime<Utc>>().ok();
-        let must_time = "must be a time such as 2026-01-02T03:04:05.678Z";
         let replayed = self.read(problems, "replayed", "must be true or false", |text| {
             text.parse::<bool>().ok()
         });
@@ -76,11 +26,12 @@ impl Given {
         });
         if replayed.is_some() && state.is_some() && replayed != state {
             problems.note(
-                format!("{}state", self.within),
+                self.field("state"),
                 "contradicts replayed; give one of them",
             );
         }
-        let filter = Filter {
+        let (from, to) = self.times(problems);
+        Filter {
             state: state.or(replayed),
             reason: self.read(problems, "reason", &one_of(GiveUpReason::ALL), |text| {
                 GiveUpReason::from_spelling(text)
@@ -88,30 +39,14 @@ impl Given {
             provider: self.read(problems, "provider", &one_of(Provider::ALL), |text| {
                 Provider::from_spelling(text)
             }),
-            customer: self.read(
-                problems,
-                "customerId",
-                "must be a positive integer",
-                |text| CustomerId::try_from(text.parse::<i64>().ok()?).ok(),
-            ),
+            customer: self.customer(problems),
             notification: self.read(problems, "notificationId", "must be a UUID", |text| {
                 text.parse::<Uuid>().ok().map(NotificationId::from)
             }),
-            from: self.read(problems, "from", must_time, time),
-            to: self.read(problems, "to", must_time, time),
-        };
-        if let (Some(from), Some(to)) = (filter.from, filter.to)
-            && from >= to
-        {
-            problems.note(format!("{}to", self.within), "must be later than from");
+            from,
+            to,
         }
-        filter
     }
-}
-
-fn one_of<T: std::fmt::Display>(all: &[T]) -> String {
-    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
-    format!("must be one of {}", all.join(", "))
 }
 
 /// The place after which the next page begins, as callers send it back.

@@ -9,11 +9,12 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::filter::{Given, cursor, place};
+use super::filter::{cursor, place};
 use super::{LIMIT_DEFAULT, limit};
 use crate::answer::Time;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, QueryErrors};
+use crate::query::Given;
 use crate::request::Problems;
 use crate::schemas;
 use crate::state::AppState;

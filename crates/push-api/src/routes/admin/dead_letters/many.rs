@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::filter::Given;
 use super::{extension, reason};
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, BodyErrors, CallErrors};
+use crate::query::Given;
 use crate::request::{Field, JsonBody, Problems};
 use crate::schemas;
 use crate::state::{AppState, now};

@@ -17,9 +17,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::ApiError;
+use crate::query::Given;
 use crate::request::Problems;
 use crate::state::AppState;
-pub(super) use filter::Given;
 pub(super) use many::FilterSchema;
 
 /// The endpoints, a file each.

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::Operation;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, QueryErrors};
+use crate::query::Given;
 use crate::request::Problems;
-use crate::routes::admin::dead_letters::{Given, LIMIT_DEFAULT, limit};
+use crate::routes::admin::dead_letters::{LIMIT_DEFAULT, limit};
 use crate::state::AppState;
 
 /// What the query may hold.
