@@ -53,4 +53,5 @@ mod send;
 mod send_batch;
 mod settings;
 mod shutdown;
+mod snippets;
 mod stats;

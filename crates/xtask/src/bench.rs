@@ -105,7 +105,7 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     step.done("built");
 
     let mut step = steps.next("RabbitMQ and MariaDB: installed");
-    set.install(&Package::ALL, &mut step)?;
+    set.install(&Package::SERVERS, &mut step)?;
     step.done("yes");
     let mut step = steps.next("RabbitMQ and MariaDB: private, empty ones");
     set.down();

@@ -44,7 +44,7 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     let mut step = steps.next("RabbitMQ and MariaDB: installed");
     // What a killed run left behind.
     set.down();
-    set.install(&Package::ALL, &mut step)?;
+    set.install(&Package::SERVERS, &mut step)?;
     set.rabbit()?.prepare()?;
     step.done("yes");
 

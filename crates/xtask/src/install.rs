@@ -8,23 +8,37 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A server that comes from the distribution.
+/// What comes from the distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Package {
     /// The broker
     RabbitMq,
     /// The database
     MariaDb,
+    /// Runs a snippet for callers
+    Node,
+    /// Runs a snippet for callers
+    Php,
+    /// Runs a snippet for callers
+    Python,
+    /// What the shell's snippet calls with
+    Curl,
 }
 
 impl Package {
-    /// Both
-    pub const ALL: [Self; 2] = [Self::RabbitMq, Self::MariaDb];
+    /// What has to run
+    pub const SERVERS: [Self; 2] = [Self::RabbitMq, Self::MariaDb];
+    /// What the snippets are run with
+    pub const CALLERS: [Self; 4] = [Self::Node, Self::Php, Self::Python, Self::Curl];
 
     fn debian(self) -> &'static str {
         match self {
             Self::RabbitMq => "rabbitmq-server",
             Self::MariaDb => "mariadb-server",
+            Self::Node => "nodejs",
+            Self::Php => "php-cli",
+            Self::Python => "python3",
+            Self::Curl => "curl",
         }
     }
 
@@ -32,22 +46,28 @@ impl Package {
         match self {
             Self::RabbitMq => "RabbitMQ (3.10 or later)",
             Self::MariaDb => "MariaDB (10.11 or later)",
+            Self::Node => "Node (18 or later)",
+            Self::Php => "PHP (7.4 or later)",
+            Self::Python => "Python (3.8 or later)",
+            Self::Curl => "curl (7.84 or later)",
         }
     }
 
     /// The variable that names a server to use instead.
-    fn variable(self) -> &'static str {
+    fn variable(self) -> Option<&'static str> {
         match self {
-            Self::RabbitMq => "AMQP_URL",
-            Self::MariaDb => "DATABASE_URL",
+            Self::RabbitMq => Some("AMQP_URL"),
+            Self::MariaDb => Some("DATABASE_URL"),
+            Self::Node | Self::Php | Self::Python | Self::Curl => None,
         }
     }
 
     /// Services that the package would start at every boot.
-    fn units(self) -> &'static str {
+    fn units(self) -> Option<&'static str> {
         match self {
-            Self::RabbitMq => "rabbitmq-server.service epmd.service epmd.socket",
-            Self::MariaDb => "mariadb.service",
+            Self::RabbitMq => Some("rabbitmq-server.service epmd.service epmd.socket"),
+            Self::MariaDb => Some("mariadb.service"),
+            Self::Node | Self::Php | Self::Python | Self::Curl => None,
         }
     }
 
@@ -55,6 +75,10 @@ impl Package {
         match self {
             Self::RabbitMq => crate::services::rabbit_installed(),
             Self::MariaDb => crate::services::maria_installed(),
+            Self::Node => finds("node"),
+            Self::Php => finds("php"),
+            Self::Python => finds("python3"),
+            Self::Curl => finds("curl"),
         }
     }
 }
@@ -91,10 +115,9 @@ pub fn ensure(packages: &[Package], log: &Path, step: &mut Step) -> Result<()> {
     interrupt::check()?;
     if !status.success() || missing.iter().any(|package| !package.installed()) {
         bail!(
-            "installing {} did not work ({status}). Install it yourself, or set {} to servers that exist. The end of \
-             {}:\n{}",
+            "installing {} did not work ({status}). Install it yourself{}. The end of {}:\n{}",
             list(&missing, Package::debian, " and "),
-            list(&missing, Package::variable, " and "),
+            or_existing(&missing),
             log.display(),
             process::tail(log, 15)
         );
@@ -102,9 +125,21 @@ pub fn ensure(packages: &[Package], log: &Path, step: &mut Step) -> Result<()> {
     Ok(())
 }
 
-fn list(packages: &[Package], part: fn(Package) -> &'static str, between: &str) -> String {
-    let parts: Vec<&str> = packages.iter().map(|package| part(*package)).collect();
-    parts.join(between)
+fn list<P: Into<Option<&'static str>>>(
+    packages: &[Package],
+    part: fn(Package) -> P,
+    between: &str,
+) -> String {
+    let parts = packages.iter().filter_map(|package| part(*package).into());
+    parts.collect::<Vec<&str>>().join(between)
+}
+
+/// What can be used instead of the servers among them.
+fn or_existing(packages: &[Package]) -> String {
+    match list(packages, Package::variable, " and ") {
+        none if none.is_empty() => none,
+        variables => format!(", or set {variables} to servers that exist"),
+    }
 }
 
 /// What a line of apt's status output tells: `dlstatus:1:20.5:Retrieving file 3 of 20`, `pmstatus:erlang:60:Unpacking`.
@@ -122,12 +157,12 @@ fn progress(line: &str) -> Option<String> {
 /// The command that installs `packages` here, or what the user can do instead.
 fn how(packages: &[Package]) -> Result<Vec<String>> {
     let labels = list(packages, Package::label, " and ");
-    let variables = list(packages, Package::variable, " and ");
+    let or_existing = or_existing(packages);
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     if !is_debian(&os_release) || !finds("apt-get") {
         bail!(
             "missing: {labels}. This command installs on Debian and its relatives only. Install with your package \
-             manager, or set {variables} to servers that exist."
+             manager{or_existing}."
         );
     }
     let shell = ["sh".to_owned(), "-c".to_owned(), script(packages)];
@@ -140,7 +175,7 @@ fn how(packages: &[Package]) -> Result<Vec<String>> {
     }
     bail!(
         "missing: {labels}. Installing needs root. As root, type:\n\n    apt-get update && apt-get install -y \
-         --no-install-recommends {}\n\nthen try again; or set {variables} to servers that exist.",
+         --no-install-recommends {}\n\nthen try again{or_existing}.",
         list(packages, Package::debian, " ")
     )
 }
@@ -176,7 +211,8 @@ apt_get update
 apt_get --download-only install {names}
 trap '' HUP INT TERM PIPE
 apt_get install {names}
-if command -v systemctl >/dev/null; then systemctl --quiet disable {units} 2>/dev/null || true; fi
+units='{units}'
+if [ \"$units\" ] && command -v systemctl >/dev/null; then systemctl --quiet disable $units 2>/dev/null || true; fi
 "
     )
 }
@@ -238,6 +274,9 @@ mod tests {
         let script = script(&[Package::MariaDb]);
         assert!(script.contains("\napt_get install mariadb-server\n"));
         assert!(!script.contains("rabbitmq"));
+        let script = super::script(&[Package::Php, Package::Curl]);
+        assert!(script.contains("\napt_get install php-cli curl\n"));
+        assert!(script.contains("\nunits=''\n"));
     }
 
     /// Runs the script with stand-ins for the system's tools, which write down that they were called; `apt` is the body
