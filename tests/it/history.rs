@@ -124,6 +124,7 @@ async fn notifications_are_listed_by_filter_and_page_by_page() {
         "priority",
         "collapseKey",
         "createdAt",
+        "sendAt",
         "expiresAt",
         "completedAt",
         "openedAt",

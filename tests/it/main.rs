@@ -49,6 +49,7 @@ mod replay_many;
 mod restarts;
 mod retries;
 mod rolling;
+mod schedule;
 mod send;
 mod send_batch;
 mod settings;

@@ -284,6 +284,7 @@ mod tests {
             priority: Priority::High,
             collapse_key: None,
             created_at,
+            send_at: None,
             expires_at: created_at + Ttl::DEFAULT.as_duration(),
         };
         Submission {

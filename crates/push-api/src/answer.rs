@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use push_core::id::NotificationId;
+use push_core::notification::Notification;
 use push_core::status::{ProviderResult, Reason, Status};
 use push_store::{KeptAnswer, State};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,10 @@ pub struct SendAnswer {
     /// Where it stands.
     #[schema(schema_with = schemas::status)]
     status: Status,
+    /// When it is sent, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DateTime<Utc>, required = false)]
+    send_at: Option<Time>,
     /// Why it failed or was suppressed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schemas::reason, required = false)]
@@ -98,7 +103,7 @@ pub struct Wording {
 impl SendAnswer {
     /// The answer after a wait, or without one.
     #[must_use]
-    pub fn new(id: NotificationId, ended: Option<State>, wording: Wording) -> Self {
+    pub fn new(about: About, ended: Option<State>, wording: Wording) -> Self {
         let state = ended.unwrap_or(State {
             status: Status::Pending,
             fcm: ProviderResult::Queued,
@@ -109,6 +114,7 @@ impl SendAnswer {
         let Wording { what, queued, sent } = wording;
         let why = state.reason.map_or("for an unknown reason", in_words);
         let message = match state.status {
+            Status::Pending if about.send_at.is_some() => format!("{what} scheduled"),
             Status::Pending => queued.to_owned(),
             Status::Sent => sent.to_owned(),
             Status::Failed => format!("{what} failed: {why}"),
@@ -117,8 +123,9 @@ impl SendAnswer {
         Self {
             success: true,
             message,
-            notification_id: id,
+            notification_id: about.notification_id,
             status: state.status,
+            send_at: about.send_at.map(Time),
             reason: state.reason,
             fcm_result: state.fcm,
             expo_result: state.expo,
@@ -130,7 +137,7 @@ impl SendAnswer {
 /// before, and this is what it was answered at its acceptance.
 #[must_use]
 pub fn sent(
-    id: NotificationId,
+    about: About,
     wait: Wait,
     waited: Waited,
     wording: Wording,
@@ -139,12 +146,12 @@ pub fn sent(
     let replayed = first.is_some();
     let mut response = match (waited, first) {
         (Waited::Ended(state), _) => {
-            Json(SendAnswer::new(id, Some(state), wording)).into_response()
+            Json(SendAnswer::new(about, Some(state), wording)).into_response()
         }
         (Waited::StillPending | Waited::NotGranted, Some(first)) => again(first),
         (Waited::StillPending | Waited::NotGranted, None) => (
             StatusCode::ACCEPTED,
-            Json(SendAnswer::new(id, None, wording)),
+            Json(SendAnswer::new(about, None, wording)),
         )
             .into_response(),
     };
@@ -179,11 +186,23 @@ fn again(KeptAnswer { status, body }: KeptAnswer) -> Response {
 }
 
 /// What an answer at acceptance is about.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct About {
     /// The notification.
     pub notification_id: NotificationId,
+    /// When it is sent, if that was asked for.
+    #[serde(default)]
+    pub send_at: Option<DateTime<Utc>>,
+}
+
+impl From<&Notification> for About {
+    fn from(notification: &Notification) -> Self {
+        Self {
+            notification_id: notification.id,
+            send_at: notification.send_at,
+        }
+    }
 }
 
 const fn in_words(reason: Reason) -> &'static str {
@@ -214,12 +233,16 @@ mod tests {
     };
 
     fn answer(ended: Option<State>) -> Value {
-        serde_json::to_value(SendAnswer::new(
-            NotificationId::from(Uuid::nil()),
-            ended,
-            WORDING,
-        ))
-        .unwrap()
+        told(None, ended)
+    }
+
+    fn told(send_at: Option<DateTime<Utc>>, ended: Option<State>) -> Value {
+        let notification_id = NotificationId::from(Uuid::nil());
+        let about = About {
+            notification_id,
+            send_at,
+        };
+        serde_json::to_value(SendAnswer::new(about, ended, WORDING)).unwrap()
     }
 
     #[test]
@@ -230,6 +253,13 @@ mod tests {
             json!({
                 "success": true, "message": "Push notification queued", "notificationId": id,
                 "status": "pending", "fcmResult": "queued", "expoResult": "queued",
+            })
+        );
+        assert_eq!(
+            told(Some(DateTime::UNIX_EPOCH), None),
+            json!({
+                "success": true, "message": "Push notification scheduled", "notificationId": id,
+                "status": "pending", "sendAt": "1970-01-01T00:00:00.000Z", "fcmResult": "queued", "expoResult": "queued",
             })
         );
         let state = State {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::{
     Body, CollapseKey, Content, ContentSize, Data, ImageUrl, Notification, NotificationType,
-    Priority, Title, Ttl,
+    Priority, SendAt, Title, Ttl,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -42,7 +42,12 @@ pub struct ReadyMade {
     #[serde(default)]
     #[schema(schema_with = schemas::priority_or_null, required = false)]
     priority: Field<String>,
-    /// For how long it is worth sending; default: 3,600 for the types that the catalogue of texts has, else 86,400.
+    /// When to send it, at most 30 days ahead; it waits until then, and can be cancelled. A time that is over by a minute
+    /// at most means at once.
+    #[serde(default)]
+    #[schema(value_type = Option<DateTime<Utc>>, example = "2030-01-31T08:00:00Z")]
+    send_at: Field<String>,
+    /// For how long it is worth sending, from `sendAt` on; default: 3,600 for the types that the catalogue of texts has, else 86,400.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 2_419_200, example = 3_600)]
     ttl_seconds: Field<i64>,
@@ -64,6 +69,7 @@ pub struct Draft {
     content: Content,
     priority: Priority,
     collapse_key: Option<CollapseKey>,
+    send_at: Option<SendAt>,
     ttl: Ttl,
 }
 
@@ -71,6 +77,7 @@ impl Draft {
     /// The notification for a customer, accepted at `now`.
     #[must_use]
     pub fn to(self, customer: CustomerId, now: DateTime<Utc>) -> Notification {
+        let send_at = self.send_at.map(SendAt::at);
         Notification {
             id: NotificationId::generate(),
             customer,
@@ -79,14 +86,20 @@ impl Draft {
             priority: self.priority,
             collapse_key: self.collapse_key,
             created_at: now,
-            expires_at: now + self.ttl.as_duration(),
+            send_at,
+            expires_at: send_at.unwrap_or(now) + self.ttl.as_duration(),
         }
     }
 }
 
 impl ReadyMade {
     /// What is asked for. `None` means that a problem was noted; all of them are.
-    pub fn read(self, problems: &mut Problems, catalogue: &Catalogue) -> Option<Draft> {
+    pub fn read(
+        self,
+        problems: &mut Problems,
+        now: DateTime<Utc>,
+        catalogue: &Catalogue,
+    ) -> Option<Draft> {
         let size = self.size();
         let title = problems.required("title", self.title, |text| Title::parse(&text));
         let body = problems.required("body", self.body, |text| Body::parse(&text));
@@ -96,6 +109,7 @@ impl ReadyMade {
         let priority = problems.optional("priority", self.priority, |text| {
             Priority::from_spelling(&text).ok_or("must be high or normal")
         });
+        let send_at = problems.optional("sendAt", self.send_at, |text| SendAt::parse(&text, now));
         let ttl = problems.optional("ttlSeconds", self.ttl_seconds, Ttl::from_seconds);
         let collapse_key = problems.optional("collapseKey", self.collapse_key, |text| {
             CollapseKey::parse(&text)
@@ -121,6 +135,7 @@ impl ReadyMade {
             content,
             priority: priority.or(of_data.priority).unwrap_or(Priority::High),
             collapse_key,
+            send_at: send_at.flatten(),
         })
     }
 

@@ -10,7 +10,10 @@ use push_core::id::CustomerId;
 use push_core::preferences::MandatoryTypes;
 use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
-use push_store::{DeadLetterId, Item, Replay, Replayed, Store, StoreError, UnknownCustomer};
+use push_store::{
+    DeadLetterId, IdempotencyKey, Item, KeptAnswer, Replay, Replayed, Store, StoreError,
+    UnknownCustomer,
+};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{Accepted, Acceptor, Submission};
@@ -151,7 +154,7 @@ impl AppState {
         changing.await.unwrap_or_else(lost)
     }
 
-    /// Commits what a request asks for and publishes the jobs, unless it came before. Both are done even if the
+    /// Commits what a request asks for and publishes the jobs that are due, unless it came before. Both are done even if the
     /// caller hangs up meanwhile, and before the process ends.
     ///
     /// # Errors
@@ -169,6 +172,8 @@ impl AppState {
             if let Accepted::Now(items) = &accepted {
                 let news = notifications.iter().zip(items);
                 let news = news.filter(|(_, item)| **item == Item::Accepted);
+                // Those that are to be sent later wait in the database.
+                let news = news.filter(|(notification, _)| notification.send_at.is_none());
                 let news: Vec<_> = news.map(|(notification, _)| notification).collect();
                 state.publisher.publish(&news, trace).await;
             }
@@ -180,6 +185,36 @@ impl AppState {
             ))
         };
         accepting.await.unwrap_or_else(lost)
+    }
+
+    /// How a request was answered before that is wrong now: what stood in the future may be over meanwhile.
+    ///
+    /// # Errors
+    /// `wrong` if it was not answered before, or what the database says.
+    pub async fn answered_before(
+        &self,
+        key: Option<IdempotencyKey>,
+        wrong: ApiError,
+    ) -> Result<KeptAnswer, ApiError> {
+        self.kept_answer(key).await?.ok_or(wrong)
+    }
+
+    /// How a request was answered before under its key.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn kept_answer(
+        &self,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Option<KeptAnswer>, ApiError> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let kept = self
+            .ask(|store| async move { store.kept_answer(&key, now()).await })
+            .await?;
+        metrics::replayed(usize::from(kept.is_some()));
+        Ok(kept)
     }
 
     /// Commits the replay of a dead letter and publishes its job. Both are done even if the caller hangs up

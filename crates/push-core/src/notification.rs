@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,6 +45,9 @@ pub struct Notification {
     pub collapse_key: Option<CollapseKey>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
+    /// It is not sent before; `None`: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_at: Option<DateTime<Utc>>,
     /// From when on it is not sent any more.
     pub expires_at: DateTime<Utc>,
 }
@@ -329,6 +332,46 @@ impl Ttl {
     }
 }
 
+/// When a notification is to be sent, at a time that its caller chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendAt(DateTime<Utc>);
+
+impl SendAt {
+    /// How far ahead it may be.
+    pub const AHEAD_MAX: TimeDelta = TimeDelta::days(30);
+    /// Clocks differ, and requests take their time: what was to be sent so long ago is sent at once.
+    pub const LATE_MAX: TimeDelta = TimeDelta::minutes(1);
+
+    /// Reads a time. `None`: it has come.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is none, is long over, or too far ahead.
+    pub fn parse(text: &str, now: DateTime<Utc>) -> Result<Option<Self>, Invalid> {
+        let at = DateTime::parse_from_rfc3339(text)
+            .map_err(|_| {
+                Invalid("must be a time as of RFC 3339, such as 2030-01-31T08:00:00Z".to_owned())
+            })?
+            .to_utc()
+            .trunc_subsecs(3);
+        if at > now + Self::AHEAD_MAX {
+            return Err(Invalid(format!(
+                "must be at most {} days ahead",
+                Self::AHEAD_MAX.num_days()
+            )));
+        }
+        if at < now - Self::LATE_MAX {
+            return Err(Invalid("must not be in the past".to_owned()));
+        }
+        Ok((at > now).then_some(Self(at)))
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn at(self) -> DateTime<Utc> {
+        self.0
+    }
+}
+
 /// Key-value pairs for the app. Values are strings: FCM takes no others.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -450,6 +493,42 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_time_to_send_at_is_ahead_and_not_too_far() {
+        let now: DateTime<Utc> = "2030-01-01T12:00:00Z".parse().unwrap();
+        let read =
+            |text: &str| SendAt::parse(text, now).map(|at| at.map(|at| at.at().to_rfc3339()));
+        let ahead = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(
+            read("2030-01-01T12:00:00.0019Z"),
+            ahead("2030-01-01T12:00:00.001+00:00")
+        );
+        assert_eq!(
+            read("2030-01-01T14:30:00+02:00"),
+            ahead("2030-01-01T12:30:00+00:00")
+        );
+        assert_eq!(
+            read("2030-01-31T12:00:00Z"),
+            ahead("2030-01-31T12:00:00+00:00")
+        );
+        for at_once in ["2030-01-01T12:00:00Z", "2030-01-01T11:59:00Z"] {
+            assert_eq!(read(at_once), Ok(None), "{at_once}");
+        }
+        for (wrong, what) in [
+            ("2030-01-31T12:00:00.001Z", "30 days"),
+            ("2030-01-01T11:58:59.999Z", "past"),
+            ("2030-01-01", "RFC 3339"),
+            ("2030-01-01T12:00:00", "RFC 3339"),
+            ("tomorrow", "RFC 3339"),
+            ("+262143-01-01T00:00:00Z", "RFC 3339"),
+            ("9999-12-31T23:59:59Z", "30 days"),
+            ("0000-01-01T00:00:00Z", "past"),
+        ] {
+            let Invalid(told) = read(wrong).unwrap_err();
+            assert!(told.contains(what), "{wrong}: {told}");
+        }
+    }
 
     fn data(value: Value) -> Result<Data, Vec<(String, Invalid)>> {
         Data::parse(value.as_object().unwrap())

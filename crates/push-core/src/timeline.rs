@@ -33,6 +33,8 @@ spelled! {
         Postponed = "postponed",
         /// Its first provider fails for everybody, and another one was asked instead.
         Failover = "failover",
+        /// It had waited for a time that was chosen, and that has come.
+        TimeCame = "time_came",
         /// It was published again, because no queue knew it any more.
         Republished = "republished",
         /// An operator had a dead letter of it tried again.

@@ -42,6 +42,7 @@ fn job(ttl_seconds: i64) -> Job {
         priority: Priority::High,
         collapse_key: None,
         created_at,
+        send_at: None,
         expires_at: created_at + TimeDelta::seconds(ttl_seconds),
     })
 }

@@ -216,6 +216,7 @@ impl World {
             priority: Priority::High,
             collapse_key: Some(CollapseKey::parse("booking-456").unwrap()),
             created_at: now,
+            send_at: None,
             expires_at: now + TimeDelta::hours(1),
         };
         let job = Job::first(notification.clone());

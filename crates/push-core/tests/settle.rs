@@ -45,6 +45,7 @@ fn job(ttl_seconds: i64) -> Job {
         priority: Priority::High,
         collapse_key: None,
         created_at: now(),
+        send_at: None,
         expires_at: now() + TimeDelta::seconds(ttl_seconds),
     })
 }

@@ -195,6 +195,25 @@ pub(crate) async fn keep(
 }
 
 impl Store {
+    /// How the same request was answered before under its key, if it was.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn kept_answer(
+        &self,
+        asked: &IdempotencyKey,
+        now: DateTime<Utc>,
+    ) -> Result<Option<KeptAnswer>, StoreError> {
+        let mut kept = Kept::default();
+        let mut connection = self.pool.acquire().await?;
+        kept.look(&mut connection, std::iter::once(asked), now)
+            .await?;
+        Ok(match kept.say(asked, None) {
+            Said::Before(answer) => Some(answer.clone()),
+            Said::Nothing | Said::First | Said::Other => None,
+        })
+    }
+
     /// Deletes keys that were first used before `until`, `limit` at most, oldest first. Returns how many.
     ///
     /// # Errors

@@ -42,8 +42,8 @@ pub use devices::{Customer, DeadToken, Identification, Registered, Registration,
 pub use error::{StoreError, Unavailable};
 pub use history::{
     Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView, Due,
-    DueJob, Held, Item, NotificationView, Recording, State, StoredContent, TimelineView, ToAccept,
-    UnknownCustomer, WhyDue,
+    DueJob, DueTaken, Held, Item, NotificationView, Recording, State, StoredContent, TimelineView,
+    ToAccept, UnknownCustomer, WhyDue,
 };
 pub use history::{HistoryFilter, HistoryItem, HistoryPlace, Opened};
 pub use idempotency::{Compose, IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};

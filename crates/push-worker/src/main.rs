@@ -5,7 +5,7 @@
 //! recorded and finds the devices → [`deliver`] asks the providers → [`settle`] records what
 //! follows, publishes what comes next, and only then acknowledges. Beside that way, [`recorder`]
 //! moves dead letters into their table, [`receipts`] asks Expo what became of what it took, and [`reconciler`]
-//! publishes again what no queue knows.
+//! publishes again what no queue knows, and [`timer`] for the first time what waited for its time.
 
 mod admit;
 mod behind;
@@ -19,6 +19,7 @@ mod deliver;
 mod hand;
 mod housekeeping;
 mod lanes;
+mod leader;
 mod metrics;
 mod operator;
 mod readiness;
@@ -29,6 +30,7 @@ mod run;
 mod settings;
 mod settle;
 mod subscription;
+mod timer;
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -45,6 +45,8 @@ const POSTPONED: &str = "push_postponed_total";
 const BREAKER_OPENINGS: &str = "push_lane_breaker_openings_total";
 /// Jobs published again because no queue knew them.
 const REPUBLISHED: &str = "push_republished_total";
+/// Jobs published because the time had come for which they waited in the database.
+const PUBLISHED_IN_TIME: &str = "push_scheduled_published_total";
 
 /// Notifications that had ended and are pending again, because a dead letter was replayed. The same name as the API's.
 const REOPENED: &str = "push_notifications_reopened_total";
@@ -199,6 +201,11 @@ pub fn failed_by_receipt(notifications: u64) {
 /// Receipts are asked for again that no queue knew.
 pub fn receipts_reminded(receipts: usize) {
     counter!(RECEIPTS, "result" => "reminded").increment(receipts as u64);
+}
+
+/// Jobs were published because their time had come.
+pub fn published_in_time(jobs: usize) {
+    counter!(PUBLISHED_IN_TIME).increment(jobs as u64);
 }
 
 /// Jobs were published again.

@@ -9,11 +9,10 @@ use chrono::{DateTime, Utc};
 use push_core::receipt_batch::ReceiptBatch;
 use push_queue::{BrokerState, Message, Route};
 use push_runtime::shutdown::Shutdown;
-use push_store::{
-    DeadLetterId, How, Lease, OperationId, ReplayedJob, Running, Step, StoreError, Taken,
-};
+use push_store::{DeadLetterId, How, OperationId, ReplayedJob, Running, Step, StoreError, Taken};
 
 use crate::database::in_time;
+use crate::leader::Leader;
 use crate::metrics;
 use crate::run::Worker;
 
@@ -31,7 +30,7 @@ pub async fn run(worker: &Worker) {
     let Shutdown { soft, hard } = &worker.shutdown;
     let mut operator = Operator {
         worker,
-        lease: None,
+        leader: Leader::of(LEASE),
         waited: HashMap::new(),
     };
     let mut complained = false;
@@ -50,7 +49,7 @@ pub async fn run(worker: &Worker) {
                 wait = if busy { BUSY } else { IDLE };
             }
             Err(error) => {
-                operator.lease = None;
+                operator.leader.step_down().await;
                 wait = IDLE;
                 if error.needs_someone() && !complained {
                     tracing::error!(%error, "operations cannot go on");
@@ -59,14 +58,12 @@ pub async fn run(worker: &Worker) {
             }
         }
     }
-    if let Some(lease) = operator.lease {
-        lease.release().await;
-    }
+    operator.leader.step_down().await;
 }
 
 struct Operator<'a> {
     worker: &'a Worker,
-    lease: Option<Lease>,
+    leader: Leader,
     /// Where each operation stands with the letters that had to wait.
     waited: HashMap<OperationId, DeadLetterId>,
 }
@@ -75,11 +72,11 @@ impl Operator<'_> {
     /// Takes the steps that are due; true when there is more to do for this worker.
     async fn look(&mut self) -> Result<bool, StoreError> {
         if !in_time(self.worker.store.any_operation(Utc::now())).await? {
-            self.lease = None;
+            self.leader.step_down().await;
             self.waited.clear();
             return Ok(false);
         }
-        if !self.hold().await? {
+        if !self.leader.is_this(&self.worker.store).await? {
             return Ok(false);
         }
         let connected = self.worker.broker.state() == BrokerState::Connected;
@@ -97,21 +94,10 @@ impl Operator<'_> {
                 self.step(&running).await?;
             }
         }
-        if !connected && let Some(lease) = self.lease.take() {
-            // Another worker may be able to publish.
-            lease.release().await;
+        if !connected {
+            self.leader.step_down().await;
         }
         Ok(connected)
-    }
-
-    async fn hold(&mut self) -> Result<bool, StoreError> {
-        if let Some(held) = self.lease.as_mut()
-            && held.still_held().await
-        {
-            return Ok(true);
-        }
-        self.lease = self.worker.store.try_lease(LEASE).await?;
-        Ok(self.lease.is_some())
     }
 
     /// A letter that the database makes nothing of is left behind, and holds up no other.

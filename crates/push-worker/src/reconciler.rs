@@ -9,10 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::{BrokerState, Message, Queue, Route};
 use push_runtime::shutdown::Shutdown;
-use push_store::{Due, DueJob, Lease, StoreError, WhyDue};
+use push_store::{Due, DueJob, StoreError, WhyDue};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::in_time;
+use crate::leader::Leader;
 use crate::metrics;
 use crate::receipts::overdue::remind_of_overdue;
 use crate::run::Worker;
@@ -29,7 +30,7 @@ pub async fn run(worker: &Worker) {
     let Shutdown { soft, hard } = &worker.shutdown;
     let mut reconciler = Reconciler {
         worker,
-        lease: None,
+        leader: Leader::of(LEASE),
         owners_first: None,
     };
     let mut complained = false;
@@ -42,8 +43,7 @@ pub async fn run(worker: &Worker) {
             continue;
         };
         tracing::debug!(%error, "the reconciler could not look");
-        // Another worker may be able to.
-        reconciler.lease = None;
+        reconciler.leader.step_down().await;
         if error.needs_someone() && !complained {
             tracing::error!(%error, "the reconciler cannot read what is due");
         }
@@ -61,8 +61,7 @@ async fn pause(stop: &CancellationToken) -> bool {
 
 struct Reconciler<'a> {
     worker: &'a Worker,
-    /// Held while it is this worker that reconciles.
-    lease: Option<Lease>,
+    leader: Leader,
     /// After an outage of the database all claims are over, and what was sent meanwhile waits to be recorded: its owners
     /// come first, until then.
     owners_first: Option<Instant>,
@@ -86,13 +85,10 @@ impl Reconciler<'_> {
     /// Whether it is this worker that reconciles.
     async fn publish_jobs_again(&mut self) -> Result<bool, StoreError> {
         if self.worker.broker.state() != BrokerState::Connected {
-            // Another worker may be able to publish.
-            if let Some(held) = self.lease.take() {
-                held.release().await;
-            }
+            self.leader.step_down().await;
             return Ok(false);
         }
-        if !self.leads().await? {
+        if !self.leader.is_this(&self.worker.store).await? {
             return Ok(false);
         }
         let now = Utc::now();
@@ -104,17 +100,6 @@ impl Reconciler<'_> {
             publish_all_again(self.worker, Due::Overdue, passed(self.worker, now).await).await?;
         }
         Ok(true)
-    }
-
-    async fn leads(&mut self) -> Result<bool, StoreError> {
-        if let Some(held) = self.lease.as_mut()
-            && held.still_held().await
-        {
-            return Ok(true);
-        }
-        self.lease = None;
-        self.lease = self.worker.store.try_lease(LEASE).await?;
-        Ok(self.lease.is_some())
     }
 }
 
@@ -136,7 +121,8 @@ async fn publish_all_again(
     let grace = TimeDelta::from_std(worker.reconcile_after).unwrap_or(TimeDelta::minutes(2));
     while !worker.shutdown.soft.is_cancelled() {
         let again = Utc::now() + grace;
-        let mut due = in_time(worker.store.take_due(which, before, again, BATCH_MAX)).await?;
+        let taking = worker.store.take_due(which, before, again, BATCH_MAX);
+        let mut due = in_time(taking).await?.jobs;
         let found = due.len();
         // Likewise what waits to be kept as a dead letter: it is looked for later once more.
         let given_up = due.iter().any(|due| due.job.is_given_up());
@@ -158,18 +144,27 @@ async fn is_empty(worker: &Worker, queue: Queue) -> bool {
     }
 }
 
-/// Publishes jobs again. They are looked for later once more, also those of which nobody knows whether the broker took
-/// them. What it surely did not take is due at once.
 async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, StoreError> {
+    let published = publish(worker, due).await?;
+    if published > 0 {
+        tracing::warn!(
+            jobs = published,
+            "published again what no queue knew any more"
+        );
+        metrics::republished(published);
+    }
+    Ok(published)
+}
+
+/// Publishes jobs that were taken out of the database, in order, and says how many. They are looked for later once more, also
+/// those of which nobody knows whether the broker took them. What it surely did not take is due at once.
+pub async fn publish(worker: &Worker, due: Vec<DueJob>) -> Result<usize, StoreError> {
     if due.is_empty() {
         return Ok(0);
     }
     let now = Utc::now();
     tell(worker, &due, now).await?;
-    let ids: Vec<_> = due
-        .iter()
-        .map(|due| (due.job.notification.id, due.why))
-        .collect();
+    let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
     let messages = due.iter().map(|due| {
         let route = if due.job.is_given_up() {
             Route::Dead
@@ -186,22 +181,14 @@ async fn publish_again(worker: &Worker, due: Vec<DueJob>) -> Result<usize, Store
                 Ok(()) => true,
                 Err(error) => error.may_be_published(),
             });
-    let refused: Vec<_> = refused.into_iter().map(|((id, _), _)| id).collect();
+    let refused: Vec<_> = refused.into_iter().map(|(id, _)| id).collect();
     in_time(worker.store.mark_unpublished(&refused, now)).await?;
-    let lost = published
-        .iter()
-        .filter(|((_, why), _)| *why == WhyDue::Lost);
-    let lost = lost.count();
-    if lost > 0 {
-        tracing::warn!(jobs = lost, "published again what no queue knew any more");
-        metrics::republished(lost);
-    }
     Ok(published.len())
 }
 
 /// Before they are published: a quick worker would have ended them before their timelines told of it.
 async fn tell(worker: &Worker, due: &[DueJob], now: DateTime<Utc>) -> Result<(), StoreError> {
-    for why in [WhyDue::Lost, WhyDue::QuietHoursOver] {
+    for why in [WhyDue::Lost, WhyDue::QuietHoursOver, WhyDue::TimeCame] {
         let because = due.iter().filter(|due| due.why == why);
         let ids: Vec<_> = because.map(|due| due.job.notification.id).collect();
         let (step, text) = match why {
@@ -213,6 +200,7 @@ async fn tell(worker: &Worker, due: &[DueJob], now: DateTime<Utc>) -> Result<(),
                 Step::QuietHours,
                 "its wait for the end of the quiet hours is over",
             ),
+            WhyDue::TimeCame => (Step::TimeCame, "its time has come: published"),
         };
         in_time(
             worker

@@ -27,7 +27,9 @@ use crate::hand::Hand;
 use crate::lanes::{Lanes, keeper, lane_settings};
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
-use crate::{changes, consume, housekeeping, operator, readiness, receipts, reconciler, recorder};
+use crate::{
+    changes, consume, housekeeping, operator, readiness, receipts, reconciler, recorder, timer,
+};
 
 /// All that the stages share.
 pub struct Worker {
@@ -168,6 +170,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
     let reconciler = beside(worker, |worker| async move {
         reconciler::run(&worker).await;
     });
+    let timer = beside(worker, |worker| async move { timer::run(&worker).await });
     let operator = beside(worker, |worker| async move { operator::run(&worker).await });
     let housekeeping = beside(worker, |worker| async move {
         housekeeping::run(&worker).await;
@@ -194,6 +197,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         ("the recorder", recorder.await),
         ("fetching receipts", receipts.await),
         ("the reconciler", reconciler.await),
+        ("the timer", timer.await),
         ("the operator", operator.await),
         ("the housekeeping", housekeeping.await),
     ];

@@ -69,6 +69,9 @@ pub struct Answer {
     /// When it was accepted.
     #[schema(value_type = DateTime<Utc>)]
     created_at: Time,
+    /// It is not sent before; `null`: at once.
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    send_at: Option<Time>,
     /// From when on it is not sent any more.
     #[schema(value_type = Option<DateTime<Utc>>)]
     expires_at: Option<Time>,
@@ -164,6 +167,7 @@ impl From<NotificationView> for Answer {
             priority: view.priority,
             collapse_key: view.collapse_key.map(Into::into),
             created_at: Time(view.created_at),
+            send_at: view.send_at.map(Time),
             expires_at: view.expires_at.map(Time),
             completed_at: view.completed_at.map(Time),
             opened_at: view.opened_at.map(Time),
@@ -271,6 +275,7 @@ mod tests {
                 attempts: 1,
             },
             created_at: at,
+            send_at: Some(at),
             expires_at: Some(at),
             completed_at: Some(at),
             opened_at: None,
@@ -301,7 +306,7 @@ mod tests {
                 "success": true, "message": "Notification found", "notificationId": Uuid::nil(), "customerId": 123,
                 "type": "reached", "title": "t", "body": "b", "data": {"bookingId": "4"}, "imageUrl": null,
                 "status": "failed", "reason": "invalid_tokens", "fcmResult": "failed", "expoResult": "not_sent",
-                "attempts": 1, "priority": "high", "collapseKey": null, "createdAt": time, "expiresAt": time,
+                "attempts": 1, "priority": "high", "collapseKey": null, "createdAt": time, "sendAt": time, "expiresAt": time,
                 "completedAt": time, "openedAt": null,
                 "deliveries": [{
                     "deviceId": "d-1", "platform": "android", "provider": "fcm", "token": "…wxyz",

@@ -50,7 +50,11 @@ pub struct Request {
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[schema(as = SendBatchRequest)]
-#[expect(dead_code, reason = "for the document only")]
+#[expect(
+    dead_code,
+    clippy::large_enum_variant,
+    reason = "for the document only"
+)]
 enum Forms {
     Each(Each),
     Same(Same),
@@ -149,7 +153,7 @@ impl Request {
             }
             (Field::Missing, customers) => {
                 let items = problems.optional("customerIds", customers, check_count);
-                let draft = self.content.read(&mut problems, catalogue);
+                let draft = self.content.read(&mut problems, now, catalogue);
                 let (items, draft) = problems.finish(items.zip(draft))?;
                 Ok(Batch::of_same(items, |customer| {
                     draft.clone().to(customer, now)
@@ -306,7 +310,7 @@ impl ItemResult {
 ///
 /// The good ones are committed together, all or none: 202 means that each accepted one will end as `sent`, `failed` or
 /// `suppressed`, whatever happens. They are sent in the order of the list. `Prefer: wait` does not apply; ask
-/// `GET /api/Push/notifications/{notificationId}`.
+/// `GET /api/Push/notifications/{notificationId}`. `sendAt` works as with `sendToCustomer`.
 ///
 /// An `Idempotency-Key` is for the whole: a repeated call gets the first answer again, with all its results, and
 /// nothing is sent twice. Where no element was accepted the key is not kept.
@@ -351,18 +355,23 @@ pub async fn send_batch(
     _place: BatchPlace,
     Nameable { body, name }: Nameable<Request, BATCH_BYTES_MAX>,
 ) -> Result<Response, ApiError> {
+    let key = name.map(|name| name.of(caller.name()));
     let Batch {
         notifications,
         elements,
-    } = body.parse(now(), &state.catalogue)?;
+    } = match body.parse(now(), &state.catalogue) {
+        Ok(batch) => batch,
+        Err(wrong) => return state.answered_before(key, wrong).await.map(replayed),
+    };
     let outline = Arc::new(Outline(elements));
     let carried_out = |items: &[Item]| (StatusCode::ACCEPTED, Json(outline.answer(items)));
     if notifications.is_empty() {
-        return Ok(carried_out(&[]).into_response());
+        let first = state.kept_answer(key).await?;
+        return Ok(first.map_or_else(|| carried_out(&[]).into_response(), replayed));
     }
     let composing = Arc::clone(&outline);
-    let keyed = name.map(|name| Keyed {
-        key: name.of(caller.name()),
+    let keyed = key.map(|key| Keyed {
+        key,
         answer: Arc::new(move |items| composing.kept(items)),
     });
     let submission = Submission {

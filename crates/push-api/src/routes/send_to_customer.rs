@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use push_core::id::{CustomerId, NotificationId};
+use push_core::id::CustomerId;
 use push_core::notification::Notification;
 use push_store::{IdempotencyKey, Item, KeptAnswer, Keyed};
 use serde::Deserialize;
@@ -68,7 +68,7 @@ impl Request {
         catalogue: &Catalogue,
     ) -> Option<Notification> {
         let customer = problems.required("id", self.id, CustomerId::try_from);
-        let draft = self.content.read(problems, catalogue);
+        let draft = self.content.read(problems, now, catalogue);
         Some(draft?.to(customer?, now))
     }
 }
@@ -77,6 +77,9 @@ impl Request {
 ///
 /// 202 means that it is committed: it will end as `sent`, `failed` or `suppressed`, whatever happens.
 /// With `Prefer: wait=N` the answer waits for the outcome, up to N seconds, and is then 200.
+///
+/// With `sendAt` it waits until then, and `DELETE /api/Push/notifications/{notificationId}` takes it back. Who would have
+/// to wait for the outcome for longer than N seconds is answered 202 at once.
 ///
 /// With an `Idempotency-Key` a repeated call gets the first answer again, with the same `notificationId`; where the
 /// first or the repeated one waits for the outcome, it gets that: of the same notification, and as it is now, whatever
@@ -101,9 +104,14 @@ impl Request {
                           "status": "sent", "fcmResult": "success", "expoResult": "not_sent"})),
         (status = 202, description = "Accepted: committed, and on its way", body = SendAnswer,
          headers(("Idempotent-Replayed" = bool, description = "`true`: the request came before, and was not carried out again")),
-         example = json!({"success": true, "message": "Push notification queued",
+         examples(
+            ("queued" = (value = json!({"success": true, "message": "Push notification queued",
                           "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11",
-                          "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
+                          "status": "pending", "fcmResult": "queued", "expoResult": "queued"}))),
+            ("scheduled" = (value = json!({"success": true, "message": "Push notification scheduled",
+                          "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11", "sendAt": "2030-01-31T08:00:00.000Z",
+                          "status": "pending", "fcmResult": "queued", "expoResult": "queued"})))
+         )),
         BodyErrors, CallErrors, CustomerErrors, KeyErrors,
     ),
     security(("bearer" = ["send"]), ("apiKey" = ["send"]))
@@ -116,9 +124,15 @@ pub async fn send_to_customer(
     wait: Wait,
     Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
-    let notification = body.parse(now(), &state.catalogue)?;
     let key = name.map(|name| name.of(caller.name()));
-    send(&state, notification, key, wait, trace, &seen, WORDING).await
+    match body.parse(now(), &state.catalogue) {
+        Ok(notification) => send(&state, notification, key, wait, trace, &seen, WORDING).await,
+        Err(wrong) => {
+            let first = state.answered_before(key, wrong).await?;
+            let about = named(&first)?;
+            Ok(tell_outcome(&state, about, wait, &seen, WORDING, Some(first)).await)
+        }
+    }
 }
 
 /// Accepts a notification, waits for its outcome if that is wished, and answers; or answers as before.
@@ -131,47 +145,56 @@ pub(super) async fn send(
     seen: &Seen,
     wording: Wording,
 ) -> Result<Response, ApiError> {
-    let id = notification.id;
+    let about = About::from(&notification);
     let keyed = key.map(|key| Keyed {
         key,
-        answer: Arc::new(move |items| is_accepted(items).then(|| at_acceptance(id, wait, wording))),
+        answer: Arc::new(move |items| {
+            is_accepted(items).then(|| at_acceptance(about, wait, wording))
+        }),
     });
     let submission = Submission {
         notifications: Arc::new([notification]),
         event: None,
         keyed,
     };
-    let (id, first) = match state.accept(submission, trace).await? {
-        Accepted::Now(items) if is_accepted(&items) => (id, None),
+    let (about, first) = match state.accept(submission, trace).await? {
+        Accepted::Now(items) if is_accepted(&items) => (about, None),
         Accepted::Now(_) => return Err(ApiError::UnknownCustomer),
-        Accepted::Before(answer) => {
-            let nameless = "a kept answer names no notification";
-            let id = about(&answer).ok_or_else(|| ApiError::Internal(nameless.to_owned()))?;
-            (id, Some(answer))
-        }
+        Accepted::Before(first) => (named(&first)?, Some(first)),
     };
-    Ok(tell_outcome(state, id, wait, seen, wording, first).await)
+    Ok(tell_outcome(state, about, wait, seen, wording, first).await)
 }
 
 /// Waits for the outcome of what was accepted now or before, if that is wished, and tells where it stands.
 pub(super) async fn tell_outcome(
     state: &AppState,
-    id: NotificationId,
+    about: About,
     wait: Wait,
     seen: &Seen,
     wording: Wording,
     first: Option<KeptAnswer>,
 ) -> Response {
     // From here on it exists: only now may the log name it.
-    seen.notification(id);
+    seen.notification(about.notification_id);
     // Who was to get the outcome, and asks again without patience, gets it if it is known.
     let outcome_is_due = first.as_ref().is_some_and(|first| first.status.is_none());
     let patience = wait.patience().or(outcome_is_due.then_some(Duration::ZERO));
-    let waited = match patience {
-        Some(patience) => state.outcomes.wait(id, patience).await,
-        None => Waited::StillPending,
+    let waited = outcome(state, about, patience).await;
+    sent(about, wait, waited, wording, first)
+}
+
+/// Waits for the outcome, unless it cannot come in time.
+async fn outcome(state: &AppState, about: About, patience: Option<Duration>) -> Waited {
+    let Some(patience) = patience else {
+        return Waited::StillPending;
     };
-    sent(id, wait, waited, wording, first)
+    let until_sent = about
+        .send_at
+        .and_then(|send_at| (send_at - now()).to_std().ok());
+    if until_sent.is_some_and(|until_sent| until_sent > patience) {
+        return Waited::NotGranted;
+    }
+    state.outcomes.wait(about.notification_id, patience).await
 }
 
 fn is_accepted(items: &[Item]) -> bool {
@@ -180,19 +203,23 @@ fn is_accepted(items: &[Item]) -> bool {
 
 /// What is kept with the key: committed with the notification, so it cannot tell the outcome. Who waits for that
 /// gets it from the notification, at the first time and at each further one.
-pub(super) fn at_acceptance(id: NotificationId, wait: Wait, wording: Wording) -> KeptAnswer {
+pub(super) fn at_acceptance(about: About, wait: Wait, wording: Wording) -> KeptAnswer {
     let waits = wait.patience().is_some();
     KeptAnswer {
         status: (!waits).then_some(StatusCode::ACCEPTED.as_u16()),
-        // Texts and an id always serialize.
-        body: serde_json::to_string(&SendAnswer::new(id, None, wording)).unwrap_or_default(),
+        // Texts, an id and a time always serialize.
+        body: serde_json::to_string(&SendAnswer::new(about, None, wording)).unwrap_or_default(),
     }
 }
 
 /// The notification that an answer is about, if it made one.
-pub(super) fn about(first: &KeptAnswer) -> Option<NotificationId> {
-    let about: About = serde_json::from_str(&first.body).ok()?;
-    Some(about.notification_id)
+pub(super) fn about(first: &KeptAnswer) -> Option<About> {
+    serde_json::from_str(&first.body).ok()
+}
+
+fn named(first: &KeptAnswer) -> Result<About, ApiError> {
+    let nameless = "a kept answer names no notification";
+    about(first).ok_or_else(|| ApiError::Internal(nameless.to_owned()))
 }
 
 #[cfg(test)]

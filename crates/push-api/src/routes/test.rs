@@ -72,6 +72,7 @@ fn test_notification(customer: CustomerId, now: DateTime<Utc>) -> Result<Notific
         priority: Priority::High,
         collapse_key: None,
         created_at: now,
+        send_at: None,
         expires_at: now + Ttl::DEFAULT.as_duration(),
     })
 }

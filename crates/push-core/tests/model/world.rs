@@ -119,6 +119,7 @@ fn notification() -> Notification {
         priority: Priority::High,
         collapse_key: None,
         created_at: now(),
+        send_at: None,
         expires_at: now() + TimeDelta::days(1),
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn push(input: &Value) -> Push {
         },
         collapse_key: None,
         created_at: now(),
+        send_at: None,
         expires_at: now() + TimeDelta::hours(1),
     };
     let platform = Platform::from_spelling(text("platform").unwrap()).unwrap();

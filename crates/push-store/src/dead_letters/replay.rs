@@ -39,7 +39,7 @@ const ABOUT: &str = "\
 const STANDING: &str = "\
     SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
         history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
-        history.expires_at, history.round, history.fcm_result, history.expo_result, history.reason \
+        history.send_at, history.expires_at, history.round, history.fcm_result, history.expo_result, history.reason \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(wanted.id)";

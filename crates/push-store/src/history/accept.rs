@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::MySqlConnection;
 
 use super::timeline::lines;
-use super::{Acceptance, Committed, Item, UnknownCustomer};
+use super::{Acceptance, Committed, Due, Item, UnknownCustomer};
 use crate::bookings::Bookings;
 use crate::collapse::{self, Raised};
 use crate::decode::millis;
@@ -24,9 +24,9 @@ use crate::{Store, bulk, customers, idempotency};
 
 const INSERT: &str = "\
     INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, \
-        image_url, priority, collapse_key, created_at, expires_at, due_at, timeline) \
+        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline) \
     SELECT UNHEX(id), customer, kind, title, body, data, \
-        image_url, priority, collapse_key, created_at, expires_at, due_at, timeline \
+        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, send_at, unpublished, timeline \
     FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
             customer BIGINT PATH '$.customer', \
@@ -38,8 +38,10 @@ const INSERT: &str = "\
             priority MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.priority', \
             collapse_key MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.collapse_key', \
             created_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.created_at', \
+            send_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.send_at', \
             expires_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.expires_at', \
             due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
+            unpublished BIGINT PATH '$.unpublished', \
             timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
         )) AS accepted";
 
@@ -80,9 +82,9 @@ impl Store {
     /// Commits the notifications whose customers exist, all or none of them and with their requests' keys, and answers for
     /// each request in order. What was asked for before under its key is not accepted a second time, whatever became of
     /// the customers. `due_at`: when the reconciler shall look at those that are still pending, in case no queue
-    /// ever got them.
+    /// ever got them. Those that are to be sent later are due then, and must not be published before.
     ///
-    /// Each that has a collapse key takes the place of what is older.
+    /// Each that has a collapse key takes the place of what is older; those that are to be sent later, when their time comes.
     ///
     /// # Errors
     /// [`StoreError`]; then none is accepted, unless the connection broke during the commit.
@@ -283,9 +285,12 @@ fn answer_known(requests: &mut [Request<'_>], kept: &Kept) {
     }
 }
 
-/// It takes the place of what is older, if it has a collapse key.
+/// It takes the place of what is older, if it has a collapse key and is sent at once.
 fn newest(notification: &Notification) -> Option<Raised<'_>> {
-    let key = notification.collapse_key.as_ref()?;
+    let key = notification
+        .collapse_key
+        .as_ref()
+        .filter(|_| notification.send_at.is_none())?;
     Some(Raised {
         customer: notification.customer,
         key,
@@ -344,8 +349,10 @@ struct AcceptedRow<'a> {
     priority: &'static str,
     collapse_key: Option<&'a str>,
     created_at: String,
+    send_at: Option<String>,
     expires_at: String,
     due_at: String,
+    unpublished: u8,
     image_url: Option<&'a str>,
     title: &'a str,
     timeline: String,
@@ -369,20 +376,27 @@ impl<'a> AcceptedRow<'a> {
             priority: notification.priority.as_str(),
             collapse_key: notification.collapse_key.as_ref().map(|key| key.as_str()),
             created_at: bulk::time(notification.created_at),
+            send_at: notification.send_at.map(bulk::time),
             expires_at: bulk::time(notification.expires_at),
-            due_at: bulk::time(due_at),
+            due_at: bulk::time(notification.send_at.unwrap_or(due_at)),
+            unpublished: match notification.send_at {
+                None => Due::Overdue.unpublished(),
+                Some(_) => Due::Timed.unpublished(),
+            },
             timeline: lines(&[told(notification)]),
         }
     }
 }
 
 fn told(notification: &Notification) -> TimelineEntry {
+    let spelled = |time: DateTime<Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let not_before = notification.send_at.map_or(String::new(), |send_at| {
+        format!(" not before {}, and", spelled(send_at))
+    });
     let text = format!(
-        "accepted for customer {}, to be sent before {}",
+        "accepted for customer {}, to be sent{not_before} before {}",
         notification.customer,
-        notification
-            .expires_at
-            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        spelled(notification.expires_at),
     );
     TimelineEntry::new(millis(notification.created_at), Step::Accepted, text)
 }

@@ -26,6 +26,7 @@ pub(crate) struct NotificationRow {
     priority: String,
     collapse_key: Option<String>,
     created_at: DateTime<Utc>,
+    send_at: Option<DateTime<Utc>>,
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -64,6 +65,7 @@ impl TryFrom<NotificationRow> for Notification {
                 CollapseKey::parse(&key).ok()
             })?,
             created_at: row.created_at,
+            send_at: row.send_at,
             expires_at: at.read("expires_at", row.expires_at)?,
         })
     }

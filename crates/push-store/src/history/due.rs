@@ -8,18 +8,21 @@ use sqlx::FromRow;
 
 use super::content::NotificationRow;
 use super::timeline::lines;
-use super::{Due, DueJob, TABLE, WhyDue};
+use super::{Due, DueJob, DueTaken, TABLE, WhyDue};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
+use crate::collapse::{self, Raised};
 use crate::decode::{Row, millis};
+use crate::devices::count_up;
 use crate::error::StoreError;
 use crate::quiet;
+use crate::retry::Tries;
 
 /// What is locked is in somebody's hands just now. It is left for the next look, so that one lock whose owner is gone does
 /// not keep all the others waiting.
 const DUE: &str = "\
     SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
-        created_at, expires_at, round, due_at, next_job \
+        created_at, send_at, expires_at, round, due_at, next_job \
     FROM notification_history FORCE INDEX (status_due) \
     WHERE status = 'pending' AND unpublished = ? AND due_at <= ? \
         AND (claimed_until IS NULL OR claimed_until <= NOW(3)) \
@@ -29,12 +32,18 @@ const LATER: &str = "\
     UPDATE notification_history FORCE INDEX (notification) \
     SET due_at = ? WHERE notification_id = ? AND status = 'pending'";
 
+/// What waits in the database anyway comes by itself, at its time.
 const UNPUBLISHED: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS unpublished \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(unpublished.id) \
     SET history.due_at = GREATEST(?, COALESCE(history.next_at, history.created_at)), history.unpublished = TRUE \
-    WHERE history.status = 'pending' AND history.due_at > ?";
+    WHERE history.status = 'pending' AND history.due_at > ? AND history.unpublished = FALSE";
+
+/// One look at the front of the index.
+const FIRST_TIMED: &str = "\
+    SELECT due_at FROM notification_history FORCE INDEX (status_due) \
+    WHERE status = 'pending' AND unpublished = ? ORDER BY due_at LIMIT 1";
 
 const PUSHED_BACK: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
@@ -57,6 +66,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("UNPUBLISHED", UNPUBLISHED),
     ("PUSHED_BACK", PUSHED_BACK),
     ("TELL", TELL),
+    ("FIRST_TIMED", FIRST_TIMED),
 ];
 
 /// When to look again at a row that cannot be read: someone has to mend it first.
@@ -88,8 +98,9 @@ impl Store {
     }
 
     /// Takes the pending notifications that are due `before` a time and in nobody's hands, longest first, with the job that
-    /// comes next for each. They are about to be published again, and are not due before `until`. A row that cannot be
-    /// read is logged and looked at again in an hour; it does not keep the others waiting.
+    /// comes next for each. They are about to be published, and are not due before `until`. A row that cannot be
+    /// read is logged and looked at again in an hour; it does not keep the others waiting. What was scheduled takes the
+    /// place of older ones with its collapse key.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; then all stay due, unless the connection broke during the commit.
@@ -99,19 +110,35 @@ impl Store {
         before: DateTime<Utc>,
         until: DateTime<Utc>,
         limit: u32,
-    ) -> Result<Vec<DueJob>, StoreError> {
+    ) -> Result<DueTaken, StoreError> {
+        let mut tries = Tries::new();
+        loop {
+            match self.take_due_once(which, before, until, limit).await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn take_due_once(
+        &self,
+        which: Due,
+        before: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<DueTaken, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let rows: Vec<DueRow> = sqlx::query_as(DUE)
-            .bind(which == Due::Unpublished)
+            .bind(which.unpublished())
             .bind(millis(before))
             .bind(limit)
             .fetch_all(&mut *transaction)
             .await?;
-        let mut due = Vec::with_capacity(rows.len());
+        let mut taken = DueTaken::default();
         for row in rows {
             let id = row.notification.notification_id;
             match DueJob::try_from(row) {
-                Ok(job) => due.push(job),
+                Ok(job) => taken.jobs.push(job),
                 Err(error) => {
                     tracing::error!(notification.id = %id, %error, "a due notification cannot be read; again in an hour");
                     sqlx::query(LATER)
@@ -122,13 +149,20 @@ impl Store {
                 }
             }
         }
-        let ids: Vec<_> = due.iter().map(|due| due.job.notification.id).collect();
-        if which == Due::Unpublished {
-            let over = quiet::over(&mut transaction, &ids).await?;
-            let waited = due.iter_mut();
-            waited
-                .filter(|due| over.contains(&due.job.notification.id))
-                .for_each(|due| due.why = WhyDue::QuietHoursOver);
+        let ids: Vec<_> = taken
+            .jobs
+            .iter()
+            .map(|due| due.job.notification.id)
+            .collect();
+        if which == Due::Timed {
+            let quiet = quiet::over(&mut transaction, &ids).await?;
+            for due in &mut taken.jobs {
+                due.why = if quiet.contains(&due.job.notification.id) {
+                    WhyDue::QuietHoursOver
+                } else {
+                    WhyDue::TimeCame
+                };
+            }
         }
         for some in ids.chunks(KEYS_MAX) {
             sqlx::query(PUSHED_BACK)
@@ -137,8 +171,25 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
+        if which == Due::Timed {
+            let newest = taken.jobs.iter().filter_map(newest);
+            let overtaken = collapse::raise(&mut transaction, newest).await?;
+            taken.changed = count_up(&mut transaction, &overtaken).await?;
+        }
         transaction.commit().await?;
-        Ok(due)
+        Ok(taken)
+    }
+
+    /// When the first of those that wait for a chosen time is due; `None` where none waits.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn next_timed(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let due_at = sqlx::query_scalar(FIRST_TIMED)
+            .bind(Due::Timed.unpublished())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(due_at)
     }
 
     /// Adds `entry` to their timelines, where those are not very long, and do not end with one of its kind.
@@ -161,6 +212,19 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Its time makes it the newest of its collapse key, if it was scheduled and has one.
+fn newest(due: &DueJob) -> Option<Raised<'_>> {
+    let notification = &due.job.notification;
+    let first = due.job.round == 1;
+    Some(Raised {
+        customer: notification.customer,
+        key: notification.collapse_key.as_ref()?,
+        notification: notification.id,
+        at: notification.send_at.filter(|_| first)?,
+        scheduled: true,
+    })
 }
 
 #[derive(FromRow)]

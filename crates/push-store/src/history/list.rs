@@ -22,7 +22,7 @@ macro_rules! items {
             "SELECT history.id, history.notification_id, history.status, history.fcm_result, history.expo_result, \
                 history.reason, history.attempts, history.customer_id, history.notification_type, history.title, \
                 history.body, history.data, history.image_url, history.priority, history.collapse_key, \
-                history.created_at, history.expires_at, history.completed_at, history.opened_at, NULL AS timeline ",
+                history.created_at, history.send_at, history.expires_at, history.completed_at, history.opened_at, NULL AS timeline ",
             $rest
         )
     };

@@ -19,7 +19,7 @@ use crate::stats::Counted;
 /// The inner SELECT keeps the array out of `FOR UPDATE`, which MySQL refuses for it.
 const LOCK_HISTORY: &str = "\
     SELECT history.notification_id, history.customer_id, history.status, history.round, \
-        history.notification_type, history.created_at, history.sent_at, \
+        history.notification_type, history.created_at, history.send_at, history.sent_at, \
         history.claimed_by, history.claimed_until IS NOT NULL AS in_hand, \
         history.collapse_key IS NOT NULL AS collapses \
     FROM (SELECT UNHEX(id) AS id FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed) AS wanted \
@@ -61,6 +61,7 @@ struct LockedRow {
     round: u32,
     notification_type: String,
     created_at: DateTime<Utc>,
+    send_at: Option<DateTime<Utc>>,
     sent_at: Option<DateTime<Utc>>,
     claimed_by: Option<Uuid>,
     in_hand: bool,
@@ -83,6 +84,7 @@ impl TryFrom<LockedRow> for Locked {
             },
             counted: Counted {
                 created_at: row.created_at,
+                send_at: row.send_at,
                 kind: row.notification_type,
             },
             sent_at: row.sent_at,

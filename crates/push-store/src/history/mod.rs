@@ -157,6 +157,8 @@ pub struct NotificationView {
     pub state: State,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
+    /// It is not sent before; `None`: at once.
+    pub send_at: Option<DateTime<Utc>>,
     /// From when on it is not sent any more.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -249,15 +251,39 @@ pub enum WhyDue {
     Lost,
     /// It has waited for the end of the customer's quiet hours.
     QuietHoursOver,
+    /// It was scheduled, and its time has come.
+    TimeCame,
+}
+
+/// What was taken to be published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DueTaken {
+    /// The jobs, longest due first.
+    pub jobs: Vec<DueJob>,
+    /// Customers of whom something else is on its way just now that is out of date by this: tell the workers.
+    pub changed: Vec<Changed>,
 }
 
 /// Which pending notifications are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
+    /// Those that wait in the database for a time that was chosen, and were never published before that.
+    Timed,
     /// Those that surely are in no queue, because the broker did not take them.
     Unpublished,
     /// Those that were published, and without news for longer than they should be.
     Overdue,
+}
+
+impl Due {
+    /// As the column `unpublished` says it.
+    pub(crate) const fn unpublished(self) -> u8 {
+        match self {
+            Self::Overdue => 0,
+            Self::Unpublished => 1,
+            Self::Timed => 2,
+        }
+    }
 }
 
 /// The books (P8) at one moment: what was counted with every change, beside those that are pending by the rows. If a change

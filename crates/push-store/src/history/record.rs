@@ -15,7 +15,7 @@ use sqlx::MySqlConnection;
 use super::deliveries::write_deliveries;
 use super::lock::{Locked, lock};
 use super::timeline::lines;
-use super::{ClaimedRound, Recording};
+use super::{ClaimedRound, Due, Recording};
 use crate::Store;
 use crate::bulk;
 use crate::collapse;
@@ -287,9 +287,11 @@ impl Change {
             Next::Later(at, job) => (None, Some(*at), Some(job)),
             Next::DeadLetter(job) => (None, Some(now), Some(job)),
         };
-        // What waits here is in no queue.
-        let unpublished = matches!(settlement.next, Next::Later(..));
-        let grace = if unpublished { Duration::ZERO } else { grace };
+        let (due, grace) = match &settlement.next {
+            // In no queue: it waits here.
+            Next::Later(..) => (Due::Timed, Duration::ZERO),
+            Next::Done(_) | Next::Wait(..) | Next::DeadLetter(_) => (Due::Overdue, grace),
+        };
         let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
         Self {
             id: bulk::id(settlement.notification),
@@ -304,7 +306,7 @@ impl Change {
             sent_at: (status == Status::Sent).then(|| bulk::time(now)),
             completed_at: (status != Status::Pending).then(|| bulk::time(now)),
             due_at: due_at.map(bulk::time),
-            unpublished: u8::from(unpublished),
+            unpublished: due.unpublished(),
             next_at: next_at.map(bulk::time),
             next_job: next_job.map(|job| String::from_utf8_lossy(&job.encode()).into_owned()),
         }

@@ -19,7 +19,7 @@ use crate::error::StoreError;
 const VIEW: &str = "\
     SELECT notification_id, status, fcm_result, expo_result, reason, attempts, \
         customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
-        created_at, expires_at, completed_at, opened_at, timeline \
+        created_at, send_at, expires_at, completed_at, opened_at, timeline \
     FROM notification_history WHERE notification_id = ?";
 
 const DELIVERIES: &str = "\
@@ -70,6 +70,7 @@ pub(super) struct ViewRow {
     priority: String,
     collapse_key: Option<String>,
     pub(super) created_at: DateTime<Utc>,
+    send_at: Option<DateTime<Utc>>,
     expires_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
     opened_at: Option<DateTime<Utc>>,
@@ -105,6 +106,7 @@ impl ViewRow {
             })?,
             state: self.state.try_into()?,
             created_at: self.created_at,
+            send_at: self.send_at,
             expires_at: self.expires_at,
             completed_at: self.completed_at,
             opened_at: self.opened_at,

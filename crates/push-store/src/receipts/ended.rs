@@ -29,7 +29,7 @@ use crate::stats;
 const TO_TAKE_BACK: &str = "\
     SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
         history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
-        history.expires_at, history.status, history.reason, history.round, history.fcm_result, history.expo_result \
+        history.send_at, history.expires_at, history.status, history.reason, history.round, history.fcm_result, history.expo_result \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS failed \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(failed.id)";

@@ -28,6 +28,8 @@ const KEYS_MAX: usize = 1_000;
 pub(crate) struct Counted {
     /// `created_at`: its hour is the notification's.
     pub(crate) created_at: DateTime<Utc>,
+    /// `send_at`.
+    pub(crate) send_at: Option<DateTime<Utc>>,
     /// `notification_type`.
     pub(crate) kind: String,
 }
@@ -37,6 +39,7 @@ impl Counted {
     fn of(notification: &Notification) -> Self {
         Self {
             created_at: notification.created_at,
+            send_at: notification.send_at,
             kind: notification.kind.as_str().to_owned(),
         }
     }
@@ -50,7 +53,7 @@ impl Counted {
 
     /// From when on the customer has been waiting for it.
     fn since(&self) -> DateTime<Utc> {
-        millis(self.created_at)
+        millis(self.send_at.unwrap_or(self.created_at))
     }
 }
 

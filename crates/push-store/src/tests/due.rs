@@ -2,22 +2,23 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::job::Job;
+use push_core::notification::{CollapseKey, Notification};
 use push_core::timeline::Step;
 
 use super::Db;
-use super::seed::{entry, gives_up, later, sent, waits};
-use crate::{Due, DueJob};
+use super::seed::{entry, gives_up, later, notification, sent, waits};
+use crate::{Due, DueJob, UnknownCustomer, WhyDue};
 
 impl Db {
     /// What is due, which stays so.
     pub(super) async fn due(&self, which: Due, now: DateTime<Utc>, limit: u32) -> Vec<DueJob> {
         let taken = self.store.take_due(which, now, now, limit).await;
-        taken.unwrap()
+        taken.unwrap().jobs
     }
 
     async fn take_due(&self, before: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DueJob> {
         let taken = self.store.take_due(Due::Overdue, before, until, 10).await;
-        taken.unwrap()
+        taken.unwrap().jobs
     }
 }
 
@@ -153,5 +154,91 @@ async fn one_that_somebody_keeps_locked_does_not_keep_the_others_waiting() {
     let taken = db.take_due(later(60_000), later(120_000)).await;
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0].job, Job::first(n[1].clone()));
+    db.done().await;
+}
+
+impl Db {
+    /// A notification that is to be sent 10 s after its acceptance.
+    async fn scheduled(&self, key: Option<&str>) -> Notification {
+        let mut one = notification(7);
+        one.send_at = Some(later(10_000));
+        one.collapse_key = key.map(|key| CollapseKey::parse(key).unwrap());
+        let accepted = self.store.accept(
+            std::slice::from_ref(&one),
+            UnknownCustomer::Create,
+            later(500),
+        );
+        accepted.await.unwrap();
+        one
+    }
+}
+
+#[tokio::test]
+async fn what_is_scheduled_waits_here_until_its_time_and_is_never_taken_for_lost() {
+    let db = Db::new().await;
+    assert_eq!(db.store.next_timed().await.unwrap(), None);
+    let one = db.scheduled(None).await;
+    assert_eq!(db.store.next_timed().await.unwrap(), Some(later(10_000)));
+    // Nobody knew whether it was committed; a retry's mark would make it due at once.
+    db.store
+        .mark_unpublished(&[one.id], later(600))
+        .await
+        .unwrap();
+    for which in [Due::Overdue, Due::Unpublished] {
+        assert!(db.due(which, later(20_000), 10).await.is_empty());
+    }
+    assert!(db.due(Due::Timed, later(9_999), 10).await.is_empty());
+    let books = db.store.books(later(9_999)).await.unwrap();
+    assert_eq!((books.pending, books.leaked, books.overdue), (1, 0, 0));
+    let taken = db
+        .store
+        .take_due(Due::Timed, later(10_001), later(60_000), 10)
+        .await
+        .unwrap();
+    assert_eq!(taken.jobs.len(), 1);
+    assert_eq!(
+        (&taken.jobs[0].job, taken.jobs[0].due_at, taken.jobs[0].why),
+        (&Job::first(one.clone()), later(10_000), WhyDue::TimeCame)
+    );
+    assert_eq!(db.store.next_timed().await.unwrap(), None);
+    // From then on as any other.
+    assert!(db.due(Due::Overdue, later(59_999), 10).await.is_empty());
+    assert_eq!(db.due(Due::Overdue, later(60_000), 10).await.len(), 1);
+    let view = db.store.notification(one.id).await.unwrap().unwrap();
+    assert_eq!(view.send_at, one.send_at);
+    assert!(
+        view.timeline[0].text.contains("not before 2026-09-21T"),
+        "{}",
+        view.timeline[0].text
+    );
+    db.done().await;
+}
+
+/// P3: it is no newer than what was accepted while it waited, until its time comes.
+#[tokio::test]
+async fn what_is_scheduled_becomes_the_newest_of_its_key_when_its_time_comes() {
+    let db = Db::new().await;
+    let head = "SELECT customer_id FROM collapse_heads JOIN notification_history USING (notification_id, customer_id) \
+        WHERE send_at IS NOT NULL";
+    let heads = async || {
+        let found: Vec<i64> = sqlx::query_scalar(head)
+            .fetch_all(&db.store.pool)
+            .await
+            .unwrap();
+        found.len()
+    };
+    let one = db.scheduled(Some("booking-1")).await;
+    assert_eq!(heads().await, 0);
+    let mut at_once = notification(7);
+    at_once.collapse_key = one.collapse_key.clone();
+    let accepted = db.store.accept(
+        std::slice::from_ref(&at_once),
+        UnknownCustomer::Create,
+        later(500),
+    );
+    accepted.await.unwrap();
+    assert_eq!(heads().await, 0);
+    assert_eq!(db.due(Due::Timed, later(10_000), 10).await.len(), 1);
+    assert_eq!(heads().await, 1);
     db.done().await;
 }

@@ -53,10 +53,12 @@ impl Db {
     }
 
     async fn due_ids(&self, now: DateTime<Utc>) -> Vec<(NotificationId, WhyDue)> {
-        let due = self
-            .store
-            .take_due(Due::Unpublished, now, later(9 * END), 100);
-        let due = due.await.unwrap().into_iter();
+        let mut due = Vec::new();
+        for which in [Due::Timed, Due::Unpublished] {
+            let taken = self.store.take_due(which, now, later(9 * END), 100);
+            due.extend(taken.await.unwrap().jobs);
+        }
+        let due = due.into_iter();
         let mut due: Vec<_> = due.map(|due| (due.job.notification.id, due.why)).collect();
         due.sort_unstable_by_key(|(id, _)| *id);
         due

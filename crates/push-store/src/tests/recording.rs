@@ -166,9 +166,9 @@ async fn a_round_that_is_put_off_waits_here_and_in_no_queue() {
     };
     db.record(&[settlement], later(0), GRACE).await.unwrap();
     let just_before = later(3_599_999);
-    assert!(db.due(Due::Unpublished, just_before, 10).await.is_empty());
+    assert!(db.due(Due::Timed, just_before, 10).await.is_empty());
     assert!(db.due(Due::Overdue, until, 10).await.is_empty());
-    let due = db.due(Due::Unpublished, until, 10).await;
+    let due = db.due(Due::Timed, until, 10).await;
     assert_eq!(due[0].job, job);
     db.done().await;
 }

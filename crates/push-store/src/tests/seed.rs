@@ -58,6 +58,7 @@ pub fn notification(of: i64) -> Notification {
         priority: Priority::High,
         collapse_key: None,
         created_at: at(0),
+        send_at: None,
         expires_at: at(0) + TimeDelta::hours(1),
     }
 }

@@ -15,7 +15,7 @@ use self::answer::{EventAnswer, ignored, ignored_answer};
 use self::read::{Event, Request};
 use super::send_to_customer::{WORDING, about, at_acceptance, tell_outcome};
 use crate::accept::{Accepted, Submission};
-use crate::answer::{SendAnswer, replayed};
+use crate::answer::{About, SendAnswer, replayed};
 use crate::caller::{Caller, Send};
 use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
 use crate::idempotency::Nameable;
@@ -88,20 +88,20 @@ pub async fn events(
         event.locale = preferences.await?.and_then(|said| said.locale);
     }
     let notification = event.notification(&state.catalogue)?;
-    let id = notification.as_ref().map(|notification| notification.id);
+    let made = notification.as_ref().map(About::from);
     let keyed = name.map(|name| Keyed {
         key: name.of(caller.name()),
         answer: Arc::new(move |items| match items.first() {
-            Some(Item::Accepted) => id.map(|id| at_acceptance(id, wait, WORDING)),
+            Some(Item::Accepted) => made.map(|made| at_acceptance(made, wait, WORDING)),
             Some(Item::Ignored(why)) => Some(ignored_answer(*why)),
             Some(Item::UnknownCustomer) | None => None,
         }),
     });
     let submission = submission(event, notification, keyed);
     match state.accept(submission, trace).await? {
-        Accepted::Now(items) => match (items.first(), id) {
-            (Some(Item::Accepted), Some(id)) => {
-                Ok(tell_outcome(&state, id, wait, &seen, WORDING, None).await)
+        Accepted::Now(items) => match (items.first(), made) {
+            (Some(Item::Accepted), Some(made)) => {
+                Ok(tell_outcome(&state, made, wait, &seen, WORDING, None).await)
             }
             (Some(Item::Ignored(why)), _) => Ok(ignored(*why)),
             (Some(Item::Accepted | Item::UnknownCustomer) | None, _) => {
@@ -109,7 +109,7 @@ pub async fn events(
             }
         },
         Accepted::Before(first) => match about(&first) {
-            Some(id) => Ok(tell_outcome(&state, id, wait, &seen, WORDING, Some(first)).await),
+            Some(made) => Ok(tell_outcome(&state, made, wait, &seen, WORDING, Some(first)).await),
             None => Ok(replayed(first)),
         },
     }

@@ -193,6 +193,7 @@ impl Event {
             priority: template.priority,
             collapse_key: Some(CollapseKey::of_booking(&event.booking)),
             created_at: now,
+            send_at: None,
             expires_at,
         }))
     }

@@ -31,7 +31,7 @@ const PAGE: u32 = 500;
 /// How long a client may take over a page.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "notificationId",
     "customerId",
     "type",
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 18] = [
     "priority",
     "collapseKey",
     "createdAt",
+    "sendAt",
     "expiresAt",
     "completedAt",
     "openedAt",
@@ -208,6 +209,7 @@ fn rows(items: Vec<HistoryItem>) -> Result<Vec<u8>, ApiError> {
             item.priority.to_string(),
             item.collapse_key.unwrap_or_default(),
             item.created_at.to_string(),
+            time(&item.send_at),
             time(&item.expires_at),
             time(&item.completed_at),
             time(&item.opened_at),

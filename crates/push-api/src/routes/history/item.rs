@@ -54,6 +54,9 @@ pub struct Item {
     /// When it was accepted.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Time,
+    /// It is not sent before; `null`: at once.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub send_at: Option<Time>,
     /// From when on it is not sent any more.
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub expires_at: Option<Time>,
@@ -86,6 +89,7 @@ impl From<NotificationView> for Item {
             priority: view.priority,
             collapse_key: view.collapse_key.map(Into::into),
             created_at: Time(view.created_at),
+            send_at: view.send_at.map(Time),
             expires_at: view.expires_at.map(Time),
             completed_at: view.completed_at.map(Time),
             opened_at: view.opened_at.map(Time),

@@ -56,6 +56,7 @@ pub fn push(token: Token) -> Push {
         priority: Priority::High,
         collapse_key: None,
         created_at: Utc::now(),
+        send_at: None,
         expires_at: Utc::now() + TimeDelta::hours(1),
     };
     Push {
