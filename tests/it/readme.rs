@@ -1,6 +1,6 @@
 //! The README's curl examples, as printed: what a newcomer types first.
 
-use push_tests::Stack;
+use push_tests::{Key, Stack};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -37,9 +37,13 @@ fn read(block: &str) -> Example {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_curl_examples_work_as_printed() {
-    let keys = "demo:register+send+read+admin:local-demo-key";
+    // The README's key, and one for the harness, which looks at the figures at the end.
+    let keys = format!(
+        "demo:register+send+read+admin:local-demo-key,harness:read:{}",
+        Key::All.secret()
+    );
     let stack = Stack::with()
-        .env_api("API_KEYS", keys)
+        .env_api("API_KEYS", &keys)
         .env_api("UNKNOWN_CUSTOMER", "create")
         .start()
         .await;
