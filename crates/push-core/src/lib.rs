@@ -15,6 +15,7 @@ pub mod id;
 pub mod job;
 pub mod ladder;
 pub mod lane;
+pub mod left_out;
 pub mod locale;
 pub mod notification;
 pub mod outcome;

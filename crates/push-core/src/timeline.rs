@@ -41,6 +41,8 @@ spelled! {
         Replayed = "replayed",
         /// It was given up and kept as a dead letter.
         DeadLettered = "dead_lettered",
+        /// The timeline had become too long: entries in its middle are left out.
+        LeftOut = "left_out",
         /// It has ended.
         Settled = "settled",
         /// Expo told whether a push that it had accepted was delivered, or did not tell in time.

@@ -21,7 +21,7 @@ use crate::devices::version::versions_kept_in;
 use crate::error::StoreError;
 use crate::history::ClaimedRound;
 use crate::history::lock::Locked;
-use crate::history::timeline::lines;
+use crate::history::timeline::{bounded, lines};
 use crate::retry::Tries;
 
 const PUT_OFF: &str = "\
@@ -44,15 +44,19 @@ const WAITING_OF: &str = "\
         AND history.status = 'pending' AND history.unpublished \
     ORDER BY waits.ends_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const RELEASE: &str = "\
+const RELEASE: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS released \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(released.id) \
     STRAIGHT_JOIN quiet_hours_waits AS waits FORCE INDEX (PRIMARY) \
         ON waits.notification_id = history.notification_id \
     SET history.due_at = ?, history.next_at = ?, waits.ends_at = ?, \
-        history.timeline = CONCAT(COALESCE(history.timeline, ''), ?) \
-    WHERE history.status = 'pending' AND history.unpublished AND history.next_at = waits.ends_at";
+        history.timeline = CONCAT(",
+    bounded!("history.timeline"),
+    ", ?) \
+    WHERE history.status = 'pending' AND history.unpublished AND history.next_at = waits.ends_at"
+);
 
 const WAITED: &str = "\
     SELECT waits.notification_id \

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use push_core::admit::{Admission, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::{GiveUpReason, Job};
+use push_core::left_out::left_out;
 use push_core::plan::PlannedTarget;
 use push_core::preferences::Preferences;
 use push_core::wanted::{Suppression, Verdict, judge};
@@ -32,8 +33,8 @@ pub struct Admitted {
 
 /// What is to be done with a job.
 pub enum What {
-    /// It goes to these devices.
-    Deliver(Vec<PlannedTarget>),
+    /// It goes to these devices; and what is to be told of the others.
+    Deliver(Vec<PlannedTarget>, Option<String>),
     /// It is ended on purpose.
     Suppress(Suppression),
     /// It waits in the database until then.
@@ -267,7 +268,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                 }
                 let newest = claiming.and_then(|claiming| claiming.claimed.newest);
                 let what = match verdict(worker, &job, newest, known) {
-                    Verdict::Deliver => What::Deliver(plan(worker, &job, known)),
+                    Verdict::Deliver => plan(worker, &job, known),
                     Verdict::Suppress(why) => What::Suppress(why),
                     Verdict::PutOff(until) => {
                         metrics::job("put_off");
@@ -320,13 +321,16 @@ fn verdict(worker: &Worker, job: &Job, newest: Option<NotificationId>, known: &K
     judge(job, newest, preferences, mandatory, Utc::now())
 }
 
-/// The devices that it goes to.
-fn plan(worker: &Worker, job: &Job, known: &Known) -> Vec<PlannedTarget> {
+/// The devices that it goes to, and why not to the others: where they are chosen, once.
+fn plan(worker: &Worker, job: &Job, known: &Known) -> What {
     let customer = known.customers.get(&job.notification.customer);
     let devices = customer.map_or(&[][..], |customer| customer.devices.as_slice());
+    let off = customer.map_or(&[][..], |customer| customer.off.as_slice());
     let targets = worker.reach.plan(job, devices);
     count(job, &targets);
-    targets
+    let are_chosen = job.targets.is_none();
+    let left_out = are_chosen.then(|| left_out(&worker.reach, devices, off));
+    What::Deliver(targets, left_out.flatten())
 }
 
 /// What an interrupted worker may have sent is maybe delivered, whatever comes of it now.

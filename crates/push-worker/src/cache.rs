@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache as Moka;
 use push_core::changed::Changed;
 use push_core::id::CustomerId;
+use push_core::left_out::TokenOff;
 use push_core::notification::NotificationType;
 use push_core::plan::Device;
 use push_store::{Customer, Store, StoreError};
@@ -122,8 +123,14 @@ fn bytes(customer: &Customer) -> u32 {
         .locale
         .as_ref()
         .map_or(0, |it| it.as_str().len());
+    let off = |off: &TokenOff| {
+        let id = off.device_id.as_ref().map_or(0, |id| id.as_str().len());
+        let token = off.token.as_ref().map_or(0, |token| token.as_str().len());
+        size_of::<TokenOff>() + id + token
+    };
+    let off: usize = customer.off.iter().map(off).sum();
     let devices: usize = customer.devices.iter().map(device).sum();
-    let all = ENTRY + size_of::<Customer>() + types.sum::<usize>() + locale + devices;
+    let all = ENTRY + size_of::<Customer>() + types.sum::<usize>() + locale + off + devices;
     u32::try_from(all).unwrap_or(u32::MAX)
 }
 
@@ -154,6 +161,7 @@ mod tests {
             version: CustomerVersion(version),
             preferences: Preferences::default(),
             devices: vec![device; devices],
+            off: Vec::new(),
         })
     }
 

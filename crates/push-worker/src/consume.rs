@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use futures::FutureExt;
+use push_core::left_out;
 use push_core::settle::{put_off, settle, suppress};
 use push_queue::ConsumeFrom;
 use tokio::sync::mpsc;
@@ -81,9 +82,13 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     } = admitted;
     let round = AssertUnwindSafe(async {
         match what {
-            What::Deliver(targets) => {
+            What::Deliver(targets, left_out) => {
                 let reports = deliver(&worker, &job, &in_hand, targets).await;
-                settle(&job, &reports, &worker.ladder, Utc::now())
+                let mut settlement = settle(&job, &reports, &worker.ladder, Utc::now());
+                if let Some(left_out) = left_out {
+                    left_out::tell(&mut settlement, left_out);
+                }
+                settlement
             }
             What::Suppress(why) => suppress(&job, why, Utc::now()),
             What::PutOff(until) => put_off(&job, until, Utc::now()),

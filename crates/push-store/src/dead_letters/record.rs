@@ -17,19 +17,23 @@ use crate::bulk;
 use crate::decode::millis;
 use crate::error::StoreError;
 use crate::history::lock::{Locked, lock};
-use crate::history::timeline::lines;
+use crate::history::timeline::{bounded, lines};
 use crate::retry::Tries;
 use crate::stats::{Changes, Standing};
 use crate::{Kept, Store};
 
 /// The index is forced: by `status_due` it would lock the other pending ones as well.
-const END: &str = "\
+const END: &str = concat!(
+    "\
     UPDATE notification_history FORCE INDEX (notification) SET status = ?, reason = ?, fcm_result = ?, expo_result = ?, \
         attempts = GREATEST(attempts, ?), round = ?, \
         sent_at = IF(? IS NULL, NULL, COALESCE(sent_at, ?)), completed_at = ?, due_at = NULL, \
         next_at = NULL, next_job = NULL, \
-        timeline = CONCAT(COALESCE(timeline, ''), ?) \
-    WHERE notification_id = ? AND status = 'pending' AND round < ?";
+        timeline = CONCAT(",
+    bounded!("timeline"),
+    ", ?) \
+    WHERE notification_id = ? AND status = 'pending' AND round < ?"
+);
 
 const GIVE_UP_DELIVERY: &str = "\
     UPDATE notification_deliveries SET outcome = 'dead_lettered' \

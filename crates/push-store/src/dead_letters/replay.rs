@@ -26,7 +26,7 @@ use crate::error::StoreError;
 use crate::history::TABLE;
 use crate::history::content::NotificationRow;
 use crate::history::lock::{Locked, lock as lock_history};
-use crate::history::timeline::lines;
+use crate::history::timeline::{bounded, lines};
 use crate::retry::Tries;
 use crate::stats::{Changes, Standing};
 
@@ -53,7 +53,8 @@ const MAYBE: &str = "\
 
 /// A claim that nobody ended stays, and that workers were interrupted is not forgotten, but for how often: whoever takes
 /// the job then knows that it may have been sent already.
-const REOPEN: &str = "\
+const REOPEN: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
             round BIGINT PATH '$.round', \
@@ -73,8 +74,11 @@ const REOPEN: &str = "\
         history.unpublished = FALSE, \
         history.next_at = NULL, \
         history.next_job = replayed.next_job, \
-        history.timeline = CONCAT(COALESCE(history.timeline, ''), replayed.timeline) \
-    WHERE history.status <> 'pending' AND history.round = replayed.round";
+        history.timeline = CONCAT(",
+    bounded!("history.timeline"),
+    ", replayed.timeline) \
+    WHERE history.status <> 'pending' AND history.round = replayed.round"
+);
 
 const MARK: &str = concat!(
     "\

@@ -58,12 +58,20 @@ impl Store {
                     version: CustomerVersion(row.version.unwrap_or_default()),
                     preferences: row.preferences(id),
                     devices: Vec::new(),
+                    off: Vec::new(),
                 });
                 match row.device() {
                     Ok(device) => customer.devices.extend(device),
                     Err(error) => {
                         tracing::error!(%error, "a device cannot be read; no push goes there")
                     }
+                }
+            }
+        }
+        for some in customers.chunks(KEYS_MAX) {
+            for (id, off) in self.tokens_off(some).await? {
+                if let Some(customer) = found.get_mut(&id) {
+                    customer.off.push(off);
                 }
             }
         }

@@ -2,11 +2,13 @@
 
 pub(crate) mod active;
 pub(crate) mod off;
+pub(crate) mod off_list;
 pub(crate) mod register;
 pub(crate) mod version;
 
 use push_core::changed::{Changed, CustomerVersion};
 use push_core::id::{CustomerId, DeviceId, RegistrationId};
+use push_core::left_out::TokenOff;
 use push_core::plan::Device;
 use push_core::preferences::Preferences;
 use push_core::provider::Platform;
@@ -28,6 +30,8 @@ pub struct Customer {
     pub preferences: Preferences,
     /// The devices with their live tokens; one without a live token is left out.
     pub devices: Vec<Device>,
+    /// Their tokens that are off, of the latest ten devices: to tell why they are.
+    pub off: Vec<TokenOff>,
 }
 
 /// What an app registers: at least one token.

@@ -19,19 +19,22 @@ use crate::error::StoreError;
 use crate::hash;
 use crate::retry::Tries;
 
+/// The columns are set in the order of writing.
 const OFF_DEVICE: &str = "\
     UPDATE customer_push_tokens SET is_active = FALSE, \
+        fcm_off_because = IF(fcm_token IS NULL OR fcm_dead_at IS NOT NULL, fcm_off_because, 'unregistered'), \
+        expo_off_because = IF(expo_push_token IS NULL OR expo_dead_at IS NOT NULL, expo_off_because, 'unregistered'), \
         fcm_dead_at = IF(fcm_token IS NULL, NULL, COALESCE(fcm_dead_at, ?)), \
         expo_dead_at = IF(expo_push_token IS NULL, NULL, COALESCE(expo_dead_at, ?)) \
     WHERE customer_id = ? AND device_id = ? AND is_active";
 
 const OFF_FCM: &str = "\
-    UPDATE customer_push_tokens SET fcm_dead_at = ?, \
+    UPDATE customer_push_tokens SET fcm_dead_at = ?, fcm_off_because = 'unregistered', \
         is_active = (is_active AND expo_push_token IS NOT NULL AND expo_dead_at IS NULL) \
     WHERE fcm_token_hash = ? AND customer_id = ? AND fcm_dead_at IS NULL";
 
 const OFF_EXPO: &str = "\
-    UPDATE customer_push_tokens SET expo_dead_at = ?, \
+    UPDATE customer_push_tokens SET expo_dead_at = ?, expo_off_because = 'unregistered', \
         is_active = (is_active AND fcm_token IS NOT NULL AND fcm_dead_at IS NULL) \
     WHERE expo_token_hash = ? AND customer_id = ? AND expo_dead_at IS NULL";
 
@@ -51,7 +54,7 @@ const FCM_DEAD: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (fcm_token_once) \
         ON device.fcm_token_hash = UNHEX(dead.hash) \
-    SET device.fcm_dead_at = CAST(dead.died AS DATETIME(3)), \
+    SET device.fcm_dead_at = CAST(dead.died AS DATETIME(3)), device.fcm_off_because = 'reported_dead', \
         device.is_active = (device.is_active AND device.expo_push_token IS NOT NULL AND device.expo_dead_at IS NULL) \
     WHERE device.fcm_dead_at IS NULL AND device.registered_at <= CAST(dead.died AS DATETIME(3))";
 
@@ -68,7 +71,7 @@ const EXPO_DEAD: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$.hash', died CHAR(23) PATH '$.died')) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
         ON device.expo_token_hash = UNHEX(dead.hash) \
-    SET device.expo_dead_at = CAST(dead.died AS DATETIME(3)), \
+    SET device.expo_dead_at = CAST(dead.died AS DATETIME(3)), device.expo_off_because = 'reported_dead', \
         device.is_active = (device.is_active AND device.fcm_token IS NOT NULL AND device.fcm_dead_at IS NULL) \
     WHERE device.expo_dead_at IS NULL AND device.registered_at <= CAST(dead.died AS DATETIME(3))";
 

@@ -29,28 +29,35 @@ const INSERT: &str = "\
         expo_push_token, expo_token_hash, is_active, registered_at, created_at, updated_at) \
     VALUES (?, ?, ?, ?, ?, ?, ?, TRUE, ?, ?, ?)";
 
-/// A token that is not given keeps its value, and stays off if it was switched off.
+/// A token that is not given keeps its value, and stays off if it was switched off. The columns are set in the order of
+/// writing.
 const UPDATE: &str = "\
     UPDATE customer_push_tokens SET device_id = COALESCE(?, device_id), platform = ?, \
         fcm_dead_at = IF(? IS NULL, fcm_dead_at, NULL), \
+        fcm_off_because = IF(fcm_dead_at IS NULL, NULL, fcm_off_because), \
         fcm_token = COALESCE(?, fcm_token), fcm_token_hash = COALESCE(?, fcm_token_hash), \
         expo_dead_at = IF(? IS NULL, expo_dead_at, NULL), \
+        expo_off_because = IF(expo_dead_at IS NULL, NULL, expo_off_because), \
         expo_push_token = COALESCE(?, expo_push_token), expo_token_hash = COALESCE(?, expo_token_hash), \
         is_active = TRUE, registered_at = ?, updated_at = ? \
     WHERE id = ?";
 
 const LOSE_FCM: &str = "\
     UPDATE customer_push_tokens SET fcm_token = NULL, fcm_token_hash = NULL, fcm_dead_at = NULL, \
+        fcm_off_because = 'moved', \
         is_active = (is_active AND expo_push_token IS NOT NULL AND expo_dead_at IS NULL) \
     WHERE id = ? AND fcm_token_hash = ?";
 
 const LOSE_EXPO: &str = "\
     UPDATE customer_push_tokens SET expo_push_token = NULL, expo_token_hash = NULL, expo_dead_at = NULL, \
+        expo_off_because = 'moved', \
         is_active = (is_active AND fcm_token IS NOT NULL AND fcm_dead_at IS NULL) \
     WHERE id = ? AND expo_token_hash = ?";
 
 const GIVEN_UP: &str = "\
     UPDATE customer_push_tokens SET is_active = FALSE, \
+        fcm_off_because = IF(fcm_token IS NULL OR fcm_dead_at IS NOT NULL, fcm_off_because, 'moved'), \
+        expo_off_because = IF(expo_push_token IS NULL OR expo_dead_at IS NOT NULL, expo_off_because, 'moved'), \
         fcm_dead_at = IF(fcm_token IS NULL, NULL, COALESCE(fcm_dead_at, ?)), \
         expo_dead_at = IF(expo_push_token IS NULL, NULL, COALESCE(expo_dead_at, ?)) \
     WHERE id = ?";

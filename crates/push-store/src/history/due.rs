@@ -7,7 +7,7 @@ use push_core::timeline::TimelineEntry;
 use sqlx::FromRow;
 
 use super::content::NotificationRow;
-use super::timeline::lines;
+use super::timeline::{bounded, lines};
 use super::{Due, DueJob, DueTaken, TABLE, WhyDue};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
@@ -51,13 +51,16 @@ const PUSHED_BACK: &str = "\
         ON history.notification_id = UNHEX(published.id) \
     SET history.due_at = ?, history.unpublished = FALSE";
 
-const TELL: &str = "\
+const TELL: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS published \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(published.id) \
-    SET history.timeline = CONCAT(COALESCE(history.timeline, ''), ?) \
-    WHERE history.status = 'pending' AND COALESCE(LENGTH(history.timeline), 0) <= ? \
-        AND COALESCE(SUBSTRING_INDEX(history.timeline, CHAR(10), -2), '') NOT LIKE ?";
+    SET history.timeline = CONCAT(",
+    bounded!("history.timeline"),
+    ", ?) \
+    WHERE history.status = 'pending' AND COALESCE(SUBSTRING_INDEX(history.timeline, CHAR(10), -2), '') NOT LIKE ?"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -71,9 +74,6 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
 
 /// When to look again at a row that cannot be read: someone has to mend it first.
 const CORRUPT_PAUSE: TimeDelta = TimeDelta::hours(1);
-
-/// Publishing again may go on for days (four weeks at most), and each time adds an entry: above this, none.
-const TIMELINE_BYTES_MAX: u32 = 256 * 1024;
 
 impl Store {
     /// Makes due what the broker surely did not take, the first job or a later one: at once, or when the wait is over that a
@@ -192,7 +192,7 @@ impl Store {
         Ok(due_at)
     }
 
-    /// Adds `entry` to their timelines, where those are not very long, and do not end with one of its kind.
+    /// Adds `entry` to their timelines, where those do not end with one of its kind.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; then some do not tell.
@@ -205,7 +205,6 @@ impl Store {
             sqlx::query(TELL)
                 .bind(bulk::ids(some)?)
                 .bind(lines(std::slice::from_ref(entry)))
-                .bind(TIMELINE_BYTES_MAX)
                 .bind(format!("%\"step\":\"{}\"%", entry.step))
                 .execute(&self.pool)
                 .await?;

@@ -14,7 +14,7 @@ use sqlx::MySqlConnection;
 
 use super::deliveries::write_deliveries;
 use super::lock::{Locked, lock};
-use super::timeline::lines;
+use super::timeline::{bounded, lines};
 use super::{ClaimedRound, Due, Recording};
 use crate::Store;
 use crate::bulk;
@@ -28,7 +28,8 @@ use crate::stats::{Changes, Standing};
 
 /// The rows are locked, and known to be fresh; the condition is repeated all the same, because a statement that settles
 /// must not depend on its caller. The join starts from the array, and finds each row by its key.
-const SETTLE: &str = "\
+const SETTLE: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
             claim CHAR(32) PATH '$.claim', \
@@ -62,8 +63,11 @@ const SETTLE: &str = "\
         history.unpublished = settled.unpublished, \
         history.next_at = settled.next_at, \
         history.next_job = settled.next_job, \
-        history.timeline = CONCAT(COALESCE(history.timeline, ''), settled.timeline) \
-    WHERE history.status = 'pending' AND history.round < settled.round AND history.claimed_by = UNHEX(settled.claim)";
+        history.timeline = CONCAT(",
+    bounded!("history.timeline"),
+    ", settled.timeline) \
+    WHERE history.status = 'pending' AND history.round < settled.round AND history.claimed_by = UNHEX(settled.claim)"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE)];

@@ -4,6 +4,29 @@ use push_core::timeline::TimelineEntry;
 
 use super::TimelineView;
 
+/// In SQL: a timeline to which something is to be appended. One that has become very long (publishing again may go on for
+/// four weeks) loses its middle: how it began and what happened last are what people ask for.
+macro_rules! bounded {
+    ($timeline:literal) => {
+        concat!(
+            "IF(COALESCE(LENGTH(",
+            $timeline,
+            "), 0) <= 262144, COALESCE(",
+            $timeline,
+            ", ''), CONCAT(SUBSTRING_INDEX(",
+            $timeline,
+            ", CHAR(10), 20), CHAR(10), '{\"at\":\"', DATE_FORMAT(NOW(3), '%Y-%m-%dT%H:%i:%s.%f'), \
+            'Z\",\"step\":\"left_out\",\"text\":\"it has become too long: entries before this are left out here\"}', CHAR(10), \
+            CONVERT(SUBSTRING(RIGHT(CAST(",
+            $timeline,
+            " AS BINARY), 131072), LOCATE(CHAR(10), RIGHT(CAST(",
+            $timeline,
+            " AS BINARY), 131072)) + 1) USING utf8mb4)))"
+        )
+    };
+}
+pub(crate) use bounded;
+
 /// The lines to append.
 pub(crate) fn lines(entries: &[TimelineEntry]) -> String {
     let mut lines = String::new();

@@ -23,7 +23,7 @@ use crate::decode::Row;
 use crate::error::StoreError;
 use crate::history::content::NotificationRow;
 use crate::history::lock::Locked;
-use crate::history::timeline::lines;
+use crate::history::timeline::{bounded, lines};
 use crate::stats;
 
 const TO_TAKE_BACK: &str = "\
@@ -35,7 +35,8 @@ const TO_TAKE_BACK: &str = "\
         ON history.notification_id = UNHEX(failed.id)";
 
 /// What is NULL in the array stays as it is.
-const TAKE_BACK: &str = "\
+const TAKE_BACK: &str = concat!(
+    "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
             round BIGINT PATH '$.round', \
@@ -51,8 +52,11 @@ const TAKE_BACK: &str = "\
         history.expo_result = COALESCE(told.expo_result, history.expo_result), \
         history.round = COALESCE(told.round, history.round), \
         history.status = COALESCE(told.status, history.status), \
-        history.timeline = CONCAT(COALESCE(history.timeline, ''), told.timeline) \
-    WHERE told.status IS NULL OR history.status = 'sent'";
+        history.timeline = CONCAT(",
+    bounded!("history.timeline"),
+    ", told.timeline) \
+    WHERE told.status IS NULL OR history.status = 'sent'"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] =

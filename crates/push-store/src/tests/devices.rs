@@ -447,3 +447,101 @@ async fn version_and_devices_are_of_one_moment() {
     assert_eq!(read().await, (2, 0), "all of it shows");
     db.done().await;
 }
+
+/// What the timeline tells of devices that get nothing.
+#[tokio::test]
+async fn why_tokens_are_off_is_known_of_the_latest_devices() {
+    use push_core::left_out::WhyOff::{Moved, ReportedDead, Unregistered};
+    use push_core::provider::Provider::{Expo, Fcm};
+    let db = Db::new().await;
+    let off = async |of| {
+        let found = db.store.customers(&[customer(of)]).await.unwrap();
+        let off = found[&customer(of)].off.clone().into_iter();
+        let told = off.map(|off| {
+            let device = off.device_id.map(String::from);
+            (
+                device.unwrap_or_default(),
+                off.provider,
+                off.token.is_some(),
+                off.why,
+            )
+        });
+        let mut told: Vec<_> = told.collect();
+        told.sort_unstable_by_key(|(device, provider, ..)| (device.clone(), *provider));
+        told
+    };
+    for (id, f, e) in [
+        ("a", "fa", "ea"),
+        ("b", "fb", "eb"),
+        ("c", "fc", "ec"),
+        ("d", "fd", "ed"),
+    ] {
+        let device = registration(1, Some(id), Some(f), Some(e));
+        db.store.register(&device, at(0)).await.unwrap();
+    }
+    assert_eq!(off(1).await, []);
+    let identified = |device_id, expo| Identification {
+        device_id,
+        fcm: None,
+        expo,
+    };
+    let whole = identified(Some(device("a")), None);
+    let one = identified(None, Some(expo("eb")));
+    for identified in [whole, one] {
+        db.store
+            .unregister(customer(1), &identified, at(5))
+            .await
+            .unwrap();
+    }
+    let dead = [DeadToken {
+        token: Token::Fcm(fcm("fc")),
+        at: at(7),
+    }];
+    db.store.switch_off(&dead).await.unwrap();
+    db.store
+        .register(&registration(2, Some("z"), Some("fd"), None), at(8))
+        .await
+        .unwrap();
+    let name = |name: &str| name.to_owned();
+    assert_eq!(
+        off(1).await,
+        [
+            (name("a"), Fcm, true, Some(Unregistered)),
+            (name("a"), Expo, true, Some(Unregistered)),
+            (name("b"), Expo, true, Some(Unregistered)),
+            (name("c"), Fcm, true, Some(ReportedDead)),
+            (name("d"), Fcm, false, Some(Moved)),
+            (name("d"), Expo, true, Some(Moved)),
+        ]
+    );
+    assert_eq!(off(2).await, []);
+    // Registered again they are on, and whoever went off before says nothing of it.
+    for (id, f, e) in [
+        ("a", "fa", "ea"),
+        ("b", "fb", "eb"),
+        ("c", "fc2", "ec"),
+        ("d", "fd2", "ed"),
+    ] {
+        let device = registration(1, Some(id), Some(f), Some(e));
+        db.store.register(&device, at(9)).await.unwrap();
+    }
+    assert_eq!(off(1).await, []);
+    let why = "SELECT COUNT(*) FROM customer_push_tokens WHERE fcm_off_because IS NOT NULL OR expo_off_because IS NOT NULL";
+    assert_eq!(db.one(why).await, 0);
+    // No more than ten, the latest.
+    for n in 0..12 {
+        let name = format!("n{n:02}");
+        let device = registration(3, Some(&name), Some(&name), None);
+        db.store.register(&device, at(n)).await.unwrap();
+        let gone = identified(device.device_id, None);
+        db.store
+            .unregister(customer(3), &gone, at(n))
+            .await
+            .unwrap();
+    }
+    db.execute("UPDATE customer_push_tokens SET updated_at = registered_at WHERE customer_id = 3")
+        .await;
+    let latest = off(3).await;
+    assert_eq!((latest.len(), latest[0].0.as_str()), (10, "n02"));
+    db.done().await;
+}

@@ -370,3 +370,38 @@ async fn more_than_one_statement_holds() {
     assert!(db.record(&[], later(0), GRACE).await.unwrap().is_empty());
     db.done().await;
 }
+
+/// Publishing again and putting back may go on for four weeks.
+#[tokio::test]
+async fn a_timeline_that_became_too_long_loses_its_middle_and_never_its_end() {
+    let db = Db::new().await;
+    let n = db.accepted(2).await;
+    db.execute(
+        r#"UPDATE notification_history SET timeline = CONCAT(timeline,
+            REPEAT('{"at":"2030-01-01T00:00:00.000Z","step":"postponed","text":"Grüße 🚗, wait"}\n', 3500))"#,
+    )
+    .await;
+    let bytes = "SELECT CAST(MAX(LENGTH(timeline)) AS SIGNED) FROM notification_history";
+    assert!(db.one(bytes).await > 262_144);
+    db.record(&[waits(&n[0], 1)], later(0), GRACE)
+        .await
+        .unwrap();
+    db.record(&[sent(&n[0], 2)], later(0), GRACE).await.unwrap();
+    let view = db.store.notification(n[0].id).await.unwrap().unwrap();
+    let steps: Vec<&str> = view
+        .timeline
+        .iter()
+        .map(|told| told.step.as_str())
+        .collect();
+    assert_eq!((steps[0], steps[1]), ("accepted", "postponed"));
+    assert_eq!(steps[20], "left_out");
+    assert_eq!(steps[steps.len() - 3..], ["postponed", "retry", "settled"]);
+    let left_out = steps.iter().filter(|step| **step == "left_out");
+    assert_eq!(left_out.count(), 1);
+    assert!(steps.len() > 1_000, "{}", steps.len());
+    let texts = view.timeline.iter().filter(|told| told.step == "postponed");
+    assert!(texts.clone().all(|told| told.text == "Grüße 🚗, wait"));
+    db.record(&[sent(&n[1], 1)], later(0), GRACE).await.unwrap();
+    assert!(db.one(bytes).await < 262_144);
+    db.done().await;
+}

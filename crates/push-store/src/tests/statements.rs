@@ -26,6 +26,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         devices::active::STATEMENTS,
         devices::register::STATEMENTS,
         devices::off::STATEMENTS,
+        devices::off_list::STATEMENTS,
         devices::version::STATEMENTS,
         history::accept::STATEMENTS,
         history::books::STATEMENTS,
