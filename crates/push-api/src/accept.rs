@@ -53,6 +53,8 @@ pub struct Submission {
     pub event: Option<BookingEvent>,
     /// The key of the request, if its caller gave it one.
     pub keyed: Option<Keyed>,
+    /// Who asked for it, and how, for the timeline: words that follow "accepted".
+    pub origin: String,
 }
 
 impl<'a> From<&'a Submission> for ToAccept<'a> {
@@ -60,6 +62,7 @@ impl<'a> From<&'a Submission> for ToAccept<'a> {
         Self {
             notifications: &submission.notifications,
             keyed: submission.keyed.as_ref(),
+            origin: &submission.origin,
             event: submission.event.as_ref(),
         }
     }
@@ -291,6 +294,7 @@ mod tests {
             notifications: Arc::new([notification]),
             event: None,
             keyed: None,
+            origin: String::new(),
         }
     }
 
@@ -300,6 +304,7 @@ mod tests {
             notifications: vec![one; count].into(),
             event: None,
             keyed: None,
+            origin: String::new(),
         }
     }
 

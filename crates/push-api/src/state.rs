@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::changed::Changed;
-use push_core::id::CustomerId;
+use push_core::id::{CustomerId, NotificationId};
 use push_core::preferences::MandatoryTypes;
+use push_core::timeline::{Step, TimelineEntry};
 use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
 use push_store::{
@@ -215,6 +216,19 @@ impl AppState {
             .await?;
         metrics::replayed(usize::from(kept.is_some()));
         Ok(kept)
+    }
+
+    /// Has the timeline say that the notification was asked for once more under its key, without keeping the caller
+    /// waiting: should that not come to pass, nothing else is wrong.
+    pub fn tell_of_repetition(&self, id: NotificationId) {
+        let store = self.database.clone();
+        let text = "asked for again with the same Idempotency-Key: nothing was sent for that";
+        let entry = TimelineEntry::new(now(), Step::Duplicate, text);
+        self.tasks.spawn(async move {
+            if let Err(error) = in_time(store.tell(&[id], &entry, true)).await {
+                tracing::debug!(%error, "a timeline does not tell of a repetition");
+            }
+        });
     }
 
     /// Commits the replay of a dead letter and publishes its job. Both are done even if the caller hangs up

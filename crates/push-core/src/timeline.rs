@@ -35,6 +35,8 @@ spelled! {
         Failover = "failover",
         /// It had waited for a time that was chosen, and that has come.
         TimeCame = "time_came",
+        /// It was asked for once more, or a copy of its job was skipped: nothing was sent for that.
+        Duplicate = "duplicate",
         /// It was published again, because no queue knew it any more.
         Republished = "republished",
         /// An operator had a dead letter of it tried again.

@@ -11,13 +11,14 @@ use push_core::job::{GiveUpReason, Job};
 use push_core::left_out::left_out;
 use push_core::plan::PlannedTarget;
 use push_core::preferences::Preferences;
+use push_core::timeline::{Step, TimelineEntry};
 use push_core::wanted::{Suppression, Verdict, judge};
 use push_queue::{ConsumeFrom, Delivery, Message, Route};
 use push_store::{Claim, ClaimId, Claiming, Customer};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::{NoResult, until_available};
+use crate::database::{NoResult, in_time, until_available};
 use crate::hand::InHand;
 use crate::metrics::{self, CacheAsked};
 use crate::run::Worker;
@@ -252,6 +253,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
     let mut batch = Batch::default();
     let mut done = Vec::new();
     let mut elsewhere = Vec::new();
+    let mut copies = Vec::new();
     for Taken {
         delivery,
         mut job,
@@ -289,10 +291,12 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
             }
             Admission::AlreadySettled => {
                 metrics::job("already_settled");
+                copies.push(job.notification.id);
                 done.push(delivery);
             }
             Admission::Stale => {
                 metrics::job("stale");
+                copies.push(job.notification.id);
                 done.push(delivery);
             }
             Admission::Elsewhere => {
@@ -308,8 +312,18 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
         }
     }
     acknowledge(done).await;
+    tell_of_copies(worker, &copies).await;
     postpone(worker, elsewhere, worker.claim_for).await;
     batch
+}
+
+/// Should that not come to pass, nothing else is wrong.
+async fn tell_of_copies(worker: &Worker, copies: &[NotificationId]) {
+    let text = "a copy of its job came out of the queue, and was skipped: its round is recorded";
+    let entry = TimelineEntry::new(Utc::now(), Step::Duplicate, text);
+    if let Err(error) = in_time(worker.store.tell(copies, &entry, true)).await {
+        tracing::debug!(%error, "some timelines do not tell of a copy");
+    }
 }
 
 /// Whether it is still wanted.

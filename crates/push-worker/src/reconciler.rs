@@ -202,12 +202,8 @@ async fn tell(worker: &Worker, due: &[DueJob], now: DateTime<Utc>) -> Result<(),
             ),
             WhyDue::TimeCame => (Step::TimeCame, "its time has come: published"),
         };
-        in_time(
-            worker
-                .store
-                .tell(&ids, &TimelineEntry::new(now, step, text)),
-        )
-        .await?;
+        let entry = TimelineEntry::new(now, step, text);
+        in_time(worker.store.tell(&ids, &entry, false)).await?;
     }
     Ok(())
 }

@@ -378,6 +378,7 @@ pub async fn send_batch(
         notifications: notifications.into(),
         event: None,
         keyed,
+        origin: format!("from {} in a batch", caller.name()),
     };
     Ok(match state.accept(submission, trace).await? {
         Accepted::Now(items) => carried_out(&items).into_response(),

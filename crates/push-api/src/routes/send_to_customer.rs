@@ -126,7 +126,14 @@ pub async fn send_to_customer(
 ) -> Result<Response, ApiError> {
     let key = name.map(|name| name.of(caller.name()));
     match body.parse(now(), &state.catalogue) {
-        Ok(notification) => send(&state, notification, key, wait, trace, &seen, WORDING).await,
+        Ok(notification) => {
+            let asked = Asked {
+                notification,
+                key,
+                origin: format!("from {}", caller.name()),
+            };
+            send(&state, asked, wait, trace, &seen, WORDING).await
+        }
         Err(wrong) => {
             let first = state.answered_before(key, wrong).await?;
             let about = named(&first)?;
@@ -135,16 +142,28 @@ pub async fn send_to_customer(
     }
 }
 
+/// A notification that somebody asks for.
+pub(super) struct Asked {
+    pub(super) notification: Notification,
+    pub(super) key: Option<IdempotencyKey>,
+    /// Who asks for it, and how.
+    pub(super) origin: String,
+}
+
 /// Accepts a notification, waits for its outcome if that is wished, and answers; or answers as before.
 pub(super) async fn send(
     state: &AppState,
-    notification: Notification,
-    key: Option<IdempotencyKey>,
+    asked: Asked,
     wait: Wait,
     trace: TraceContext,
     seen: &Seen,
     wording: Wording,
 ) -> Result<Response, ApiError> {
+    let Asked {
+        notification,
+        key,
+        origin,
+    } = asked;
     let about = About::from(&notification);
     let keyed = key.map(|key| Keyed {
         key,
@@ -156,6 +175,7 @@ pub(super) async fn send(
         notifications: Arc::new([notification]),
         event: None,
         keyed,
+        origin,
     };
     let (about, first) = match state.accept(submission, trace).await? {
         Accepted::Now(items) if is_accepted(&items) => (about, None),
@@ -176,6 +196,9 @@ pub(super) async fn tell_outcome(
 ) -> Response {
     // From here on it exists: only now may the log name it.
     seen.notification(about.notification_id);
+    if first.is_some() {
+        state.tell_of_repetition(about.notification_id);
+    }
     // Who was to get the outcome, and asks again without patience, gets it if it is known.
     let outcome_is_due = first.as_ref().is_some_and(|first| first.status.is_none());
     let patience = wait.patience().or(outcome_is_due.then_some(Duration::ZERO));

@@ -11,7 +11,7 @@ use push_core::notification::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::send_to_customer::send;
+use super::send_to_customer::{Asked, send};
 use crate::answer::{SendAnswer, Wording};
 use crate::caller::{Caller, Send};
 use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
@@ -116,7 +116,12 @@ pub async fn test(
 ) -> Result<Response, ApiError> {
     let notification = body.parse(now())?;
     let key = name.map(|name| name.of(caller.name()));
-    send(&state, notification, key, wait, trace, &seen, WORDING).await
+    let asked = Asked {
+        notification,
+        key,
+        origin: format!("from {} as a test", caller.name()),
+    };
+    send(&state, asked, wait, trace, &seen, WORDING).await
 }
 
 #[cfg(test)]

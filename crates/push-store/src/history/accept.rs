@@ -62,6 +62,8 @@ pub struct ToAccept<'a> {
     /// What happened to a booking, where the request is about that: its notification is accepted if it is news, and may be
     /// missing, if there is nothing to tell.
     pub event: Option<&'a BookingEvent>,
+    /// Who asked for it, and how, for the timeline: words that follow "accepted".
+    pub origin: &'a str,
 }
 
 /// What was judged together with requests that turned out to be repetitions has to be judged without them.
@@ -74,6 +76,7 @@ impl<'a> From<&'a Notification> for ToAccept<'a> {
             notifications: std::slice::from_ref(notification),
             keyed: None,
             event: None,
+            origin: "",
         }
     }
 }
@@ -327,17 +330,25 @@ async fn insert(
     due_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let accepted: Vec<&Notification> = requests.iter().flat_map(Request::accepted).collect();
-    for some in accepted.chunks(ROWS_MAX) {
-        let rows: Vec<AcceptedRow<'_>> = some
-            .iter()
-            .map(|notification| AcceptedRow::of(notification, due_at))
-            .collect();
+    let rows: Vec<AcceptedRow<'_>> = requests
+        .iter()
+        .flat_map(|request| rows_of(request, due_at))
+        .collect();
+    for some in rows.chunks(ROWS_MAX) {
         sqlx::query(INSERT)
-            .bind(bulk::array(&rows)?)
+            .bind(bulk::array(some)?)
             .execute(&mut *connection)
             .await?;
     }
     Changes::accepted(&accepted).write(connection).await
+}
+
+fn rows_of<'a>(request: &Request<'a>, due_at: DateTime<Utc>) -> Vec<AcceptedRow<'a>> {
+    let origin = request.asked.origin;
+    request
+        .accepted()
+        .map(|notification| AcceptedRow::of(notification, origin, due_at))
+        .collect()
 }
 
 /// An element of [`INSERT`]'s array.
@@ -362,7 +373,7 @@ struct AcceptedRow<'a> {
 }
 
 impl<'a> AcceptedRow<'a> {
-    fn of(notification: &'a Notification, due_at: DateTime<Utc>) -> Self {
+    fn of(notification: &'a Notification, origin: &str, due_at: DateTime<Utc>) -> Self {
         let content = &notification.content;
         Self {
             id: bulk::id(notification.id),
@@ -383,18 +394,19 @@ impl<'a> AcceptedRow<'a> {
                 None => Due::Overdue.unpublished(),
                 Some(_) => Due::Timed.unpublished(),
             },
-            timeline: lines(&[told(notification)]),
+            timeline: lines(&[told(notification, origin)]),
         }
     }
 }
 
-fn told(notification: &Notification) -> TimelineEntry {
+fn told(notification: &Notification, origin: &str) -> TimelineEntry {
     let spelled = |time: DateTime<Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let not_before = notification.send_at.map_or(String::new(), |send_at| {
         format!(" not before {}, and", spelled(send_at))
     });
     let text = format!(
-        "accepted for customer {}, to be sent{not_before} before {}",
+        "accepted{}{origin} for customer {}, to be sent{not_before} before {}",
+        if origin.is_empty() { "" } else { " " },
         notification.customer,
         spelled(notification.expires_at),
     );

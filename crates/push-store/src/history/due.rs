@@ -59,7 +59,7 @@ const TELL: &str = concat!(
     SET history.timeline = CONCAT(",
     bounded!("history.timeline"),
     ", ?) \
-    WHERE history.status = 'pending' AND COALESCE(SUBSTRING_INDEX(history.timeline, CHAR(10), -2), '') NOT LIKE ?"
+    WHERE (history.status = 'pending' OR ?) AND COALESCE(SUBSTRING_INDEX(history.timeline, CHAR(10), -2), '') NOT LIKE ?"
 );
 
 #[cfg(test)]
@@ -192,7 +192,8 @@ impl Store {
         Ok(due_at)
     }
 
-    /// Adds `entry` to their timelines, where those do not end with one of its kind.
+    /// Adds `entry` to their timelines, where those do not end with one of its kind; `also_ended`: or only to those that
+    /// are pending.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; then some do not tell.
@@ -200,11 +201,13 @@ impl Store {
         &self,
         ids: &[NotificationId],
         entry: &TimelineEntry,
+        also_ended: bool,
     ) -> Result<(), StoreError> {
         for some in ids.chunks(KEYS_MAX) {
             sqlx::query(TELL)
                 .bind(bulk::ids(some)?)
                 .bind(lines(std::slice::from_ref(entry)))
+                .bind(also_ended)
                 .bind(format!("%\"step\":\"{}\"%", entry.step))
                 .execute(&self.pool)
                 .await?;

@@ -179,6 +179,7 @@ async fn a_thousand_of_one_request_are_one_transaction_and_a_few_statements() {
                 notifications: &thousand.0,
                 keyed: None,
                 event: None,
+                origin: "",
             }
         }
     }

@@ -28,6 +28,7 @@ impl<'a> From<&'a Asked> for ToAccept<'a> {
             notifications: &asked.notifications,
             keyed: asked.keyed.as_ref(),
             event: Some(&asked.event),
+            origin: "",
         }
     }
 }

@@ -78,7 +78,7 @@ async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
     );
     let taken = db.take_due(later(60_000), later(120_000)).await;
     assert_eq!(taken.len(), 1, "not what has ended");
-    db.store.tell(&ids, &told).await.unwrap();
+    db.store.tell(&ids, &told, false).await.unwrap();
     assert!(db.due(Due::Overdue, later(119_999), 10).await.is_empty());
     assert_eq!(
         db.due(Due::Overdue, later(120_000), 10).await.len(),
@@ -92,10 +92,14 @@ async fn what_was_published_again_is_left_alone_for_a_while_and_says_so() {
     // Told once in a row.
     let (entries, other) = (view.timeline.len(), entry(Step::QuietHours, "over"));
     for told in [&told, &other, &other, &told] {
-        db.store.tell(&ids, told).await.unwrap();
+        db.store.tell(&ids, told, false).await.unwrap();
     }
     let view = db.store.notification(n[0].id).await.unwrap().unwrap();
     assert_eq!(view.timeline.len(), entries + 2);
+    let again = entry(Step::Duplicate, "again");
+    db.store.tell(&ids, &again, true).await.unwrap();
+    let ended = db.store.notification(n[1].id).await.unwrap().unwrap();
+    assert_eq!(ended.timeline.last().unwrap().text, "again");
     db.done().await;
 }
 

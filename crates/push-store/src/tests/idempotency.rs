@@ -24,6 +24,7 @@ impl<'a> From<&'a Asked> for ToAccept<'a> {
             notifications: &asked.notifications,
             keyed: asked.keyed.as_ref(),
             event: None,
+            origin: "",
         }
     }
 }

@@ -349,7 +349,12 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("STATES", &[ids], "history", "notification"),
         ("UNPUBLISHED", &[ids, t, t], "history", "notification"),
         ("PUSHED_BACK", &[ids, t], "history", "notification"),
-        ("TELL", &[ids, "''", "''"], "history", "notification"),
+        (
+            "TELL",
+            &[ids, "''", "FALSE", "''"],
+            "history",
+            "notification",
+        ),
         ("SETTLE", &["'[]'"], "history", "notification"),
         ("TICKETS_OF", &[ids], "ticket", "PRIMARY"),
         ("TICKETS_LATER", &["'[]'"], "ticket", "PRIMARY"),

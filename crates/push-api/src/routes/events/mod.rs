@@ -97,7 +97,8 @@ pub async fn events(
             Some(Item::UnknownCustomer) | None => None,
         }),
     });
-    let submission = submission(event, notification, keyed);
+    let origin = format!("from {} as a booking event", caller.name());
+    let submission = submission(event, notification, keyed, origin);
     match state.accept(submission, trace).await? {
         Accepted::Now(items) => match (items.first(), made) {
             (Some(Item::Accepted), Some(made)) => {
@@ -119,10 +120,12 @@ fn submission(
     event: Event,
     notification: Option<Notification>,
     keyed: Option<Keyed>,
+    origin: String,
 ) -> Submission {
     Submission {
         notifications: notification.into_iter().collect(),
         event: Some(event.booking_event),
         keyed,
+        origin,
     }
 }
