@@ -56,3 +56,4 @@ mod settings;
 mod shutdown;
 mod snippets;
 mod stats;
+mod timelines;

@@ -23,8 +23,6 @@ spelled! {
         Superseded = "superseded",
         /// A provider was asked, and what it said.
         Attempt = "attempt",
-        /// A token was switched off.
-        TokenOff = "token_off",
         /// A worker that had it in hand was killed or cut off before it could record what it did.
         Interrupted = "interrupted",
         /// It waits for its next attempt.

@@ -7,17 +7,21 @@ use sqlx::MySqlConnection;
 
 use super::Opened;
 use super::lock::lock;
-use super::timeline::lines;
+use super::timeline::{bounded, lines};
 use crate::Store;
 use crate::decode::millis;
 use crate::error::StoreError;
 use crate::retry::Tries;
 use crate::stats::Changes;
 
-const OPEN: &str = "\
+const OPEN: &str = concat!(
+    "\
     UPDATE notification_history FORCE INDEX (notification) \
-    SET opened_at = ?, timeline = CONCAT(COALESCE(timeline, ''), ?) \
-    WHERE notification_id = ? AND opened_at IS NULL";
+    SET opened_at = ?, timeline = CONCAT(",
+    bounded!("timeline"),
+    ", ?) \
+    WHERE notification_id = ? AND opened_at IS NULL"
+);
 
 const OPENED_AT: &str = "SELECT opened_at FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
 
