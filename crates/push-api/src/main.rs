@@ -4,6 +4,7 @@ use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
 use push_api::settings::{self, Settings};
 use push_api::{check, router, serve};
@@ -28,6 +29,9 @@ enum Command {
     Run,
     /// Bring the schema of the database up to date, and end.
     Migrate,
+    /// Count the figures anew from the rows, correct them, and end: after an upgrade from a version that did not count,
+    /// or where `push_books_out_of_balance` stays.
+    Recount,
     /// Test settings, database and broker without starting.
     Check,
     /// List the settings: variable, default, meaning, separated by tabs.
@@ -58,6 +62,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Option<String>> {
     match command {
         Command::Run => run(read(Settings::read)?).await.map(|()| None),
         Command::Migrate => migrate().await.map(Some),
+        Command::Recount => recount().await.map(Some),
         Command::Check => {
             let report = check::check(&read(Settings::read)?.api).await;
             report.map(Some).map_err(anyhow::Error::msg)
@@ -110,6 +115,29 @@ async fn migrate() -> anyhow::Result<String> {
         0 => "the schema is up to date".to_owned(),
         applied => format!("the schema is up to date: {applied} migrations applied"),
     })
+}
+
+/// Hour by hour, so that nobody waits for it; the service may go on meanwhile.
+async fn recount() -> anyhow::Result<String> {
+    let store = Store::connect(&read(settings::store)?)
+        .await
+        .context("DATABASE_URL")?;
+    let Some(mut hour) = store.figures_begin().await.context("recounting")? else {
+        return Ok("there is nothing to count".to_owned());
+    };
+    let (mut told, mut hours) = (String::new(), 0);
+    while hour <= Utc::now() {
+        for correction in store.recount_hour(hour).await.context("recounting")? {
+            told.push_str(&format!("{correction}\n"));
+        }
+        hour += TimeDelta::hours(1);
+        hours += 1;
+    }
+    let found = match told.lines().count() {
+        0 => "all figures were right".to_owned(),
+        wrong => format!("{wrong} were wrong, and are corrected"),
+    };
+    Ok(format!("{told}{hours} hours counted: {found}"))
 }
 
 /// A panic's text may hold what a customer reads (P7): its place is enough to find it.

@@ -54,7 +54,7 @@ pub use operations::{
     Work,
 };
 pub use receipts::{Noted, ReceiptsRecorded};
-pub use stats::{Figures, FiguresOf, Interval, ProviderFigures, Spread};
+pub use stats::{Correction, Figures, FiguresOf, Interval, ProviderFigures, Spread};
 pub use store::{Store, StoreSettings, parse_url};
 pub use switches::Switch;
 pub use waiting::Waiting;

@@ -124,9 +124,31 @@ impl Changes {
     pub(crate) fn accepted(notifications: &[&Notification]) -> Self {
         let mut changes = Self::default();
         for notification in notifications {
-            changes.change(&Counted::of(notification), Counter::Accepted, 1);
+            changes.found(&Counted::of(notification));
         }
         changes
+    }
+
+    /// There is one.
+    pub(super) fn found(&mut self, counted: &Counted) {
+        self.change(counted, Counter::Accepted, 1);
+    }
+
+    /// So much is counted already. Whatever a newer program counts is its own affair.
+    pub(super) fn less(&mut self, key: Key, counted: &Counts) {
+        let counts = self.by_key.entry(key).or_default();
+        let ours = |counter: &String| Counter::from_spelling(counter).is_some();
+        for (counter, n) in counted.iter().filter(|(counter, _)| ours(counter)) {
+            *counts.entry(counter.clone()).or_default() -= n;
+        }
+    }
+
+    /// What is left to be counted.
+    pub(super) fn told(&mut self) -> impl Iterator<Item = (&Key, &Counts)> {
+        for counts in self.by_key.values_mut() {
+            add(counts, Counts::new());
+        }
+        self.by_key.iter().filter(|(_, counts)| !counts.is_empty())
     }
 
     /// One has another standing than before; `None` is pending.

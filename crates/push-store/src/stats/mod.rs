@@ -20,9 +20,11 @@ pub(crate) mod counter;
 pub(crate) mod figures;
 pub(crate) mod fold;
 pub(crate) mod read;
+pub(crate) mod recount;
 pub(crate) mod spread;
 
 pub(crate) use changes::{Changes, Counted, Standing};
 pub use figures::{Figures, ProviderFigures};
 pub use read::{FiguresOf, Interval};
+pub use recount::Correction;
 pub use spread::Spread;

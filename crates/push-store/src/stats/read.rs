@@ -118,7 +118,7 @@ pub(crate) const CHANGES: Row<u64> = Row {
     key: 0,
 };
 
-fn time_of(hour: u32) -> DateTime<Utc> {
+pub(super) fn time_of(hour: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(i64::from(hour) * 3_600, 0).unwrap_or_default()
 }
 

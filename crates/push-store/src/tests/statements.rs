@@ -61,6 +61,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         stats::changes::STATEMENTS,
         stats::fold::STATEMENTS,
         stats::read::STATEMENTS,
+        stats::recount::STATEMENTS,
     ]
     .concat()
 }

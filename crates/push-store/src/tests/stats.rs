@@ -348,6 +348,18 @@ async fn the_figures_are_what_the_rows_say_whatever_happens_at_once() {
             looks
         })
     };
+    let recounting = {
+        let (store, done) = (db.replica().await, Arc::clone(&done));
+        tokio::spawn(async move {
+            for hour in (-31..1).cycle() {
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                let wrong = store.recount_hour(at(0) + TimeDelta::hours(hour)).await;
+                assert_eq!(wrong.unwrap(), [], "seed {seed}");
+            }
+        })
+    };
     for actor in actors {
         actor
             .await
@@ -355,6 +367,7 @@ async fn the_figures_are_what_the_rows_say_whatever_happens_at_once() {
     }
     done.store(true, Ordering::Relaxed);
     assert!(looking.await.unwrap() > 0);
+    recounting.await.unwrap();
     for folder in folders {
         folder.await.unwrap();
     }
@@ -470,6 +483,46 @@ async fn figures_are_told_by_hour_and_day_and_type_before_and_after_they_are_add
             0
         );
     }
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_behind_the_figures_is_counted_anew() {
+    let db = Db::new().await;
+    assert_eq!(db.store.figures_begin().await.unwrap(), None);
+    let n = db.accepted(3).await;
+    db.record(&[sent(&n[0], 1)], later(1_000), GRACE)
+        .await
+        .unwrap();
+    db.fold().await;
+    let before = db.counters().await;
+    assert_eq!(db.store.recount_hour(at(0)).await.unwrap(), []);
+    // As a program that does not count: one more is there, another one has ended.
+    let more = "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, created_at) \
+                SELECT UNHEX(REPEAT('ab', 16)), customer_id, 'other', title, body, created_at FROM notification_history LIMIT 1";
+    db.execute(more).await;
+    // The one that was accepted second.
+    let ended = "UPDATE notification_history SET status = 'failed', reason = 'refused', fcm_result = 'failed', \
+                 expo_result = 'not_sent' WHERE status = 'pending' AND notification_type <> 'other' ORDER BY id LIMIT 1";
+    db.execute(ended).await;
+    assert!(db.store.books(at(0)).await.unwrap().accepted < 4);
+    let begin = db.store.figures_begin().await.unwrap().unwrap();
+    assert!(begin <= at(0) && at(0) < begin + TimeDelta::hours(1));
+    let corrections = db.store.recount_hour(at(0)).await.unwrap();
+    let told: Vec<_> = corrections.iter().map(ToString::to_string).collect();
+    let hour = begin.format("%Y-%m-%dT%H:%MZ");
+    assert_eq!(
+        told,
+        [
+            format!("{hour} other: accepted +1"),
+            format!("{hour} status_changed: failed.refused +1 fcm.failed +1"),
+        ]
+    );
+    assert_eq!(db.store.recount_hour(at(0)).await.unwrap(), [], "only once");
+    db.fold().await;
+    let after = db.counters().await;
+    assert_ne!(after, before);
+    assert_eq!(after, db.counted_anew().await);
     db.done().await;
 }
 
