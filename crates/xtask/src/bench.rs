@@ -25,6 +25,19 @@ pub struct Args {
 enum What {
     /// How long notifications of one provider take while the other one is in trouble, compared to when it is well
     P6(P6),
+    /// How long each question about the history takes, and the figures, with millions of rows
+    History(History),
+}
+
+/// Arguments of `cargo xtask bench history`.
+#[derive(clap::Args)]
+struct History {
+    /// Rows to make; ten million take about 10 GB while it lasts
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1_000..=50_000_000))]
+    rows: u32,
+    /// How often each question is asked
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
 }
 
 /// Arguments of `cargo xtask bench p6`.
@@ -77,7 +90,7 @@ impl Trouble {
 
 impl P6 {
     /// As `push-bench` takes them.
-    fn arguments(&self) -> [String; 5] {
+    fn arguments(&self) -> Vec<String> {
         let (seconds, rounds) = if self.short {
             SHORT
         } else {
@@ -86,7 +99,28 @@ impl P6 {
         let numbers = [seconds, self.rate, rounds].map(|number| number.to_string());
         let [seconds, rate, rounds] = numbers;
         let trouble = self.trouble.name().to_owned();
-        ["p6".to_owned(), seconds, rate, rounds, trouble]
+        vec!["p6".to_owned(), seconds, rate, rounds, trouble]
+    }
+}
+
+impl What {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::P6(_) => "p6",
+            Self::History(_) => "history",
+        }
+    }
+
+    /// As `push-bench` takes them.
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::P6(p6) => p6.arguments(),
+            Self::History(history) => vec![
+                "history".to_owned(),
+                history.rows.to_string(),
+                history.rounds.to_string(),
+            ],
+        }
     }
 }
 
@@ -113,11 +147,13 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     set.up(&mut step)?;
     step.done("up");
 
-    let What::P6(p6) = &args.what;
-    let mut step = steps.next("Measuring P6");
+    let mut step = steps.next("Measuring");
     step.lines();
-    let status = process::foreground(&mut bench(set, p6)?)?;
-    if status.success() {
+    let status = process::foreground(&mut bench(set, &args.what)?);
+    // What a bench makes may be large.
+    set.down();
+    set.wipe()?;
+    if status?.success() {
         step.done("measured");
         return Ok(ExitCode::SUCCESS);
     }
@@ -125,15 +161,15 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn bench(set: &Set, p6: &P6) -> Result<Command> {
+fn bench(set: &Set, what: &What) -> Result<Command> {
     let folder = programs::folder(true)?;
     let figures = folder.with_file_name("bench");
     fs::create_dir_all(&figures).with_context(|| format!("cannot create {}", figures.display()))?;
     let (rabbit, maria) = (set.rabbit()?, set.maria()?);
     let mut command = Command::new(folder.join("push-bench"));
     command
-        .args(p6.arguments())
-        .arg(figures.join("p6.json"))
+        .args(what.arguments())
+        .arg(figures.join(format!("{}.json", what.name())))
         // Whatever it starts carries the mark, and is stopped by the guard.
         .env(process::OWNER, programs::owner(set))
         .env("PUSH_TEST_BIN_DIR", &folder)
