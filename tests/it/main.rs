@@ -11,6 +11,7 @@ mod booking_life;
 mod both_providers;
 mod broker_care;
 mod cache;
+mod cancel;
 mod chaos;
 mod claims;
 mod crash_points;

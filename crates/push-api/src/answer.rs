@@ -133,6 +133,29 @@ impl SendAnswer {
     }
 }
 
+/// Of notifications that are taken back, whatever endpoint they came from.
+const CANCELLED: Wording = Wording {
+    what: "Notification",
+    queued: "Notification queued",
+    sent: "Notification cancelled for the devices that had not got it; others had accepted it before",
+};
+
+impl SendAnswer {
+    /// The answer to whoever took it back.
+    #[must_use]
+    pub fn cancelled(id: NotificationId, ended: State) -> Self {
+        let about = About {
+            notification_id: id,
+            send_at: None,
+        };
+        let mut answer = Self::new(about, Some(ended), CANCELLED);
+        if ended.reason == Some(Reason::Cancelled) {
+            "Notification cancelled".clone_into(&mut answer.message);
+        }
+        answer
+    }
+}
+
 /// The whole answer to a request that sends: 200 once the outcome is known, else 202. `first`: it came
 /// before, and this is what it was answered at its acceptance.
 #[must_use]
@@ -205,13 +228,16 @@ impl From<&Notification> for About {
     }
 }
 
-const fn in_words(reason: Reason) -> &'static str {
+/// Why a notification failed or was suppressed.
+#[must_use]
+pub const fn in_words(reason: Reason) -> &'static str {
     match reason {
         Reason::NoActiveDevice => "the customer has no active device",
         Reason::OptedOut => "the customer does not want it",
         Reason::QuietHours => "it would expire before the customer's quiet hours end",
         Reason::Expired => "its time was over before it could be sent",
         Reason::Superseded => "a newer one overtook it",
+        Reason::Cancelled => "it was cancelled",
         Reason::Erased => "the customer was erased",
         Reason::InvalidTokens => "every token of the customer turned out to be dead",
         Reason::Refused => "the provider refuses this message",

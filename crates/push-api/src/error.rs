@@ -12,12 +12,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use push_store::{Refusal, StoreError};
+use push_core::status::{ProviderResult, Status};
+use push_store::{Refusal, State, StoreError};
 use serde::Serialize;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use crate::answer::in_words;
 use crate::keys::Scope;
 
 /// How long a caller should stay away from a database that is not there: long enough for a restart
@@ -56,6 +58,10 @@ pub enum Code {
     AlreadyDiscarded,
     /// The dead letter's notification is pending.
     NotificationPending,
+    /// The notification is being delivered.
+    InDelivery,
+    /// The notification has ended.
+    TooLate,
     /// The notification's time is over.
     Expired,
     /// The dead letter can never be replayed.
@@ -86,7 +92,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -100,6 +106,8 @@ impl Code {
         Self::AlreadyReplayed,
         Self::AlreadyDiscarded,
         Self::NotificationPending,
+        Self::InDelivery,
+        Self::TooLate,
         Self::Expired,
         Self::NotReplayable,
         Self::IdempotencyKeyReused,
@@ -132,6 +140,8 @@ impl Code {
             | Self::AlreadyReplayed
             | Self::AlreadyDiscarded
             | Self::NotificationPending
+            | Self::InDelivery
+            | Self::TooLate
             | Self::Expired
             | Self::NotReplayable => StatusCode::CONFLICT,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -168,6 +178,10 @@ impl Code {
             Self::NotificationPending => {
                 "another replay of the same notification is under way; try again after `Retry-After`"
             }
+            Self::InDelivery => {
+                "the notification is being delivered just now; try again after `Retry-After`"
+            }
+            Self::TooLate => "the notification has ended; the message says how",
             Self::Expired => "the notification's time is over; `extendTtlSeconds` gives it more",
             Self::NotReplayable => {
                 "what is needed to send it is not there any more; the message says what"
@@ -270,6 +284,12 @@ pub enum ApiError {
     /// The operation cannot be cancelled.
     #[error("The operation is not running any more")]
     OperationEnded,
+    /// A worker has the notification in hand.
+    #[error("The notification is being delivered just now; try again")]
+    InDelivery,
+    /// The notification cannot be cancelled any more.
+    #[error("Too late to cancel: the notification {}", ended(.0))]
+    TooLate(State),
     /// Nothing was done with a dead letter.
     #[error("{}", refused(*.0))]
     DeadLetter(Refusal),
@@ -297,6 +317,17 @@ pub enum ApiError {
     /// A fault of ours. Holds the cause, for the log.
     #[error("Something went wrong here; the log has the cause under the request's id")]
     Internal(String),
+}
+
+/// How a notification has ended.
+fn ended(state: &State) -> String {
+    let why = || state.reason.map_or("for an unknown reason", in_words);
+    match state.status {
+        Status::Pending => "is pending".to_owned(),
+        Status::Sent => "was sent".to_owned(),
+        Status::Failed => format!("has failed: {}", why()),
+        Status::Suppressed => format!("was not sent: {}", why()),
+    }
 }
 
 /// Why nothing was done with a dead letter, and what to do.
@@ -369,6 +400,8 @@ impl ApiError {
             Self::UnknownOperation => Code::UnknownOperation,
             Self::UnknownProvider => Code::UnknownProvider,
             Self::OperationEnded => Code::OperationEnded,
+            Self::InDelivery => Code::InDelivery,
+            Self::TooLate(_) => Code::TooLate,
             Self::DeadLetter(refusal) => refusal_code(*refusal),
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Self::NotFound => Code::NotFound,
@@ -385,7 +418,7 @@ impl ApiError {
             Code::DatabaseUnavailable | Code::NotReady | Code::NotificationPending => {
                 Some(DATABASE_RETRY_AFTER)
             }
-            Code::Overloaded | Code::TimedOut => Some(OVERLOAD_RETRY_AFTER),
+            Code::Overloaded | Code::TimedOut | Code::InDelivery => Some(OVERLOAD_RETRY_AFTER),
             Code::InvalidInput
             | Code::MalformedJson
             | Code::Unauthorized
@@ -398,6 +431,7 @@ impl ApiError {
             | Code::OperationEnded
             | Code::AlreadyReplayed
             | Code::AlreadyDiscarded
+            | Code::TooLate
             | Code::Expired
             | Code::NotReplayable
             | Code::IdempotencyKeyReused
@@ -564,6 +598,17 @@ error_set! {
     ProviderErrors: [ApiError::UnknownProvider];
     /// What cancelling an operation can answer.
     CancelErrors: [ApiError::OperationEnded];
+    /// What cancelling a notification can answer.
+    CancelNotificationErrors: [
+        ApiError::InDelivery,
+        ApiError::TooLate(State {
+            status: Status::Sent,
+            fcm: ProviderResult::Success,
+            expo: ProviderResult::NotSent,
+            reason: None,
+            attempts: 1,
+        }),
+    ];
     /// What replaying a dead letter can answer.
     ReplayErrors: [
         ApiError::DeadLetter(Refusal::AlreadyReplayed),

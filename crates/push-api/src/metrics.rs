@@ -17,6 +17,8 @@ const OVERDUE: &str = "push_notifications_overdue";
 const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
 const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
+/// The same name as the workers'.
+const SETTLED: &str = "push_notifications_settled_total";
 const REOPENED: &str = "push_notifications_reopened_total";
 const DEAD_LETTERS: &str = "push_dead_letters";
 const OPERATIONS_RUNNING: &str = "push_operations_running";
@@ -99,6 +101,11 @@ pub fn published(outcome: Result<(), &PublishError>) {
         Err(PublishError::Unknown) => "unknown",
     };
     counter!(PUBLISHED, "outcome" => outcome).increment(1);
+}
+
+/// A notification has ended: it was cancelled.
+pub fn settled(status: Status) {
+    counter!(SETTLED, "status" => status.as_str()).increment(1);
 }
 
 /// A notification that had ended is pending again. It will be counted as settled once more.

@@ -19,7 +19,7 @@ use crate::token::{MaskedToken, Token};
 mod purpose;
 mod story;
 
-pub use purpose::{put_off, suppress};
+pub use purpose::{cancel, put_off, suppress};
 
 /// What became of one target in this round.
 #[derive(Clone, Debug, PartialEq, Eq)]

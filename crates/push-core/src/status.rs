@@ -29,6 +29,8 @@ spelled! {
         Expired = "expired",
         /// Suppressed: a newer one with the same collapse key overtook it.
         Superseded = "superseded",
+        /// Suppressed: a caller took it back.
+        Cancelled = "cancelled",
         /// Suppressed: the customer was erased.
         Erased = "erased",
         /// Failed: every token turned out to be dead.
@@ -67,6 +69,7 @@ impl Reason {
             | Self::QuietHours
             | Self::Expired
             | Self::Superseded
+            | Self::Cancelled
             | Self::Erased => Status::Suppressed,
             Self::InvalidTokens | Self::Refused | Self::DeadLettered => Status::Failed,
         }

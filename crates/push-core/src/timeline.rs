@@ -43,6 +43,8 @@ spelled! {
         DeadLettered = "dead_lettered",
         /// The timeline had become too long: entries in its middle are left out.
         LeftOut = "left_out",
+        /// A caller took it back.
+        Cancelled = "cancelled",
         /// It has ended.
         Settled = "settled",
         /// Expo told whether a push that it had accepted was delivered, or did not tell in time.

@@ -41,9 +41,9 @@ pub use dead_letters::{
 pub use devices::{Customer, DeadToken, Identification, Registered, Registration, SwitchedOff};
 pub use error::{StoreError, Unavailable};
 pub use history::{
-    Acceptance, Books, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView, Due,
-    DueJob, DueTaken, Held, Item, NotificationView, Recording, State, StoredContent, TimelineView,
-    ToAccept, UnknownCustomer, WhyDue,
+    Acceptance, Books, Cancelling, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView,
+    Due, DueJob, DueTaken, Held, Item, NotificationView, Recording, State, StoredContent,
+    TimelineView, ToAccept, UnknownCustomer, WhyDue,
 };
 pub use history::{HistoryFilter, HistoryItem, HistoryPlace, Opened};
 pub use idempotency::{Compose, IdempotencyKey, KEPT_FOR, KeptAnswer, Keyed};

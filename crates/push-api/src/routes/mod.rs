@@ -2,6 +2,7 @@
 //! folder is the table of routes.
 
 mod admin;
+mod cancel;
 mod events;
 mod health;
 mod history;
@@ -40,6 +41,7 @@ pub fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(history::history))
         .routes(routes!(stats::stats))
         .routes(routes!(opened::opened))
+        .routes(routes!(cancel::cancel))
         .routes(routes!(
             preferences::preferences,
             preferences::set_preferences

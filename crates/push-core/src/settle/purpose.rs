@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{Next, Settlement, failed_at, follow_up, nothing_is_queued, story};
 use crate::job::{Job, JobTarget, Progress};
 use crate::provider::Provider;
-use crate::status::{Ending, ProviderResult};
+use crate::status::{Ending, ProviderResult, Reason};
 use crate::timeline::TimelineEntry;
 use crate::wanted::Suppression;
 
@@ -31,6 +31,32 @@ pub fn suppress(job: &Job, why: Suppression, now: DateTime<Utc>) -> Settlement {
         })
     };
     settlement(job, progress, story::suppressed(why, now), next, now)
+}
+
+/// Ends a job that nobody has in hand, because `by` takes it back. What a device accepted before counts. What was given up
+/// before is not kept: an operator must not send it after all.
+#[must_use]
+pub fn cancel(job: &Job, by: &str, now: DateTime<Utc>) -> Settlement {
+    let mut progress = job.progress.clone();
+    let tried = |target: &&JobTarget| !target.never_tried();
+    for target in job.targets.iter().flatten().filter(tried) {
+        failed_at(&mut progress.results, target.provider);
+    }
+    nothing_is_queued(&mut progress.results);
+    let results = [progress.results.fcm, progress.results.expo];
+    let accepted = results.contains(&ProviderResult::Success);
+    let next = Next::Done(if accepted {
+        Ending::Sent
+    } else {
+        Ending::Suppressed(Reason::Cancelled)
+    });
+    settlement(
+        job,
+        progress,
+        story::cancelled(by, accepted, now),
+        next,
+        now,
+    )
 }
 
 /// Lets a job wait in the database. That spends no attempt.

@@ -144,6 +144,17 @@ pub(super) fn suppressed(why: Suppression, now: DateTime<Utc>) -> TimelineEntry 
     TimelineEntry::new(now, step, text)
 }
 
+/// Who took it back.
+pub(super) fn cancelled(by: &str, accepted: bool, now: DateTime<Utc>) -> TimelineEntry {
+    let too_late = if accepted {
+        "; some device had accepted it before, the others do not get it any more"
+    } else {
+        ""
+    };
+    let text = format!("cancelled by {by}{too_late}");
+    TimelineEntry::new(now, Step::Cancelled, text)
+}
+
 /// Why it waits in the database.
 pub(super) fn put_off(until: DateTime<Utc>, now: DateTime<Utc>) -> TimelineEntry {
     let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod books;
+pub(crate) mod cancel;
 pub(crate) mod claim;
 pub(crate) mod content;
 pub(crate) mod deliveries;
@@ -18,6 +19,7 @@ pub(crate) mod view;
 use std::fmt;
 
 pub use accept::ToAccept;
+pub use cancel::Cancelling;
 pub use claim::{Claim, ClaimId, Claiming, Held};
 pub use filter::{HistoryFilter, HistoryPlace};
 

@@ -3,6 +3,7 @@
 
 mod accepting;
 mod bookings;
+mod cancelling;
 mod claiming;
 mod collapsing;
 mod connecting;

@@ -167,6 +167,19 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
+    let cancelled = [
+        "'suppressed'",
+        "'cancelled'",
+        "'failed'",
+        "'failed'",
+        "1",
+        "1",
+        "NULL",
+        "NULL",
+        t,
+        "''",
+        id,
+    ];
     let cases: &[(&str, &[&str], &str, &str)] = &[
         ("VIEW", &[id], history, "notification"),
         ("DELIVERIES", &[id], "delivery", "PRIMARY"),
@@ -196,6 +209,9 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("OFF_EXPO", &[t, h, "25"], device, "expo_token_once"),
         ("DUE", &["FALSE", t, "5"], history, "status_due"),
         ("FIRST_TIMED", &["2"], history, "status_due"),
+        ("CANCELLABLE", &[id], history, "notification"),
+        ("ENDED", &[id], history, "notification"),
+        ("CANCEL", &cancelled, history, "notification"),
         ("LATER", &[t, id], history, "notification"),
         ("WAITING_OF", &["5", t, "9"], "waits", "customer"),
         ("WAITING_OF", &["5", t, "9"], "history", "notification"),

@@ -30,6 +30,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         devices::version::STATEMENTS,
         history::accept::STATEMENTS,
         history::books::STATEMENTS,
+        history::cancel::STATEMENTS,
         history::claim::STATEMENTS,
         history::deliveries::STATEMENTS,
         history::due::STATEMENTS,
