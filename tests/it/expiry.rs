@@ -34,15 +34,27 @@ async fn what_is_past_its_time_is_not_sent() {
         ("expired", 1)
     );
 
-    // No time at all.
+    // No time at all: it ends as it is accepted, and no queue ever sees it.
     let phone = stack.register(2, Device::android_fcm("late")).await;
-    let row = stack
-        .settled(&stack.send(2).with("ttlSeconds", 0).accepted().await)
-        .await;
+    let published = stack.metrics_of(&stack.apis[0]).await;
+    let published = published.sum("push_jobs_published_total", "confirmed");
+    let answer = stack.send(2).with("ttlSeconds", 0).wait(5).answer().await;
+    let answer = answer.expect(200);
     assert_eq!(
-        (row.status.as_str(), row.reason.as_str(), row.attempts),
-        ("suppressed", "expired", 0)
+        (&answer.json["status"], &answer.json["reason"]),
+        (&json!("suppressed"), &json!("expired"))
     );
+    let view = stack.notification(&answer.id()).await;
+    let steps: Vec<_> = view["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["step"].as_str().unwrap())
+        .collect();
+    assert_eq!(steps, ["accepted", "expired", "settled"], "{view}");
+    let since = stack.metrics_of(&stack.apis[0]).await;
+    let since = since.sum("push_jobs_published_total", "confirmed");
+    assert_eq!(published, since, "nothing was published");
 
     // Its time ran out in the queue, while no worker was there.
     assert_eq!(stack.terminate_worker().await, Some(0));

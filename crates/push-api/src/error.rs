@@ -349,6 +349,9 @@ const fn refused(refusal: Refusal) -> &'static str {
         Refusal::ContentGone => {
             "The notification's content was erased, or purged for its age. Discard the dead letter; send a new notification if it is still wanted"
         }
+        Refusal::Cancelled => {
+            "The notification was cancelled since. Discard the dead letter; send a new notification if it is wanted after all"
+        }
         Refusal::Expired => {
             "The notification's time is over. Give it more with extendTtlSeconds if it is still worth sending"
         }
@@ -370,6 +373,7 @@ const fn refusal_code(refusal: Refusal) -> Code {
         Refusal::Expired => Code::Expired,
         Refusal::UnknownNotification
         | Refusal::ContentGone
+        | Refusal::Cancelled
         | Refusal::IncompleteBytes
         | Refusal::Unreadable => Code::NotReplayable,
     }

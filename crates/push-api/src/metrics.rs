@@ -103,7 +103,7 @@ pub fn published(outcome: Result<(), &PublishError>) {
     counter!(PUBLISHED, "outcome" => outcome).increment(1);
 }
 
-/// A notification has ended: it was cancelled.
+/// A notification has ended here: it was cancelled, or came too late.
 pub fn settled(status: Status) {
     counter!(SETTLED, "status" => status.as_str()).increment(1);
 }

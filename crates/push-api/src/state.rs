@@ -8,6 +8,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::changed::Changed;
 use push_core::id::{CustomerId, NotificationId};
 use push_core::preferences::MandatoryTypes;
+use push_core::status::Status;
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
@@ -173,10 +174,16 @@ impl AppState {
             if let Accepted::Now(items) = &accepted {
                 let news = notifications.iter().zip(items);
                 let news = news.filter(|(_, item)| **item == Item::Accepted);
+                let news = news.map(|(notification, _)| notification);
+                let (late, news): (Vec<_>, Vec<_>) = news.partition(|news| news.is_late());
+                late.iter()
+                    .for_each(|_| metrics::settled(Status::Suppressed));
                 // Those that are to be sent later wait in the database.
-                let news = news.filter(|(notification, _)| notification.send_at.is_none());
-                let news: Vec<_> = news.map(|(notification, _)| notification).collect();
-                state.publisher.publish(&news, trace).await;
+                let now = news.into_iter().filter(|news| news.send_at.is_none());
+                state
+                    .publisher
+                    .publish(&now.collect::<Vec<_>>(), trace)
+                    .await;
             }
             Ok(accepted)
         });

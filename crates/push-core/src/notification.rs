@@ -68,6 +68,12 @@ impl Notification {
         now >= self.expires_at
     }
 
+    /// Whether its time was over already when it was accepted: then it is not sent at all.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.is_expired(self.created_at)
+    }
+
     /// What is left of its time to live.
     #[must_use]
     pub fn time_left(&self, now: DateTime<Utc>) -> Duration {

@@ -90,6 +90,8 @@ pub enum Refusal {
     UnknownNotification,
     /// Its content was erased, or purged for its age.
     ContentGone,
+    /// Its notification was cancelled since.
+    Cancelled,
     /// Its time is over, and was not extended.
     Expired,
     /// The bytes were too many to be kept as a whole.

@@ -171,8 +171,8 @@ pub(crate) async fn replay_in(
 /// What is known of the letters' notifications.
 struct Known {
     locked: HashMap<NotificationId, Locked>,
-    /// `None`: its content is gone.
-    ended: HashMap<NotificationId, Option<Ended>>,
+    /// Or why it cannot be taken up again.
+    ended: HashMap<NotificationId, Result<Ended, Refusal>>,
     /// As what they are counted.
     standings: HashMap<NotificationId, Standing>,
     maybe: Vec<(NotificationId, RegistrationId, Provider)>,
@@ -255,8 +255,8 @@ impl Known {
         }
         let expires_at = match self.ended.get(&id.into()) {
             None => return Err(Refusal::UnknownNotification),
-            Some(None) => return Err(Refusal::ContentGone),
-            Some(Some(ended)) => ended.notification.expires_at,
+            Some(Err(refusal)) => return Err(*refusal),
+            Some(Ok(ended)) => ended.notification.expires_at,
         };
         if as_core(letter, Sent::SurelyNot).is_none() {
             return Err(Refusal::Unreadable);
@@ -301,7 +301,7 @@ impl Known {
         how: &Replay,
         now: DateTime<Utc>,
     ) -> Option<Reopened> {
-        let mut ended = self.ended.get(&id)?.clone()?;
+        let mut ended = self.ended.get(&id)?.clone().ok()?;
         let before = ended.notification.expires_at;
         ended.notification.expires_at = millis(replay::deadline(before, how.extend_ttl, now)?);
         let extended = ended.notification.expires_at != before;
@@ -453,13 +453,16 @@ struct EndedRow {
 }
 
 impl EndedRow {
-    fn read(self) -> Result<Option<Ended>, StoreError> {
-        let erased = self.reason.as_deref() == Some(Reason::Erased.as_str());
-        if erased || self.notification.is_emptied() {
-            return Ok(None);
+    fn read(self) -> Result<Result<Ended, Refusal>, StoreError> {
+        let ended_as = |reason: Reason| self.reason.as_deref() == Some(reason.as_str());
+        if ended_as(Reason::Erased) || self.notification.is_emptied() {
+            return Ok(Err(Refusal::ContentGone));
+        }
+        if ended_as(Reason::Cancelled) {
+            return Ok(Err(Refusal::Cancelled));
         }
         let results = self.results()?;
-        Ok(Some(Ended {
+        Ok(Ok(Ended {
             notification: self.notification.try_into()?,
             round: self.round,
             results,

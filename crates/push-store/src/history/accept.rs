@@ -10,6 +10,7 @@ use push_core::timeline::{Step, TimelineEntry};
 use serde::Serialize;
 use sqlx::MySqlConnection;
 
+use super::late::end_late;
 use super::timeline::lines;
 use super::{Acceptance, Committed, Due, Item, UnknownCustomer};
 use crate::bookings::Bookings;
@@ -340,7 +341,9 @@ async fn insert(
             .execute(&mut *connection)
             .await?;
     }
-    Changes::accepted(&accepted).write(connection).await
+    let mut changes = Changes::accepted(&accepted);
+    end_late(connection, &accepted, &mut changes).await?;
+    changes.write(connection).await
 }
 
 fn rows_of<'a>(request: &Request<'a>, due_at: DateTime<Utc>) -> Vec<AcceptedRow<'a>> {

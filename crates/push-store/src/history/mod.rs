@@ -8,6 +8,7 @@ pub(crate) mod content;
 pub(crate) mod deliveries;
 pub(crate) mod due;
 pub(crate) mod filter;
+pub(crate) mod late;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod opened;

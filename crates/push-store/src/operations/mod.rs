@@ -155,6 +155,7 @@ const fn failure(refusal: Refusal) -> &'static str {
         Refusal::Pending => "notification_pending",
         Refusal::UnknownNotification => "unknown_notification",
         Refusal::ContentGone => "content_gone",
+        Refusal::Cancelled => "cancelled",
         Refusal::Expired => "expired",
         Refusal::IncompleteBytes => "incomplete_bytes",
         Refusal::Unreadable => "unreadable",

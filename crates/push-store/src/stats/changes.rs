@@ -36,7 +36,7 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// As its row will say.
-    fn of(notification: &Notification) -> Self {
+    pub(crate) fn of(notification: &Notification) -> Self {
         Self {
             created_at: notification.created_at,
             send_at: notification.send_at,

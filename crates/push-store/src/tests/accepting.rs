@@ -1,12 +1,13 @@
 use std::collections::HashSet;
+use std::time::Duration;
 
 use push_core::notification::{CollapseKey, ImageUrl, Notification};
-use push_core::status::{ProviderResult, Status};
+use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::Step;
 
 use super::seed::{customer, later, notification};
 use super::{Db, at};
-use crate::{Acceptance, Due, Item, ToAccept, UnknownCustomer};
+use crate::{Acceptance, Claim, ClaimId, Due, Item, ToAccept, UnknownCustomer};
 
 #[tokio::test]
 async fn known_customers_notifications_are_accepted_the_others_are_not() {
@@ -228,5 +229,46 @@ async fn a_thousand_of_one_request_are_one_transaction_and_a_few_statements() {
         "the history has them in the order of the request"
     );
     store.close().await;
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_is_past_its_time_ends_as_it_is_accepted() {
+    let db = Db::new().await;
+    let late = Notification {
+        expires_at: at(0),
+        ..notification(1)
+    };
+    let batch = [late, notification(1)];
+    let committed = db.store.accept(&batch, UnknownCustomer::Create, at(0));
+    let acceptances = committed.await.unwrap().acceptances;
+    assert_eq!(
+        acceptances,
+        vec![Acceptance::Now(vec![Item::Accepted]); 2],
+        "it is in the history like any other"
+    );
+    let view = db.store.notification(batch[0].id).await.unwrap().unwrap();
+    let state = (view.state.status, view.state.reason, view.state.fcm);
+    let ended = (
+        Status::Suppressed,
+        Some(Reason::Expired),
+        ProviderResult::NotSent,
+    );
+    assert_eq!(state, ended);
+    assert_eq!(view.completed_at, Some(at(0)));
+    let claims = batch.each_ref().map(|notification| Claim {
+        notification: notification.id,
+        round: 1,
+    });
+    let claimed = db
+        .store
+        .claim(ClaimId::generate(), &claims, Duration::from_secs(60))
+        .await
+        .unwrap();
+    let ours = |index: usize| claimed[&batch[index].id].claimed.ours;
+    assert_eq!((ours(0), ours(1)), (false, true));
+    let books = db.store.books(at(0)).await.unwrap();
+    assert_eq!((books.accepted, books.suppressed, books.pending), (2, 1, 1));
+    assert_eq!(db.store.recount_hour(at(0)).await.unwrap(), []);
     db.done().await;
 }

@@ -14,7 +14,10 @@ use super::Db;
 use super::seed::{
     delivery, fcm, follow_up, given_up, gives_up, later, notification, results, sent, waits,
 };
-use crate::{DeadLetterId, DeadLetterRecord, Discard, Due, Refusal, Replay, Replayed, ReplayedJob};
+use crate::{
+    Cancelling, DeadLetterId, DeadLetterRecord, Discard, Due, Refusal, Replay, Replayed,
+    ReplayedJob,
+};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -343,5 +346,20 @@ async fn who_was_interrupted_may_have_sent_it() {
     let claimed = claimed.unwrap()[&n.id];
     assert!(claimed.claimed.ours);
     assert_eq!(claimed.claimed.interruptions, 1);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_was_cancelled_while_it_was_replayed_is_not_replayed_again() {
+    let db = Db::new().await;
+    let n = db.accepted(1).await.remove(0);
+    let ids = db.dead(&n).await;
+    job(db.replay(ids[0], &by("ops"), later(500)).await);
+    let cancelled = db.store.cancel(n.id, "desk", later(600)).await.unwrap();
+    assert!(matches!(cancelled, Cancelling::Now(_)), "{cancelled:?}");
+    assert_eq!(
+        db.replay(ids[1], &by("ops"), later(700)).await,
+        Err(Refusal::Cancelled)
+    );
     db.done().await;
 }

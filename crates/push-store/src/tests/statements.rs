@@ -35,6 +35,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         history::deliveries::STATEMENTS,
         history::due::STATEMENTS,
         history::list::STATEMENTS,
+        history::late::STATEMENTS,
         history::lock::STATEMENTS,
         history::opened::STATEMENTS,
         history::record::STATEMENTS,
