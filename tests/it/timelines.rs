@@ -103,25 +103,28 @@ async fn who_asked_how_and_how_often() {
     told.says("duplicate", &["Idempotency-Key"]);
 
     let batch = json!({"customerIds": [1], "title": "t", "body": "b"});
-    let batch = stack
-        .api()
-        .post("/api/Push/sendBatch", &batch)
-        .key(Key::Send);
-    let batch = batch.answer().await.expect(202).json;
-    let id = batch["results"][0]["notificationId"].as_str().unwrap();
-    let told = Told::once(&stack, id, "accepted devices attempt settled").await;
+    let batch = async || {
+        let call = stack.api().post("/api/Push/sendBatch", &batch);
+        let call = call.header("idempotency-key", "batch-1").key(Key::Send);
+        let answer = call.answer().await.expect(202).json;
+        let id = answer["results"][0]["notificationId"].as_str().unwrap();
+        id.to_owned()
+    };
+    let id = batch().await;
+    let told = Told::once(&stack, &id, "accepted devices attempt settled").await;
     told.says("accepted", &["from booking in a batch"]);
+    assert_eq!(batch().await, id);
+    Told::once(&stack, &id, "accepted devices attempt settled duplicate").await;
 
     let event = json!({"event": "technician_assigned", "customerId": 1, "bookingId": "456", "trackId": "BID123",
                        "technician": {"name": "John"}});
-    let event = stack.api().post("/api/Push/events", &event).answer().await;
-    let told = Told::once(
-        &stack,
-        &event.expect(202).id(),
-        "accepted devices attempt settled",
-    )
-    .await;
+    let post = async || stack.api().post("/api/Push/events", &event).answer().await;
+    let id = post().await.expect(202).id();
+    let told = Told::once(&stack, &id, "accepted devices attempt settled").await;
     told.says("accepted", &["from all as a booking event"]);
+    assert_eq!(post().await.expect(200).json["reason"], "unchanged");
+    let told = Told::once(&stack, &id, "accepted devices attempt settled duplicate").await;
+    told.says("duplicate", &["the same event"]);
 
     let test = stack
         .api()

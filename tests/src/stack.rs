@@ -73,6 +73,8 @@ pub struct Stack {
     http: reqwest::Client,
     pub(crate) secrets: Secrets,
     announced: Mutex<Announced>,
+    /// The test's wires are gone at the end, and with them the database of that replica.
+    pub(crate) api_outlives_its_wires: bool,
 }
 
 impl Builder {
@@ -183,6 +185,7 @@ impl Builder {
             http,
             secrets,
             announced: Mutex::default(),
+            api_outlives_its_wires: false,
         };
         // All at once: who comes first migrates, and nobody is in another's way.
         let apis =
@@ -632,6 +635,12 @@ impl Stack {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        if self.api_outlives_its_wires {
+            self.start_api().await;
+            if let Some(api) = self.apis.last() {
+                self.ready(api).await;
+            }
+        }
         let mut problems = books::check_while_running(self, &announced).await;
         for program in self.workers.iter_mut().chain(&mut self.apis) {
             let code = program.terminate().await;

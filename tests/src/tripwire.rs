@@ -502,6 +502,7 @@ impl Stack {
     pub async fn start_api_on_tripwires(&mut self) -> Tripwires {
         let (wires, settings) = self.tripwires(self.api_settings()).await;
         self.start_api_with(settings).await;
+        self.api_outlives_its_wires = true;
         wires
     }
 

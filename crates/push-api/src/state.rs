@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use push_core::changed::Changed;
 use push_core::id::{CustomerId, NotificationId};
+use push_core::notification::Notification;
 use push_core::preferences::MandatoryTypes;
 use push_core::status::Status;
 use push_core::timeline::{Step, TimelineEntry};
@@ -225,14 +226,41 @@ impl AppState {
         Ok(kept)
     }
 
-    /// Has the timeline say that the notification was asked for once more under its key, without keeping the caller
+    /// Has the timelines say that the notifications were asked for once more under their key, without keeping the caller
     /// waiting: should that not come to pass, nothing else is wrong.
-    pub fn tell_of_repetition(&self, id: NotificationId) {
-        let store = self.database.clone();
+    pub fn tell_of_repetition(&self, ids: Vec<NotificationId>) {
         let text = "asked for again with the same Idempotency-Key: nothing was sent for that";
+        self.tell_of_duplicate(text, async move |_| Ok(ids));
+    }
+
+    /// The same of a booking event that has come before: the notification that it made is the newest of its booking.
+    pub fn tell_of_unchanged(&self, notification: &Notification) {
+        let (customer, kind) = (notification.customer, notification.kind.clone());
+        let Some(key) = notification.collapse_key.clone() else {
+            return;
+        };
+        let text = "the same event came again: nothing was sent for that";
+        self.tell_of_duplicate(text, async move |store: Store| {
+            let newest = store.newest(customer, &key, &kind).await?;
+            Ok(newest.into_iter().collect())
+        });
+    }
+
+    fn tell_of_duplicate<F>(
+        &self,
+        text: &'static str,
+        about: impl FnOnce(Store) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<Vec<NotificationId>, StoreError>> + Send + 'static,
+    {
+        let store = self.database.clone();
         let entry = TimelineEntry::new(now(), Step::Duplicate, text);
         self.tasks.spawn(async move {
-            if let Err(error) = in_time(store.tell(&[id], &entry, true)).await {
+            let telling = async {
+                let ids = about(store.clone()).await?;
+                store.tell(&ids, &entry, true).await
+            };
+            if let Err(error) = in_time(telling).await {
                 tracing::debug!(%error, "a timeline does not tell of a repetition");
             }
         });

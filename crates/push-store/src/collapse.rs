@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, NotificationId};
-use push_core::notification::CollapseKey;
+use push_core::notification::{CollapseKey, NotificationType};
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
+use uuid::Uuid;
 
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
@@ -55,6 +56,12 @@ const LET_THROUGH: &str = "\
     SET head.claimed_until = NULL \
     WHERE head.claimed_by = UNHEX(recorded.claim)";
 
+const NEWEST_OF_TYPE: &str = "\
+    SELECT head.notification_id FROM collapse_heads AS head FORCE INDEX (PRIMARY) \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = head.notification_id \
+    WHERE head.customer_id = ? AND head.collapse_key = ? AND history.notification_type = ?";
+
 const PURGE_HEADS: &str =
     "DELETE FROM collapse_heads WHERE raised_at < ? ORDER BY raised_at LIMIT ?";
 
@@ -63,6 +70,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("RAISE", RAISE),
     ("IN_HAND", IN_HAND),
     ("LET_THROUGH", LET_THROUGH),
+    ("NEWEST_OF_TYPE", NEWEST_OF_TYPE),
     ("PURGE_HEADS", PURGE_HEADS),
 ];
 
@@ -136,6 +144,25 @@ pub(crate) async fn let_through(
 }
 
 impl Store {
+    /// The newest notification of a customer's key, if it is of this type.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn newest(
+        &self,
+        customer: CustomerId,
+        key: &CollapseKey,
+        kind: &NotificationType,
+    ) -> Result<Option<NotificationId>, StoreError> {
+        let newest: Option<Uuid> = sqlx::query_scalar(NEWEST_OF_TYPE)
+            .bind(customer.get())
+            .bind(key.as_str())
+            .bind(kind.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(newest.map(NotificationId::from))
+    }
+
     /// Forgets the newest notifications of keys that were raised before `until`, `limit` at most: whatever they took the
     /// place of must have expired by then. Returns how many.
     ///

@@ -382,8 +382,29 @@ pub async fn send_batch(
     };
     Ok(match state.accept(submission, trace).await? {
         Accepted::Now(items) => carried_out(&items).into_response(),
-        Accepted::Before(first) => replayed(first),
+        Accepted::Before(first) => {
+            state.tell_of_repetition(made_by(&first));
+            replayed(first)
+        }
     })
+}
+
+/// The notifications that a batch made when it came first.
+fn made_by(first: &KeptAnswer) -> Vec<NotificationId> {
+    #[derive(Deserialize)]
+    struct Kept {
+        results: Vec<KeptResult>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct KeptResult {
+        notification_id: Option<NotificationId>,
+    }
+    let kept = serde_json::from_str(&first.body).map(|kept: Kept| kept.results);
+    let results = kept.unwrap_or_default().into_iter();
+    results
+        .filter_map(|result| result.notification_id)
+        .collect()
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ pub(super) async fn tell_outcome(
     // From here on it exists: only now may the log name it.
     seen.notification(about.notification_id);
     if first.is_some() {
-        state.tell_of_repetition(about.notification_id);
+        state.tell_of_repetition(vec![about.notification_id]);
     }
     // Who was to get the outcome, and asks again without patience, gets it if it is known.
     let outcome_is_due = first.as_ref().is_some_and(|first| first.status.is_none());

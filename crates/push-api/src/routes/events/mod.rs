@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use push_core::booking::Ignored;
 use push_core::notification::Notification;
 use push_store::{Item, Keyed};
 
@@ -99,12 +100,18 @@ pub async fn events(
     });
     let origin = format!("from {} as a booking event", caller.name());
     let submission = submission(event, notification, keyed, origin);
+    let asked = Arc::clone(&submission.notifications);
     match state.accept(submission, trace).await? {
         Accepted::Now(items) => match (items.first(), made) {
             (Some(Item::Accepted), Some(made)) => {
                 Ok(tell_outcome(&state, made, wait, &seen, WORDING, None).await)
             }
-            (Some(Item::Ignored(why)), _) => Ok(ignored(*why)),
+            (Some(Item::Ignored(why)), _) => {
+                if let (Ignored::Unchanged, Some(again)) = (why, asked.first()) {
+                    state.tell_of_unchanged(again);
+                }
+                Ok(ignored(*why))
+            }
             (Some(Item::Accepted | Item::UnknownCustomer) | None, _) => {
                 Err(ApiError::UnknownCustomer)
             }
