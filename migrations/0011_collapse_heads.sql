@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS collapse_heads (
     notification_id BINARY(16) NOT NULL COMMENT 'the newest',
     raised_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) COMMENT 'when it became the newest',
     claimed_by BINARY(16) NULL,
+    claimed_for BINARY(16) NULL COMMENT 'the notification that is in hand',
     claimed_until TIMESTAMP(3) NULL DEFAULT NULL,
     PRIMARY KEY (customer_id, collapse_key),
     KEY raised (raised_at)

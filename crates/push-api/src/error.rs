@@ -352,6 +352,9 @@ const fn refused(refusal: Refusal) -> &'static str {
         Refusal::Cancelled => {
             "The notification was cancelled since. Discard the dead letter; send a new notification if it is wanted after all"
         }
+        Refusal::Superseded => {
+            "A newer notification with the same collapse key has taken its place: it would be shown after that one. Discard the dead letter"
+        }
         Refusal::Expired => {
             "The notification's time is over. Give it more with extendTtlSeconds if it is still worth sending"
         }
@@ -374,6 +377,7 @@ const fn refusal_code(refusal: Refusal) -> Code {
         Refusal::UnknownNotification
         | Refusal::ContentGone
         | Refusal::Cancelled
+        | Refusal::Superseded
         | Refusal::IncompleteBytes
         | Refusal::Unreadable => Code::NotReplayable,
     }

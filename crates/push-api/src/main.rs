@@ -122,6 +122,19 @@ async fn recount() -> anyhow::Result<String> {
     let store = Store::connect(&read(settings::store)?)
         .await
         .context("DATABASE_URL")?;
+    let Some(lease) = store
+        .try_lease("push.recount")
+        .await
+        .context("recounting")?
+    else {
+        anyhow::bail!("somebody else is recounting: twice at once would correct twice");
+    };
+    let told = recount_all(&store).await;
+    lease.release().await;
+    told
+}
+
+async fn recount_all(store: &Store) -> anyhow::Result<String> {
     let Some(mut hour) = store.figures_begin().await.context("recounting")? else {
         return Ok("there is nothing to count".to_owned());
     };

@@ -6,6 +6,7 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
+use push_core::time;
 use serde_json::{Map, Value};
 
 use crate::request::Problems;
@@ -76,8 +77,8 @@ impl Given {
 
     /// A time.
     pub fn time(&self, problems: &mut Problems, name: &'static str) -> Option<DateTime<Utc>> {
-        let must = "must be a time such as 2026-01-02T03:04:05.678Z";
-        self.read(problems, name, must, |text| text.parse().ok())
+        let must = "must be a time of RFC 3339, such as 2026-01-02T03:04:05.678Z";
+        self.read(problems, name, must, |text| time::parse(text).ok())
     }
 
     /// `from` and `to`, in their order.

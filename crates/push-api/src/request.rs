@@ -366,6 +366,13 @@ pub fn typed<T: DeserializeOwned>(object: Value) -> Result<T, ApiError> {
         .map_err(|_| ApiError::Internal("a request type refuses an object".to_owned()))
 }
 
+/// What is always sent at once has no time of its own: whoever gives one must not find it sent already.
+pub fn at_once(problems: &mut Problems, send_at: Field<String>) {
+    if send_at != Field::Missing {
+        problems.note("sendAt", "cannot be given here: this is sent at once");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use axum::body::Bytes;

@@ -27,6 +27,7 @@ pub mod receipt_batch;
 pub mod replay;
 pub mod settle;
 pub mod status;
+pub mod time;
 pub mod timeline;
 pub mod token;
 pub mod wanted;

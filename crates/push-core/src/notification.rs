@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -353,12 +353,7 @@ impl SendAt {
     /// # Errors
     /// [`Invalid`] when it is none, is long over, or too far ahead.
     pub fn parse(text: &str, now: DateTime<Utc>) -> Result<Option<Self>, Invalid> {
-        let at = DateTime::parse_from_rfc3339(text)
-            .map_err(|_| {
-                Invalid("must be a time as of RFC 3339, such as 2030-01-31T08:00:00Z".to_owned())
-            })?
-            .to_utc()
-            .trunc_subsecs(3);
+        let at = crate::time::parse(text)?;
         if at > now + Self::AHEAD_MAX {
             return Err(Invalid(format!(
                 "must be at most {} days ahead",

@@ -39,6 +39,8 @@ enum Without {
     Newest,
     /// Workers do not wait for each other's keys.
     Keys,
+    /// A key is given up by whoever was taken together with its owner.
+    Owner,
     /// A key is given up as soon as its worker is killed.
     PatienceWithTheKilled,
 }
@@ -81,7 +83,8 @@ struct World {
     now: u64,
     rows: Vec<Row>,
     newest: Option<usize>,
-    key: Option<Held>,
+    /// Who has the key, and for which row: one claim is for all that is taken at once.
+    key: Option<(Held, usize)>,
     queue: Vec<Job>,
     rungs: Vec<(u64, Job)>,
     workers: Vec<Option<Hand>>,
@@ -95,9 +98,11 @@ struct World {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Accept,
+    /// One, or two at once.
     Take {
         worker: usize,
         from: usize,
+        pair: bool,
     },
     Send {
         worker: usize,
@@ -131,7 +136,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     let worker = 0..WORKERS;
     prop_oneof![
         3 => Just(Event::Accept),
-        8 => (worker.clone(), 0_usize..8).prop_map(|(worker, from)| Event::Take { worker, from }),
+        8 => (worker.clone(), 0_usize..8, any::<bool>())
+            .prop_map(|(worker, from, pair)| Event::Take { worker, from, pair }),
         8 => (worker.clone(), 0_u8..5, 0..ANSWER_MAX)
             .prop_map(|(worker, answer, after)| Event::Send { worker, answer, after }),
         6 => worker.clone().prop_map(|worker| Event::Answer { worker }),
@@ -168,7 +174,7 @@ impl World {
     fn happens(&mut self, event: Event) -> Option<()> {
         match event {
             Event::Accept => self.accept(),
-            Event::Take { worker, from } => return self.take(worker, from),
+            Event::Take { worker, from, pair } => return self.take(worker, from, pair),
             Event::Send {
                 worker,
                 answer,
@@ -242,7 +248,8 @@ impl World {
     /// `Store::claim`.
     fn claim(&mut self, row: usize, job: &Job, claim: Held) -> Claimed {
         let is_newest = self.newest == Some(row);
-        let behind = is_newest && self.holds(self.key) && self.without != Without::Keys;
+        let key = self.key.map(|(held, _)| held);
+        let behind = is_newest && self.holds(key) && self.without != Without::Keys;
         let elsewhere = self.holds(self.rows[row].held);
         let it = &mut self.rows[row];
         let news = it.status == Status::Pending && it.round < job.round;
@@ -251,7 +258,7 @@ impl World {
             it.interruptions += u32::from(it.held.is_some());
             it.held = Some(claim);
             if is_newest {
-                self.key = Some(claim);
+                self.key = Some((claim, row));
             }
         }
         Claimed {
@@ -266,17 +273,25 @@ impl World {
         }
     }
 
-    fn take(&mut self, worker: usize, from: usize) -> Option<()> {
-        if self.workers[worker].is_some() || from >= self.queue.len() {
-            return None;
-        }
-        let mut job = self.queue.remove(from);
-        let row = self.row_of(&job);
+    fn take(&mut self, worker: usize, from: usize, pair: bool) -> Option<()> {
         self.claims += 1;
         let claim = Held {
             by: self.claims,
             until: self.now + CLAIM,
         };
+        self.take_one(worker, from, claim)?;
+        if pair {
+            let _none = self.take_one((worker + 1) % WORKERS, from / 2, claim);
+        }
+        Some(())
+    }
+
+    fn take_one(&mut self, worker: usize, from: usize, claim: Held) -> Option<()> {
+        if self.workers[worker].is_some() || from >= self.queue.len() {
+            return None;
+        }
+        let mut job = self.queue.remove(from);
+        let row = self.row_of(&job);
         let claimed = self.claim(row, &job, claim);
         match admit(&job, Some(claimed)) {
             admission @ (Admission::Deliver | Admission::DeliverInterrupted) => {
@@ -398,12 +413,16 @@ impl World {
             Next::DeadLetter(_) => row.status = Ending::Failed(Reason::DeadLettered).status(),
             Next::Later(..) => unreachable!(),
         }
-        self.let_go_of_key(hand.claim);
+        self.let_go_of_key(hand.claim, hand.row);
         Some(())
     }
 
-    fn let_go_of_key(&mut self, claim: Held) {
-        if self.key.is_some_and(|key| key.by == claim.by) {
+    fn let_go_of_key(&mut self, claim: Held, row: usize) {
+        let whoever = self.without == Without::Owner;
+        if self
+            .key
+            .is_some_and(|(key, owner)| key.by == claim.by && (owner == row || whoever))
+        {
             self.key = None;
         }
     }
@@ -420,7 +439,11 @@ impl World {
                 hand.claim.until = until;
             }
         }
-        if let Some(key) = self.key.as_mut().filter(ours) {
+        let row = hand.row;
+        if let Some((key, owner)) = &mut self.key
+            && *owner == row
+            && key.by == by
+        {
             key.until = until;
         }
         Some(())
@@ -430,7 +453,7 @@ impl World {
     fn kill(&mut self, worker: usize) {
         if let Some(hand) = self.workers[worker].take() {
             if self.without == Without::PatienceWithTheKilled {
-                self.let_go_of_key(hand.claim);
+                self.let_go_of_key(hand.claim, hand.row);
             }
             self.queue.push(hand.job);
         }
@@ -475,7 +498,11 @@ impl World {
             }
             let (answer, after) = (0, 0);
             for event in [
-                Event::Take { worker, from: 0 },
+                Event::Take {
+                    worker,
+                    from: 0,
+                    pair: false,
+                },
                 Event::Send {
                     worker,
                     answer,
@@ -524,6 +551,7 @@ fn each_rule_is_needed() {
     for without in [
         Without::Newest,
         Without::Keys,
+        Without::Owner,
         Without::PatienceWithTheKilled,
     ] {
         let config = ProptestConfig {

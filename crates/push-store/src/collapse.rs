@@ -54,7 +54,7 @@ const LET_THROUGH: &str = "\
     STRAIGHT_JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
     SET head.claimed_until = NULL \
-    WHERE head.claimed_by = UNHEX(recorded.claim)";
+    WHERE head.claimed_by = UNHEX(recorded.claim) AND head.claimed_for = history.notification_id";
 
 const NEWEST_OF_TYPE: &str = "\
     SELECT head.notification_id FROM collapse_heads AS head FORCE INDEX (PRIMARY) \

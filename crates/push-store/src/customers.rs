@@ -92,6 +92,9 @@ pub(crate) async fn create(
     connection: &mut MySqlConnection,
     customers: &[CustomerId],
 ) -> Result<Vec<CustomerId>, StoreError> {
+    // Locks are taken in the order of the key.
+    let mut customers = customers.to_vec();
+    customers.sort_unstable();
     let mut created = Vec::with_capacity(customers.len());
     for some in customers.chunks(KEYS_MAX) {
         if insert(connection, some).await? {

@@ -4,6 +4,8 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::id::{CustomerId, NotificationId};
+use push_core::notification::Invalid;
+use push_core::time;
 use push_store::Opened;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use crate::answer::Time;
 use crate::caller::{Caller, Register};
-use crate::error::{ApiError, BodyErrors, CallErrors, FieldProblem, NotificationErrors};
+use crate::error::{ApiError, BodyErrors, CallErrors, NotificationErrors};
 use crate::observe::Seen;
 use crate::request::{Field, JsonBody, Problems};
 use crate::state::{AppState, now};
@@ -71,12 +73,11 @@ impl Request {
             text.parse::<Uuid>().map_err(|_| "must be a UUID")
         });
         let at = problems.optional("openedAt", self.opened_at, |text| {
-            let at = text.parse::<DateTime<Utc>>();
-            let at = at.map_err(|_| "must be a time such as 2026-01-02T03:04:05.678Z")?;
+            let at = time::parse(&text)?;
             if at <= now + AHEAD_MAX {
                 Ok(at)
             } else {
-                Err("must not lie in the future")
+                Err(Invalid("must not lie in the future".to_owned()))
             }
         });
         let of = problems.optional("customerId", self.customer_id, CustomerId::try_from);
@@ -118,12 +119,8 @@ pub async fn opened(
         .ask(|store| async move { store.opened(told.id, told.of, told.at, now).await })
         .await?;
     let (message, opened_at, first) = match opened {
-        Opened::First => ("Notification opened", told.at, true),
+        Opened::First(at) => ("Notification opened", at, true),
         Opened::Before(at) => ("Notification was opened before", at, false),
-        Opened::TooEarly => {
-            let problem = FieldProblem::new("openedAt", "must not be before createdAt");
-            return Err(ApiError::InvalidInput(vec![problem]));
-        }
         Opened::Unknown => return Err(ApiError::UnknownNotification),
     };
     Ok(Json(Answer {

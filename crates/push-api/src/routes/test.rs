@@ -18,7 +18,7 @@ use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors, KeyErrors};
 use crate::idempotency::Nameable;
 use crate::observe::Seen;
 use crate::prefer::Wait;
-use crate::request::{Field, Problems};
+use crate::request::{Field, Problems, at_once};
 use crate::state::{AppState, now};
 use crate::trace::TraceContext;
 
@@ -38,12 +38,16 @@ pub struct Request {
     #[serde(default)]
     #[schema(value_type = i64, required, minimum = 1, example = 123)]
     customer_id: Field<i64>,
+    #[serde(default)]
+    #[schema(ignore)]
+    send_at: Field<String>,
 }
 
 impl Request {
     fn parse(self, now: DateTime<Utc>) -> Result<Notification, ApiError> {
         let mut problems = Problems::default();
         let customer = problems.required("customerId", self.customer_id, CustomerId::try_from);
+        at_once(&mut problems, self.send_at);
         let customer = problems.finish(customer)?;
         test_notification(customer, now)
             .map_err(|Invalid(what)| ApiError::Internal(format!("the test notification {what}")))

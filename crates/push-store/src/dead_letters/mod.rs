@@ -92,6 +92,8 @@ pub enum Refusal {
     ContentGone,
     /// Its notification was cancelled since.
     Cancelled,
+    /// A newer notification with the same collapse key has taken its place (P3).
+    Superseded,
     /// Its time is over, and was not extended.
     Expired,
     /// The bytes were too many to be kept as a whole.

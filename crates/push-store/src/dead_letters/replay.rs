@@ -90,10 +90,23 @@ const MARK: &str = concat!(
     " WHERE letter.replayed_at IS NULL AND letter.discarded_at IS NULL"
 );
 
+/// Also where its key has no head any more, or never had one.
+const OVERTAKEN: &str = "\
+    SELECT history.notification_id \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(listed.id) \
+    WHERE history.collapse_key IS NOT NULL AND EXISTS (SELECT 1 \
+        FROM notification_history AS newer FORCE INDEX (by_customer) \
+        WHERE newer.customer_id = history.customer_id AND newer.created_at >= history.created_at \
+            AND newer.collapse_key = history.collapse_key AND newer.id > history.id \
+            AND (newer.send_at IS NULL OR newer.send_at <= NOW(3)))";
+
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("ABOUT", ABOUT),
     ("STANDING", STANDING),
+    ("OVERTAKEN", OVERTAKEN),
     ("MAYBE", MAYBE),
     ("REOPEN", REOPEN),
     ("MARK", MARK),
@@ -212,6 +225,13 @@ impl Known {
                     standings.insert(id, standing);
                 }
                 ended.insert(id, row.read()?);
+            }
+            let overtaken: Vec<Uuid> = sqlx::query_scalar(OVERTAKEN)
+                .bind(&ids)
+                .fetch_all(&mut *connection)
+                .await?;
+            for id in overtaken {
+                ended.insert(id.into(), Err(Refusal::Superseded));
             }
             let rows: Vec<MaybeRow> = sqlx::query_as(MAYBE)
                 .bind(&ids)

@@ -34,6 +34,7 @@ const LOOK: &str = "\
     SELECT history.notification_id, history.status, history.round, history.claimed_by, history.interruptions, \
         history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds, \
         customer.version, head.notification_id AS newest, head.claimed_by AS key_claimed_by, \
+        head.claimed_for AS key_claimed_for, \
         COALESCE(head.claimed_until > NOW(3), FALSE) AS key_is_held \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
@@ -55,10 +56,11 @@ const CLAIM: &str = "\
         AND head.notification_id = history.notification_id \
     SET history.claimed_by = ?, history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND, \
         history.interruptions = history.interruptions + job.interrupted, \
-        head.claimed_by = ?, head.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
+        head.claimed_by = ?, head.claimed_for = history.notification_id, \
+        head.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
     WHERE history.status = 'pending' AND history.round < job.round AND history.claimed_by <=> UNHEX(job.was) \
         AND (history.claimed_by = ? OR history.claimed_until IS NULL OR history.claimed_until <= NOW(3)) \
-        AND (head.claimed_by = ? OR head.claimed_until IS NULL OR head.claimed_until <= NOW(3))";
+        AND ((head.claimed_by = ? AND head.claimed_for = history.notification_id) OR head.claimed_until IS NULL OR head.claimed_until <= NOW(3))";
 
 const RENEW: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', claim CHAR(32) PATH '$.claim')) AS held \
@@ -66,7 +68,8 @@ const RENEW: &str = "\
         ON history.notification_id = UNHEX(held.id) \
     LEFT JOIN collapse_heads AS head \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
-        AND head.claimed_by = UNHEX(held.claim) AND head.claimed_until IS NOT NULL \
+        AND head.claimed_by = UNHEX(held.claim) AND head.claimed_for = history.notification_id \
+        AND head.claimed_until IS NOT NULL \
     SET history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND, \
         head.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
     WHERE history.claimed_by = UNHEX(held.claim) AND history.claimed_until IS NOT NULL";
@@ -80,7 +83,7 @@ const LET_GO: &str = "\
         ON history.notification_id = UNHEX(held.id) \
     LEFT JOIN collapse_heads AS head \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
-        AND head.claimed_by = UNHEX(held.claim) \
+        AND head.claimed_by = UNHEX(held.claim) AND head.claimed_for = history.notification_id \
     SET history.claimed_until = IF(held.sent, NOW(3), NULL), \
         head.claimed_until = IF(held.sent, head.claimed_until, NULL) \
     WHERE history.claimed_by = UNHEX(held.claim) AND history.claimed_until IS NOT NULL";
@@ -254,10 +257,17 @@ impl Store {
     /// [`StoreError`] when the database cannot be asked; then the claims end by themselves.
     pub async fn let_go(&self, held: &[Held]) -> Result<(), StoreError> {
         for some in sorted(held).chunks(KEYS_MAX) {
-            sqlx::query(LET_GO)
-                .bind(bulk::array(some)?)
-                .execute(&self.pool)
-                .await?;
+            let mut tries = Tries::new();
+            loop {
+                let told = sqlx::query(LET_GO)
+                    .bind(bulk::array(some)?)
+                    .execute(&self.pool)
+                    .await;
+                match told.map_err(StoreError::from) {
+                    Err(error) if tries.again(&error).await => {}
+                    result => break result.map(drop)?,
+                }
+            }
         }
         Ok(())
     }
@@ -322,15 +332,18 @@ struct KeySeen {
     /// The newest notification of it.
     newest: NotificationId,
     claimed_by: Option<Uuid>,
+    /// One claim is for all that a worker takes at once: only this one has the key.
+    claimed_for: Option<Uuid>,
     claim_holds: bool,
 }
 
 impl Seen {
     /// An older one of its collapse key is in other hands; `false` where a newer one takes its place anyway.
     fn behind(&self, notification: NotificationId, by: ClaimId) -> bool {
-        self.key.is_some_and(|key| {
-            key.newest == notification && key.claim_holds && !by.is(key.claimed_by)
-        })
+        let ours =
+            |key: KeySeen| by.is(key.claimed_by) && key.claimed_for == Some(notification.as_uuid());
+        self.key
+            .is_some_and(|key| key.newest == notification && key.claim_holds && !ours(key))
     }
 
     fn to_take(&self, by: ClaimId, claim: Claim) -> Option<ToTake> {
@@ -380,6 +393,7 @@ struct SeenRow {
     version: Option<u64>,
     newest: Option<Uuid>,
     key_claimed_by: Option<Uuid>,
+    key_claimed_for: Option<Uuid>,
     key_is_held: bool,
 }
 
@@ -405,6 +419,7 @@ impl TryFrom<SeenRow> for Seen {
             key: row.newest.map(|newest| KeySeen {
                 newest: newest.into(),
                 claimed_by: row.key_claimed_by,
+                claimed_for: row.key_claimed_for,
                 claim_holds: row.key_is_held,
             }),
         })

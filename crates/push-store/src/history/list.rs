@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use push_core::status::{Reason, Status};
 use sqlx::mysql::{MySql, MySqlArguments};
 use sqlx::query::QueryAs;
-use sqlx::{Connection, Executor, FromRow, MySqlConnection};
+use sqlx::{FromRow, MySqlConnection};
 
 use super::filter::{Outcome, Shape};
 use super::view::ViewRow;
@@ -70,7 +70,8 @@ const HISTORY_AT: &str = items!(
 
 /// A page that is read by several statements reads them all as of one moment: what changes its status meanwhile is there
 /// once. For the next transaction only.
-const AT_ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+const AT_ONE_MOMENT: &str =
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; START TRANSACTION";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -79,7 +80,6 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("PLACES_OF_OUTCOME", PLACES_OF_OUTCOME),
     ("PLACES_OF_TYPE", PLACES_OF_TYPE),
     ("HISTORY_AT", HISTORY_AT),
-    ("AT_ONE_MOMENT", AT_ONE_MOMENT),
 ];
 
 impl Store {
@@ -128,9 +128,7 @@ impl Store {
         outcomes: &[Outcome],
         part: &Part,
     ) -> Result<Vec<ItemRow>, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        connection.execute(AT_ONE_MOMENT).await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.pool.begin_with(AT_ONE_MOMENT).await?;
         let mut places = BTreeSet::new();
         for outcome in outcomes {
             places.extend(places_of(&mut transaction, kind, *outcome, part).await?);

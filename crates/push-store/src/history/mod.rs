@@ -186,12 +186,10 @@ pub struct HistoryItem {
 /// What came of telling that a notification was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
-    /// It is noted.
-    First,
+    /// It is noted, at this time.
+    First(DateTime<Utc>),
     /// It was opened before, at this time: nothing was changed.
     Before(DateTime<Utc>),
-    /// It did not exist yet at that time.
-    TooEarly,
     /// There is none, or not for this customer.
     Unknown,
 }

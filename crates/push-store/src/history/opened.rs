@@ -65,9 +65,8 @@ impl Store {
         else {
             return Ok(Opened::Unknown);
         };
-        if at < row.counted.created_at {
-            return Ok(Opened::TooEarly);
-        }
+        // A phone's clock may be behind.
+        let at = at.max(millis(row.counted.created_at));
         let told = TimelineEntry::new(millis(now), Step::Opened, "opened by the customer");
         let changed = sqlx::query(OPEN)
             .bind(at)
@@ -84,7 +83,7 @@ impl Store {
         changes.opened(&row.counted);
         changes.write(&mut transaction).await?;
         transaction.commit().await?;
-        Ok(Opened::First)
+        Ok(Opened::First(at))
     }
 }
 

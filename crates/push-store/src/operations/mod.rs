@@ -156,6 +156,7 @@ const fn failure(refusal: Refusal) -> &'static str {
         Refusal::UnknownNotification => "unknown_notification",
         Refusal::ContentGone => "content_gone",
         Refusal::Cancelled => "cancelled",
+        Refusal::Superseded => "superseded",
         Refusal::Expired => "expired",
         Refusal::IncompleteBytes => "incomplete_bytes",
         Refusal::Unreadable => "unreadable",

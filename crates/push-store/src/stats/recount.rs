@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt as _;
 use push_core::provider::{PerProvider, Provider};
 use push_core::status::{ProviderResult, Reason, Status};
-use sqlx::{Connection as _, Executor as _, FromRow, MySqlConnection};
+use sqlx::{FromRow, MySqlConnection};
 
 use super::changes::{Changes, Counted, Key, Standing, hour_of};
 use super::counter::{Counts, add};
@@ -21,7 +21,7 @@ use crate::error::StoreError;
 const TABLE: &str = "notification_history";
 
 /// For the next transaction only: all its statements see one moment.
-const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION";
 
 const FIRST_HOURS: &str = "\
     SELECT CAST(UNIX_TIMESTAMP(MIN(created_at)) DIV 3600 AS SIGNED) AS first_hour FROM notification_history \
@@ -47,7 +47,6 @@ const COUNTED_OF_HOUR: &str = "\
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
-    ("ONE_MOMENT", ONE_MOMENT),
     ("FIRST_HOURS", FIRST_HOURS),
     ("ROWS_OF_HOUR", ROWS_OF_HOUR),
     ("DEVICES_OF_HOUR", DEVICES_OF_HOUR),
@@ -97,9 +96,7 @@ impl Store {
     /// [`StoreError`]; then nothing was corrected, unless the connection broke during the commit.
     pub async fn recount_hour(&self, within: DateTime<Utc>) -> Result<Vec<Correction>, StoreError> {
         let hour = hour_of(within);
-        let mut connection = self.pool.acquire().await?;
-        connection.execute(ONE_MOMENT).await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.pool.begin_with(ONE_MOMENT).await?;
         let mut changes = by_the_rows(&mut transaction, time_of(hour)).await?;
         for (key, counts) in as_counted(&mut transaction, hour).await? {
             changes.less(key, &counts);

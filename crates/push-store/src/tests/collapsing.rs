@@ -141,6 +141,41 @@ async fn a_newer_one_waits_while_an_older_one_is_on_its_way() {
     db.done().await;
 }
 
+/// A worker takes many at once, under one claim: the record of an older one is not that of the newest.
+#[tokio::test]
+async fn an_older_one_in_the_same_hands_does_not_give_up_the_key_of_the_newest() {
+    for recorded in [true, false] {
+        let db = Db::new().await;
+        let (a, b) = (ClaimId::generate(), ClaimId::generate());
+        let [old, new] = db.take_in([of(1, "k"), of(1, "k")]).await;
+        let claims = [&old, &new].map(|one| Claim {
+            notification: one.id,
+            round: 1,
+        });
+        let claimed = db.store.claim(a, &claims, LONG).await.unwrap();
+        assert!(claimed.values().all(|claiming| claiming.claimed.ours));
+        if recorded {
+            let ended = under(a, &[sent(&old, 1)]);
+            let told = db.store.record(&ended, later(0), GRACE, RECEIPTS_AFTER);
+            assert_eq!(told.await.unwrap(), [Recording::Recorded]);
+        } else {
+            db.store.let_go(&[held(&old, a, false)]).await.unwrap();
+        }
+        let newer = [of(1, "k")];
+        let committed = db
+            .store
+            .accept(&newer, UnknownCustomer::Create, later(60_000));
+        let changed = committed.await.unwrap().changed;
+        assert_eq!(changed.len(), 1, "its worker is told");
+        assert!(db.asks(b, newer[0].id, 1).await.behind);
+        let ended = under(a, &[sent(&new, 1)]);
+        let told = db.store.record(&ended, later(0), GRACE, RECEIPTS_AFTER);
+        assert_eq!(told.await.unwrap(), [Recording::Recorded]);
+        assert!(db.asks(b, newer[0].id, 1).await.ours);
+        db.done().await;
+    }
+}
+
 #[tokio::test]
 async fn a_key_is_free_again_when_nothing_of_it_can_be_on_its_way() {
     for sent in [false, true] {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::id::RegistrationId;
 use push_core::job::{GiveUpReason, Job};
-use push_core::notification::Notification;
+use push_core::notification::{CollapseKey, Notification};
 use push_core::outcome::Sent;
 use push_core::provider::Provider;
 use push_core::settle::DeliveryOutcome;
@@ -16,7 +16,7 @@ use super::seed::{
 };
 use crate::{
     Cancelling, DeadLetterId, DeadLetterRecord, Discard, Due, Refusal, Replay, Replayed,
-    ReplayedJob,
+    ReplayedJob, UnknownCustomer,
 };
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -361,5 +361,33 @@ async fn what_was_cancelled_while_it_was_replayed_is_not_replayed_again() {
         db.replay(ids[1], &by("ops"), later(700)).await,
         Err(Refusal::Cancelled)
     );
+    db.done().await;
+}
+
+/// "On the way" is not shown after "completed", not even by an admin, and long after both.
+#[tokio::test]
+async fn what_a_newer_one_has_taken_the_place_of_is_not_replayed() {
+    let db = Db::new().await;
+    let key = |name: &str| Some(CollapseKey::parse(name).unwrap());
+    let of = |name: &str| Notification {
+        collapse_key: key(name),
+        ..notification(1)
+    };
+    let all = [of("booking-1"), of("booking-2"), of("booking-1")];
+    db.store
+        .accept(&all, UnknownCustomer::Create, later(60_000))
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    for one in &all {
+        ids = db.dead(one).await;
+    }
+    db.execute("DELETE FROM collapse_heads").await;
+    assert_eq!(
+        db.replay(ids[0], &by("ops"), later(500)).await,
+        Err(Refusal::Superseded)
+    );
+    job(db.replay(ids[2], &by("ops"), later(500)).await);
+    job(db.replay(ids[4], &by("ops"), later(500)).await);
     db.done().await;
 }

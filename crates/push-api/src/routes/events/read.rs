@@ -1,12 +1,13 @@
 //! Reading an event, and finding the words for it.
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use push_core::booking::{BookingEvent, BookingId, BookingStatus, Fingerprint, Happened};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::locale::Locale;
 use push_core::notification::{
     CollapseKey, Content, Data, Invalid, Notification, NotificationType, Ttl,
 };
+use push_core::time;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -14,13 +15,21 @@ use utoipa::ToSchema;
 
 use crate::catalogue::{Catalogue, Placeholder, Template, Values};
 use crate::error::ApiError;
-use crate::request::{Field, Id, Problems};
+use crate::request::{Field, Id, Problems, at_once};
 
 /// The clocks of two hosts differ; a time that is further ahead is a mistake.
 const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// The status of a booking that was given to a technician.
 const ASSIGNED: &str = "technician_assigned";
+/// Those of the guide. As events of their own they would leave the booking's status as it is.
+const STATUSES: [&str; 5] = [
+    "startjourney",
+    "reached",
+    "startservice",
+    "completed",
+    "cancelled",
+];
 /// The event whose type is the status.
 const STATUS_CHANGED: &str = "status_changed";
 
@@ -66,6 +75,9 @@ pub struct Request {
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "de-AT")]
     locale: Field<String>,
+    #[serde(default)]
+    #[schema(ignore)]
+    send_at: Field<String>,
 }
 
 /// Who comes to the customer.
@@ -116,7 +128,11 @@ impl Request {
         let old_status = problems.optional("oldStatus", self.old_status, |status| {
             text(status, Placeholder::OldStatus)
         });
-        let parse_new = |status| text(status, Placeholder::Status);
+        let parse_new = |status| {
+            let status = text(status, Placeholder::Status)?;
+            // It is known by its name in lower case, which may be longer.
+            text(status.to_lowercase(), Placeholder::Status).map(|_| status)
+        };
         let new_status = if name.as_deref() == Some(STATUS_CHANGED) {
             problems.required("newStatus", self.new_status, parse_new)
         } else {
@@ -126,6 +142,7 @@ impl Request {
             occurred_at(&text, now)
         });
         let locale = problems.optional("locale", self.locale, |text| Locale::parse(&text));
+        at_once(&mut problems, self.send_at);
         let values = Values {
             technician,
             track_id,
@@ -221,6 +238,11 @@ impl Event {
 
 fn event_name(name: String, catalogue: &Catalogue) -> Result<String, Invalid> {
     let has_text = |name| NotificationType::parse(name).is_ok_and(|kind| catalogue.knows(&kind));
+    if STATUSES.contains(&name.as_str()) {
+        return Err(Invalid(format!(
+            "is a status of the booking: send {STATUS_CHANGED} with it as newStatus"
+        )));
+    }
     if name == STATUS_CHANGED || has_text(&name) {
         Ok(name)
     } else {
@@ -255,11 +277,7 @@ fn technician(problems: &mut Problems, technician: Field<Map<String, Value>>) ->
 }
 
 fn occurred_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
-    let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
-        Invalid("must be a time of RFC 3339, such as 2026-11-28T09:30:00Z".to_owned())
-    })?;
-    // As precise as the database keeps it.
-    let at = at.to_utc().trunc_subsecs(3);
+    let at = time::parse(text)?;
     if at > now + AHEAD_MAX {
         return Err(Invalid(format!(
             "must not be more than {} minutes ahead",

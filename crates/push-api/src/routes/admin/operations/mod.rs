@@ -53,7 +53,7 @@ pub struct Operation {
     done: u64,
     /// Those that could not be, and stay open.
     failed: u64,
-    /// Why, and how many of them: `already_handled` (by somebody else), `expired`, `content_gone`, `cancelled`, `unknown_notification`,
+    /// Why, and how many of them: `already_handled` (by somebody else), `expired`, `content_gone`, `cancelled`, `superseded`, `unknown_notification`,
     /// `incomplete_bytes`, `unreadable`.
     #[schema(example = json!({"expired": 3}))]
     failures: BTreeMap<String, u64>,

@@ -146,7 +146,12 @@ fn every_problem_is_told_at_once() {
     for (extra, field) in [
         (json!({"event": "status_change"}), "event"),
         (json!({"event": "invoice_ready"}), "event"),
+        (json!({"event": "reached"}), "event"),
         (json!({"newStatus": null}), "newStatus"),
+        // Each of these is two characters in lower case.
+        (json!({"newStatus": "İ".repeat(26)}), "newStatus"),
+        (json!({"sendAt": "2030-01-01T00:00:00Z"}), "sendAt"),
+        (json!({"sendAt": 5}), "sendAt"),
         (json!({"bookingId": "x".repeat(57)}), "bookingId"),
         (json!({"bookingId": "a b"}), "bookingId"),
         (json!({"bookingId": ""}), "bookingId"),
@@ -166,6 +171,14 @@ fn every_problem_is_told_at_once() {
     ] {
         assert_eq!(fields(event(extra.clone())), [field], "{extra}");
     }
+}
+
+#[test]
+fn the_statuses_of_the_guide_are_no_events_of_their_own() {
+    let built_in = include_str!("../../../catalogue/en.ftl").lines();
+    let types = built_in.filter_map(|line| line.strip_suffix(" ="));
+    let statuses: Vec<_> = types.filter(|kind| *kind != ASSIGNED).collect();
+    assert_eq!(statuses, STATUSES);
 }
 
 #[test]
