@@ -26,19 +26,28 @@ push_json() {
   printf '"%s"' "${text//[[:cntrl:]]/ }"
 }
 
+# How long to wait: as long as was asked for by Retry-After, 30 seconds at most. Where that is no whole number, the pause given.
+push_pause() {
+  case $1 in
+    '' | *[!0-9]*) printf '%s' "$2" ;;
+    ???* | [4-9]? | 3[1-9]) printf 30 ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
 push_tell() {
-  local key now try answer status asked
+  local key now body try answer status asked
   key=${PUSH_EVENT_KEY:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
   now=${PUSH_OCCURRED_AT:-$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)}
+  body="{$1, \"customerId\": $2, \"bookingId\": $(push_json "$3"), \"trackId\": $(push_json "$4"),
+    \"technician\": {\"name\": $(push_json "$5")}, \"occurredAt\": \"$now\"}"
   # The same key and body at every try: however many get through, the customer is told once.
   for try in 1 2 3 4 5; do
-    # The API key comes by a file, where no list of processes shows it.
+    # The API key comes by a file and the body by stdin, where no list of processes shows them.
     if answer=$(curl --silent --show-error --max-time 10 --write-out '\n%{http_code} %header{retry-after}' \
       --config <(printf 'header = "Authorization: Bearer %s"\n' "$PUSH_API_KEY") \
       -H 'Content-Type: application/json' -H "Idempotency-Key: $key" \
-      -d "{$1, \"customerId\": $2, \"bookingId\": $(push_json "$3"), \"trackId\": $(push_json "$4"),
-           \"technician\": {\"name\": $(push_json "$5")}, \"occurredAt\": \"$now\"}" \
-      "$PUSH_URL/api/Push/events"); then
+      --data @- "$PUSH_URL/api/Push/events" < <(printf '%s' "$body")); then
       read -r status asked <<<"${answer##*$'\n'}"
       answer=${answer%$'\n'*}
     else
@@ -50,7 +59,7 @@ push_tell() {
       none | 429 | 502 | 503 | 504) ;;
       *) break ;;
     esac
-    [ "$try" = 5 ] || sleep "${asked:-$((2 ** (try - 1)))}"
+    [ "$try" = 5 ] || sleep "$(push_pause "$asked" $((2 ** (try - 1))))"
   done
   printf '%s\n' "$answer" >&2
   return 1

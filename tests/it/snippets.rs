@@ -111,6 +111,8 @@ enum Does {
     BreakOff,
     /// Answers with this status, and a second to stay away.
     TurnAway(u16),
+    /// Answers that it is busy, and with this `Retry-After`.
+    Busy(&'static str),
 }
 
 /// A request that came to the door.
@@ -171,21 +173,19 @@ impl Door {
             let answer = request.send().await.unwrap();
             (answer.status().as_u16(), answer.text().await.unwrap())
         };
+        let turned_away = json!({"success": false, "message": "not now"}).to_string();
         let (status, more, text) = match does {
             Does::BreakOff => return,
             Does::Pass => {
                 let (status, text) = pass().await;
-                (status, "", text)
+                (status, String::new(), text)
             }
             Does::LoseAnswer => {
                 pass().await;
                 return;
             }
-            Does::TurnAway(status) => (
-                status,
-                "Retry-After: 1\r\n",
-                json!({"success": false, "message": "not now"}).to_string(),
-            ),
+            Does::TurnAway(status) => (status, "Retry-After: 1\r\n".to_owned(), turned_away),
+            Does::Busy(until) => (503, format!("Retry-After: {until}\r\n"), turned_away),
         };
         let length = text.len();
         let answer = format!(
@@ -251,9 +251,13 @@ impl<'a> Caller<'a> {
     }
 
     async fn run(&self, function: Function, more: &[Value], door: &[Does]) -> Output {
-        self.door.does_next(door);
         let arguments = [std::slice::from_ref(&self.booking), more].concat();
-        let mut command = self.language.command(function, &arguments);
+        let command = self.language.command(function, &arguments);
+        self.ended(command, door).await
+    }
+
+    async fn ended(&self, mut command: Command, door: &[Does]) -> Output {
+        self.door.does_next(door);
         command
             .env("PUSH_URL", format!("http://{}", self.door.address))
             .env("PUSH_API_KEY", Key::Send.secret())
@@ -359,4 +363,48 @@ async fn each_snippet_tells_once_whatever_the_way_does_to_it() {
     futures::future::join_all(stories).await;
     let told = stack.database.count("notification_history").await;
     assert_eq!(told, 3 * 4);
+}
+
+/// Calls the shell's snippet, writes down how long it would wait, and what a list of processes would show of its curl.
+const WATCHED: &str = "\
+    set -eu; . \"$0\"; \
+    sleep() { echo \"sleep $1\" >&2; }; \
+    curl() { echo \"curl $*\" >&2; command curl \"$@\"; }; \
+    assignTechnician 1 451 BID1 Zoe";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_shell_stays_away_for_half_a_minute_at_most_and_shows_no_names() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    let caller = Caller::new(&stack, Language::Bash, 1).await;
+    let mut command = Command::new("bash");
+    command.args(["-c", WATCHED, &format!("{FOLDER}/push.sh")]);
+    let door = [
+        Does::Busy("3600"),
+        Does::Busy("Wed, 21 Oct 2099 07:28:00 GMT"),
+        Does::Busy("99999999999999999999"),
+        Does::Busy("08"),
+        Does::Pass,
+    ];
+    let ended = caller.ended(command, &door).await;
+    let (out, err) = (text(&ended.stdout), text(&ended.stderr));
+    assert!(ended.status.success(), "{out}{err}");
+    let waits: Vec<_> = err
+        .lines()
+        .filter_map(|line| line.strip_prefix("sleep "))
+        .collect();
+    assert_eq!(waits, ["30", "2", "30", "08"]);
+    let shown: Vec<_> = err
+        .lines()
+        .filter(|line| line.starts_with("curl "))
+        .collect();
+    assert_eq!(shown.len(), door.len(), "{err}");
+    for secret in ["Zoe", "BID1", Key::Send.secret()] {
+        assert!(!err.contains(secret), "{err}");
+    }
+    caller.has_repeated_itself(&door);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    let id = answer["notificationId"].as_str().unwrap();
+    assert_eq!(stack.settled(id).await.status, "sent");
+    assert_eq!(stack.sim.rings(&caller.phone, id).await, 1);
 }
