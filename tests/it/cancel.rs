@@ -232,20 +232,38 @@ async fn a_race_between_sending_and_cancelling_has_one_winner() {
         let answer = cancel(&stack.api_at((index + 1) % 2), &id).await;
         (id, answer)
     });
-    for (id, answer) in futures::future::join_all(races).await {
+    let answers = futures::future::join_all(races).await;
+    stack.all_settled().await;
+    // Nothing is under way that might still ring.
+    eventually("no copy is left", async || {
+        (stack.broker.jobs().await == 0).then_some(())
+    })
+    .await;
+    let (mut cancelled, mut too_late) = (0, 0);
+    for (id, answer) in answers {
         let row = stack.settled(&id).await;
         let rings = stack.sim.rings(&phone, &id).await;
         match answer.status {
             200 => {
+                cancelled += 1;
                 assert_eq!(
                     (row.status.as_str(), row.reason.as_str(), rings),
                     ("suppressed", "cancelled", 0)
                 );
             }
-            409 => assert_eq!((row.status.as_str(), rings), ("sent", 1), "{}", answer.text),
+            409 => {
+                too_late += 1;
+                assert_eq!((row.status.as_str(), rings), ("sent", 1), "{}", answer.text);
+            }
             other => panic!("{other} {}", answer.text),
         }
     }
     let books = stack.database.by_status().await;
-    assert_eq!(books.values().sum::<i64>(), 120);
+    let booked = |status: &str| books.get(status).copied().unwrap_or_default();
+    assert_eq!(
+        (booked("suppressed"), booked("sent")),
+        (cancelled, too_late),
+        "{books:?}"
+    );
+    assert_eq!(cancelled + too_late, 120);
 }
