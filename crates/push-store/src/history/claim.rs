@@ -40,7 +40,7 @@ const LOOK: &str = "\
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(job.id) \
     LEFT JOIN customer_versions AS customer ON customer.customer_id = history.customer_id \
-    LEFT JOIN collapse_heads AS head \
+    LEFT JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
         AND head.raised_at >= history.created_at";
 
@@ -51,7 +51,7 @@ const CLAIM: &str = "\
         was CHAR(32) PATH '$.was', interrupted BIGINT PATH '$.interrupted')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(job.id) \
-    LEFT JOIN collapse_heads AS head \
+    LEFT JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
         AND head.notification_id = history.notification_id \
     SET history.claimed_by = ?, history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND, \
@@ -66,7 +66,7 @@ const RENEW: &str = "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$.id', claim CHAR(32) PATH '$.claim')) AS held \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(held.id) \
-    LEFT JOIN collapse_heads AS head \
+    LEFT JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
         AND head.claimed_by = UNHEX(held.claim) AND head.claimed_for = history.notification_id \
         AND head.claimed_until IS NOT NULL \
@@ -81,7 +81,7 @@ const LET_GO: &str = "\
         sent TINYINT PATH '$.sent')) AS held \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(held.id) \
-    LEFT JOIN collapse_heads AS head \
+    LEFT JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
         AND head.claimed_by = UNHEX(held.claim) AND head.claimed_for = history.notification_id \
     SET history.claimed_until = IF(held.sent, NOW(3), NULL), \
