@@ -524,7 +524,7 @@ mod tests {
             ("tomorrow", "RFC 3339"),
             ("+262143-01-01T00:00:00Z", "RFC 3339"),
             ("9999-12-31T23:59:59Z", "30 days"),
-            ("0000-01-01T00:00:00Z", "past"),
+            ("0000-01-01T00:00:00Z", "from 1970 on"),
         ] {
             let Invalid(told) = read(wrong).unwrap_err();
             assert!(told.contains(what), "{wrong}: {told}");

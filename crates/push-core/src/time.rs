@@ -10,8 +10,11 @@ use crate::notification::Invalid;
 /// # Errors
 /// [`Invalid`] for anything else, and outside of the years 1970 to 9999.
 pub fn parse(text: &str) -> Result<DateTime<Utc>, Invalid> {
-    let wrong =
-        || Invalid("must be a time of RFC 3339, such as 2026-01-02T03:04:05.678Z".to_owned());
+    let wrong = || {
+        Invalid(
+            "must be a time of RFC 3339 from 1970 on, such as 2026-01-02T03:04:05.678Z".to_owned(),
+        )
+    };
     let time = DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?;
     let time = time.to_utc().trunc_subsecs(3);
     if !(1970..=9999).contains(&time.year()) {
