@@ -18,7 +18,6 @@ use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::history::ClaimId;
-use crate::retry::Tries;
 
 const TABLE: &str = "collapse_heads";
 
@@ -173,18 +172,7 @@ impl Store {
         until: DateTime<Utc>,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let mut tries = Tries::new();
-        loop {
-            let purged = sqlx::query(PURGE_HEADS)
-                .bind(until)
-                .bind(limit)
-                .execute(&self.pool)
-                .await;
-            match purged.map_err(StoreError::from) {
-                Err(error) if tries.again(&error).await => {}
-                result => return result.map(|done| done.rows_affected()),
-            }
-        }
+        self.purge(PURGE_HEADS, until, limit).await
     }
 }
 

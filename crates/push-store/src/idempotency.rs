@@ -15,7 +15,6 @@ use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::history::Item;
-use crate::retry::Tries;
 use crate::{Store, hash};
 
 /// The table of the rows that are read here.
@@ -223,18 +222,7 @@ impl Store {
         until: DateTime<Utc>,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let mut tries = Tries::new();
-        loop {
-            let purged = sqlx::query(PURGE)
-                .bind(until)
-                .bind(limit)
-                .execute(&self.pool)
-                .await;
-            match purged.map_err(StoreError::from) {
-                Err(error) if tries.again(&error).await => {}
-                result => return result.map(|done| done.rows_affected()),
-            }
-        }
+        self.purge(PURGE, until, limit).await
     }
 }
 

@@ -25,6 +25,7 @@ mod lease;
 mod migrate;
 mod operations;
 mod preferences;
+mod purge;
 mod quiet;
 mod receipts;
 mod retry;

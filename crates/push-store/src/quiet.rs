@@ -22,7 +22,6 @@ use crate::error::StoreError;
 use crate::history::ClaimedRound;
 use crate::history::lock::Locked;
 use crate::history::timeline::{bounded, lines};
-use crate::retry::Tries;
 
 const PUT_OFF: &str = "\
     INSERT INTO quiet_hours_waits (notification_id, customer_id, ends_at) \
@@ -197,18 +196,7 @@ impl Store {
         until: DateTime<Utc>,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let mut tries = Tries::new();
-        loop {
-            let purged = sqlx::query(PURGE_WAITS)
-                .bind(millis(until))
-                .bind(limit)
-                .execute(&self.pool)
-                .await;
-            match purged.map_err(StoreError::from) {
-                Err(error) if tries.again(&error).await => {}
-                result => return result.map(|done| done.rows_affected()),
-            }
-        }
+        self.purge(PURGE_WAITS, until, limit).await
     }
 }
 

@@ -1,20 +1,17 @@
 //! `GET /api/Push/notifications/{notificationId}`
 
-use std::collections::BTreeMap;
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use push_core::id::NotificationId;
-use push_core::notification::Priority;
 use push_core::provider::{Platform, Provider};
 use push_core::settle::DeliveryOutcome;
-use push_core::status::{ProviderResult, Reason, Status};
 use push_store::{DeliveryView, NotificationView, TimelineView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::history::Item;
 use crate::answer::Time;
 use crate::caller::{Caller, Read};
 use crate::error::{ApiError, CallErrors, NotificationErrors};
@@ -32,55 +29,8 @@ pub struct Answer {
     success: bool,
     /// For people.
     message: &'static str,
-    /// Its id.
-    notification_id: Uuid,
-    /// Whom it is for.
-    customer_id: i64,
-    /// What kind of news it is.
-    #[serde(rename = "type")]
-    kind: String,
-    /// The headline.
-    title: String,
-    /// The text.
-    body: String,
-    /// Key-value pairs for the app.
-    data: BTreeMap<String, String>,
-    /// A picture shown with it.
-    image_url: Option<String>,
-    /// Where it stands.
-    #[schema(schema_with = schemas::status)]
-    status: Status,
-    /// Why it failed or was suppressed.
-    #[schema(schema_with = schemas::reason)]
-    reason: Option<Reason>,
-    /// Over all devices at FCM.
-    #[schema(schema_with = schemas::provider_result)]
-    fcm_result: ProviderResult,
-    /// Over all devices at Expo.
-    #[schema(schema_with = schemas::provider_result)]
-    expo_result: ProviderResult,
-    /// Most tries spent on any device.
-    attempts: u32,
-    /// How urgently the device is woken.
-    #[schema(schema_with = schemas::priority)]
-    priority: Priority,
-    /// What it replaces.
-    collapse_key: Option<String>,
-    /// When it was accepted.
-    #[schema(value_type = DateTime<Utc>)]
-    created_at: Time,
-    /// It is not sent before; `null`: at once.
-    #[schema(value_type = Option<DateTime<Utc>>)]
-    send_at: Option<Time>,
-    /// From when on it is not sent any more.
-    #[schema(value_type = Option<DateTime<Utc>>)]
-    expires_at: Option<Time>,
-    /// When it ended.
-    #[schema(value_type = Option<DateTime<Utc>>)]
-    completed_at: Option<Time>,
-    /// When the customer opened it.
-    #[schema(value_type = Option<DateTime<Utc>>)]
-    opened_at: Option<Time>,
+    #[serde(flatten)]
+    notification: Item,
     /// The last word on each device at each provider.
     deliveries: Vec<Delivery>,
     /// Every decision in plain words, oldest first.
@@ -145,34 +95,15 @@ struct Decision {
 }
 
 impl From<NotificationView> for Answer {
-    fn from(view: NotificationView) -> Self {
-        let data = view.content.data.iter();
+    fn from(mut view: NotificationView) -> Self {
+        let deliveries = std::mem::take(&mut view.deliveries);
+        let timeline = std::mem::take(&mut view.timeline);
         Self {
             success: true,
             message: "Notification found",
-            notification_id: view.id.as_uuid(),
-            customer_id: view.customer.get(),
-            kind: view.kind.into(),
-            data: data
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
-            title: view.content.title,
-            body: view.content.body,
-            image_url: view.content.image_url,
-            status: view.state.status,
-            reason: view.state.reason,
-            fcm_result: view.state.fcm,
-            expo_result: view.state.expo,
-            attempts: view.state.attempts,
-            priority: view.priority,
-            collapse_key: view.collapse_key.map(Into::into),
-            created_at: Time(view.created_at),
-            send_at: view.send_at.map(Time),
-            expires_at: view.expires_at.map(Time),
-            completed_at: view.completed_at.map(Time),
-            opened_at: view.opened_at.map(Time),
-            deliveries: view.deliveries.into_iter().map(Delivery::from).collect(),
-            timeline: view.timeline.into_iter().map(Decision::from).collect(),
+            notification: view.into(),
+            deliveries: deliveries.into_iter().map(Delivery::from).collect(),
+            timeline: timeline.into_iter().map(Decision::from).collect(),
         }
     }
 }
@@ -244,8 +175,9 @@ pub async fn notification(
 mod tests {
     use chrono::DateTime;
     use push_core::id::{CustomerId, DeviceId, RegistrationId};
-    use push_core::notification::{Data, NotificationType};
+    use push_core::notification::{Data, NotificationType, Priority};
     use push_core::outcome::Cause;
+    use push_core::status::{ProviderResult, Reason, Status};
     use push_core::token::MaskedToken;
     use push_store::{State as Standing, StoredContent};
     use serde_json::json;

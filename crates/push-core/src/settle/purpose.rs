@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 
 use super::{Next, Settlement, failed_at, follow_up, nothing_is_queued, story};
 use crate::job::{Job, JobTarget, Progress};
-use crate::provider::Provider;
 use crate::status::{Ending, ProviderResult, Reason};
 use crate::timeline::TimelineEntry;
 use crate::wanted::Suppression;
@@ -12,23 +11,11 @@ use crate::wanted::Suppression;
 /// Ends a job. What a device accepted before counts; what was given up before, and an operator can mend, is kept.
 #[must_use]
 pub fn suppress(job: &Job, why: Suppression, now: DateTime<Utc>) -> Settlement {
-    let mut progress = job.progress.clone();
-    let tried = |target: &&JobTarget| !target.never_tried();
-    for target in job.targets.iter().flatten().filter(tried) {
-        failed_at(&mut progress.results, target.provider);
-    }
-    let accepted =
-        |provider: &Provider| *progress.results.get(*provider) == ProviderResult::Success;
-    let next = if !progress.given_up.is_empty() {
-        Next::DeadLetter(follow_up(job, Some(Vec::new()), progress.clone()))
+    let mut progress = without_the_rest(job);
+    let next = if progress.given_up.is_empty() {
+        Next::Done(ended(&mut progress, why.reason()))
     } else {
-        let accepted = Provider::ALL.iter().any(accepted);
-        nothing_is_queued(&mut progress.results);
-        Next::Done(if accepted {
-            Ending::Sent
-        } else {
-            Ending::Suppressed(why.reason())
-        })
+        Next::DeadLetter(follow_up(job, Some(Vec::new()), progress.clone()))
     };
     settlement(job, progress, story::suppressed(why, now), next, now)
 }
@@ -37,26 +24,31 @@ pub fn suppress(job: &Job, why: Suppression, now: DateTime<Utc>) -> Settlement {
 /// before is not kept: an operator must not send it after all.
 #[must_use]
 pub fn cancel(job: &Job, by: &str, now: DateTime<Utc>) -> Settlement {
+    let mut progress = without_the_rest(job);
+    let ending = ended(&mut progress, Reason::Cancelled);
+    let told = story::cancelled(by, ending == Ending::Sent, now);
+    settlement(job, progress, told, Next::Done(ending), now)
+}
+
+/// What it came to so far, where nothing that still waits is tried any more.
+fn without_the_rest(job: &Job) -> Progress {
     let mut progress = job.progress.clone();
     let tried = |target: &&JobTarget| !target.never_tried();
     for target in job.targets.iter().flatten().filter(tried) {
         failed_at(&mut progress.results, target.provider);
     }
+    progress
+}
+
+/// How that ends: what a device accepted counts, whatever came after it.
+fn ended(progress: &mut Progress, reason: Reason) -> Ending {
     nothing_is_queued(&mut progress.results);
     let results = [progress.results.fcm, progress.results.expo];
-    let accepted = results.contains(&ProviderResult::Success);
-    let next = Next::Done(if accepted {
+    if results.contains(&ProviderResult::Success) {
         Ending::Sent
     } else {
-        Ending::Suppressed(Reason::Cancelled)
-    });
-    settlement(
-        job,
-        progress,
-        story::cancelled(by, accepted, now),
-        next,
-        now,
-    )
+        Ending::Suppressed(reason)
+    }
 }
 
 /// Lets a job wait in the database. That spends no attempt.

@@ -13,7 +13,7 @@ use sqlx::{FromRow, MySqlConnection};
 use super::content::NotificationRow;
 use super::lock::lock;
 use super::state::StateRow;
-use super::timeline::lines;
+use super::timeline::{bounded, lines};
 use super::{State, TABLE};
 use crate::Store;
 use crate::decode::{Row, millis};
@@ -33,13 +33,17 @@ const ENDED: &str = "\
     FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
 
 /// Whoever had it in hand before its claim ended must not take this for its own record.
-const CANCEL: &str = "\
+const CANCEL: &str = concat!(
+    "\
     UPDATE notification_history FORCE INDEX (notification) \
     SET status = ?, reason = ?, fcm_result = ?, expo_result = ?, attempts = GREATEST(attempts, ?), round = ?, \
         sent_at = IF(? IS NULL, NULL, COALESCE(sent_at, ?)), completed_at = ?, \
         due_at = NULL, claimed_by = NULL, claimed_until = NULL, interruptions = 0, unpublished = FALSE, next_at = NULL, next_job = NULL, \
-        timeline = CONCAT(COALESCE(timeline, ''), ?) \
-    WHERE notification_id = ? AND status = 'pending'";
+        timeline = CONCAT(",
+    bounded!("timeline"),
+    ", ?) \
+    WHERE notification_id = ? AND status = 'pending'"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[

@@ -21,7 +21,7 @@ use crate::request::Problems;
 use crate::schemas;
 use crate::state::AppState;
 pub use csv::Exports;
-use item::Item;
+pub use item::Item;
 
 /// Items of a page at most, and without a wish.
 const LIMIT_MAX: u32 = 200;
