@@ -364,6 +364,33 @@ async fn texts_are_overridden_translated_and_added_by_files() {
     assert_eq!(stack.settled(&own).await.ttl_seconds, 3_600);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_repetition_gets_the_first_answer_also_when_its_text_is_gone() {
+    let survey = "survey =\n .title = How was it?\n .body = { $trackId }\n .priority = normal\n";
+    let texts = Directory::with("gone", &[("en.ftl", survey)]);
+    let mut stack = Stack::with()
+        .env_api("TEMPLATES_DIR", texts.path())
+        .start()
+        .await;
+    stack.all_ready().await;
+    stack.register(1, Device::android_fcm("pixel")).await;
+    let event = json!({"event": "survey", "customerId": 1, "bookingId": 456, "trackId": "BID123"});
+    let post = async |stack: &Stack, key: &str| {
+        let call = stack.api().post(PATH, &event);
+        call.header("idempotency-key", key).answer().await
+    };
+    let first = post(&stack, "survey-456").await.expect(202);
+    stack.settled(&first.id()).await;
+    std::fs::write(texts.0.join("en.ftl"), "").unwrap();
+    assert_eq!(stack.terminate_api().await, Some(0));
+    stack.start_api().await;
+    stack.all_ready().await;
+    let again = post(&stack, "survey-456").await.expect(202);
+    assert_eq!(again.json, first.json);
+    let other = post(&stack, "survey-457").await;
+    assert_eq!(other.expect(400).wrong_fields(), ["event"]);
+}
+
 fn settings(texts: &Directory) -> Vec<(String, String)> {
     [
         ("DATABASE_URL", "mysql://u@127.0.0.1:1/push"),

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use push_core::booking::Ignored;
 use push_core::notification::Notification;
-use push_store::{Item, Keyed};
+use push_store::{Item, KeptAnswer, Keyed};
 
 use self::answer::{EventAnswer, ignored, ignored_answer};
 use self::read::{Event, Request};
@@ -82,16 +82,18 @@ pub async fn events(
     wait: Wait,
     Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
-    let mut event = body.parse(now(), &state.catalogue)?;
-    if event.locale.is_none() && state.catalogue.is_translated() {
-        let customer = event.booking_event.customer;
-        let preferences = state.ask(|store| async move { store.preferences(customer).await });
-        event.locale = preferences.await?.and_then(|said| said.locale);
-    }
-    let notification = event.notification(&state.catalogue)?;
+    let key = name.map(|name| name.of(caller.name()));
+    let (event, notification) = match read(&state, body).await {
+        Ok(read) => read,
+        // The catalogue, or what the customer prefers, may have been another one then.
+        Err(wrong) => {
+            let first = state.answered_before(key, wrong).await?;
+            return Ok(as_before(&state, first, wait, &seen).await);
+        }
+    };
     let made = notification.as_ref().map(About::from);
-    let keyed = name.map(|name| Keyed {
-        key: name.of(caller.name()),
+    let keyed = key.map(|key| Keyed {
+        key,
         answer: Arc::new(move |items| match items.first() {
             Some(Item::Accepted) => made.map(|made| at_acceptance(made, wait, WORDING)),
             Some(Item::Ignored(why)) => Some(ignored_answer(*why)),
@@ -116,10 +118,27 @@ pub async fn events(
                 Err(ApiError::UnknownCustomer)
             }
         },
-        Accepted::Before(first) => match about(&first) {
-            Some(made) => Ok(tell_outcome(&state, made, wait, &seen, WORDING, Some(first)).await),
-            None => Ok(replayed(first)),
-        },
+        Accepted::Before(first) => Ok(as_before(&state, first, wait, &seen).await),
+    }
+}
+
+/// The event, and what the customer is told of it.
+async fn read(state: &AppState, body: Request) -> Result<(Event, Option<Notification>), ApiError> {
+    let mut event = body.parse(now(), &state.catalogue)?;
+    if event.locale.is_none() && state.catalogue.is_translated() {
+        let customer = event.booking_event.customer;
+        let preferences = state.ask(|store| async move { store.preferences(customer).await });
+        event.locale = preferences.await?.and_then(|said| said.locale);
+    }
+    let notification = event.notification(&state.catalogue)?;
+    Ok((event, notification))
+}
+
+/// The first answer once more; or the outcome, where the event made a notification.
+async fn as_before(state: &AppState, first: KeptAnswer, wait: Wait, seen: &Seen) -> Response {
+    match about(&first) {
+        Some(made) => tell_outcome(state, made, wait, seen, WORDING, Some(first)).await,
+        None => replayed(first),
     }
 }
 
