@@ -11,6 +11,7 @@ const ALLOWED: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
     "README.md",
+    "SECURITY.md",
     "clippy.toml",
     "crates",
     "deny.toml",

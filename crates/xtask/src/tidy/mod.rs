@@ -4,6 +4,7 @@ mod house;
 mod listing;
 mod marks;
 mod settings;
+mod shown;
 
 use crate::process;
 use crate::say::say;
@@ -64,6 +65,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         ("the top folder", listing::check(&files)),
         ("unfinished marks", marks::check(&root, &files)),
         ("the settings tables of the README", settings::check(&root)?),
+        ("the tests that documents name", shown::check(&root)),
     ];
     let mut total = 0;
     for (rule, findings) in &rules {
