@@ -6,6 +6,7 @@
     reason = "what is not there fails the test, helpers of a test included"
 )]
 
+mod access;
 mod admin_queues;
 mod booking_life;
 mod both_providers;

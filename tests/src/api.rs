@@ -117,6 +117,14 @@ impl Call {
         self
     }
 
+    /// With this instead of the usual credentials.
+    pub fn bearer(mut self, credentials: &str) -> Self {
+        self.secrets.add(credentials);
+        self.key = None;
+        self.request = self.request.bearer_auth(credentials);
+        self
+    }
+
     /// With a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);

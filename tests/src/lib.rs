@@ -29,6 +29,7 @@ mod secrets;
 mod servers;
 mod sim;
 mod stack;
+mod token;
 mod tripwire;
 mod wait;
 
@@ -45,6 +46,7 @@ pub use private::{PrivateMaria, PrivateRabbit};
 pub use program::{Ended, Program, run_to_end};
 pub use servers::{Server, Servers};
 pub use sim::{Provider, Sim};
-pub use stack::{Builder, Stack};
+pub use stack::{Builder, PRIVATE_KEY, Stack};
+pub use token::{SigningKey, in_seconds, unsigned};
 pub use tripwire::{Hold, Moment, Tripwires};
 pub use wait::{eventually, within};

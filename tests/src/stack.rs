@@ -23,7 +23,7 @@ use crate::sim::Sim;
 use crate::wait::eventually;
 
 /// A key that opens nothing: the simulator's own tests use it, too.
-pub(crate) const PRIVATE_KEY: &str = include_str!("../../crates/push-sim/tests/keys/throwaway.pem");
+pub const PRIVATE_KEY: &str = include_str!("../../crates/push-sim/tests/keys/throwaway.pem");
 
 /// What a stack is made of.
 #[derive(Debug, Default)]

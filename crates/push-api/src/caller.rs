@@ -7,53 +7,106 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use push_core::id::CustomerId;
+use push_store::Owner;
 
 use crate::error::ApiError;
-use crate::keys::{ApiKeys, Scope};
+use crate::jwt::{Bearer, Jwts};
+use crate::keys::{ApiKeys, Scope, Scopes};
+use crate::live::Live;
 use crate::observe::Seen;
 use crate::state::AppState;
 
-/// Who is let in (`API_KEYS`, `AUTH_DISABLED`).
+/// What a customer's token opens, for the customer's own data.
+pub const CUSTOMERS: Scopes = Scopes::of(&[Scope::Register]);
+
+/// Who is let in (`API_KEYS`, `CUSTOMER_JWT_…`, `AUTH_DISABLED`).
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Who has one of these keys.
-    Keys(ApiKeys),
+    /// Who has one of these.
+    Known(Credentials),
     /// Everybody, with every scope: for development.
     Open,
 }
 
+/// What opens the door.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Keys of programs and operators.
+    pub keys: Live<ApiKeys>,
+    /// Tokens of customers.
+    pub jwts: Jwts,
+}
+
+/// Somebody who is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Who {
+    /// What logs call them.
+    name: Arc<str>,
+    scopes: Scopes,
+    owner: Owner,
+}
+
 impl Access {
-    /// Lets those through who may do what `needed` stands for, and names them; `seen` is told, too.
+    /// Lets those through who may do what `needed` stands for; `seen` is told of everybody who is known.
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`] or [`ApiError::Forbidden`].
-    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<Arc<str>, ApiError> {
-        match self {
-            Self::Open => Ok(Arc::from(NOBODY)),
-            Self::Keys(keys) => {
-                let secret = presented(headers).ok_or(ApiError::Unauthorized)?;
-                let key = keys.find(secret).ok_or(ApiError::Unauthorized)?;
-                seen.caller(key.name());
-                if key.may(needed) {
-                    Ok(Arc::clone(key.name()))
-                } else {
-                    Err(ApiError::Forbidden(needed))
-                }
-            }
+    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<Who, ApiError> {
+        let who = match self {
+            Self::Open => return Ok(Who::anybody()),
+            Self::Known(credentials) => credentials.who(headers).ok_or(ApiError::Unauthorized)?,
+        };
+        seen.caller(&who.name);
+        if who.scopes.contains(needed) {
+            Ok(who)
+        } else {
+            Err(ApiError::Forbidden(needed))
         }
     }
 }
 
-/// Whoever calls where keys are not asked for.
-const NOBODY: &str = "auth-disabled";
+impl Credentials {
+    fn who(&self, headers: &HeaderMap) -> Option<Who> {
+        let bearer = bearer(headers);
+        let secret = bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())?;
+        let key = self.keys.get().find(secret).map(|key| Who {
+            name: Arc::clone(key.name()),
+            scopes: key.scopes(),
+            owner: Owner::Anyone,
+        });
+        key.or_else(|| self.jwts.bearer(bearer?).map(Who::from))
+    }
+}
 
-/// The secret in `Authorization: Bearer`, else the one in `X-Api-Key`.
-fn presented(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
-    });
-    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+impl Who {
+    /// Whoever calls where nobody is asked.
+    fn anybody() -> Self {
+        Self {
+            name: "auth-disabled".into(),
+            scopes: Scopes::of(&Scope::ALL),
+            owner: Owner::Anyone,
+        }
+    }
+}
+
+impl From<Bearer> for Who {
+    fn from(bearer: Bearer) -> Self {
+        match bearer {
+            Bearer::Customer(customer) => Self {
+                name: format!("customer:{}", customer.get()).into(),
+                scopes: CUSTOMERS,
+                owner: Owner::Only(customer),
+            },
+        }
+    }
+}
+
+/// What is in `Authorization: Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, secret) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
 /// A scope as a type, so that a handler's signature says what it needs.
@@ -89,7 +142,7 @@ needed! {
 /// A caller who may do what `S` stands for.
 #[derive(Debug)]
 pub struct Caller<S: Needed> {
-    name: Arc<str>,
+    who: Who,
     scope: PhantomData<S>,
 }
 
@@ -97,7 +150,28 @@ impl<S: Needed> Caller<S> {
     /// The name of the API key.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.who.name
+    }
+}
+
+impl Caller<Register> {
+    /// Whose data the caller may touch. A scope that customers have needs to ask.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.who.owner
+    }
+
+    /// The customer that a request names, if the caller may touch what is that customer's. Nothing is looked up for
+    /// that: whether there is such a customer is not told.
+    ///
+    /// # Errors
+    /// [`ApiError::NotYours`].
+    pub fn own(&self, named: CustomerId) -> Result<CustomerId, ApiError> {
+        if self.owner().includes(named) {
+            Ok(named)
+        } else {
+            Err(ApiError::NotYours)
+        }
     }
 }
 
@@ -106,9 +180,9 @@ impl<S: Needed> FromRequestParts<AppState> for Caller<S> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let seen = Seen::of(&parts.extensions);
-        let name = state.access.admit(&parts.headers, S::SCOPE, &seen)?;
+        let who = state.access.admit(&parts.headers, S::SCOPE, &seen)?;
         Ok(Self {
-            name,
+            who,
             scope: PhantomData,
         })
     }
@@ -117,6 +191,7 @@ impl<S: Needed> FromRequestParts<AppState> for Caller<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jwt::Wanted;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| {
@@ -130,12 +205,15 @@ mod tests {
 
     #[test]
     fn a_key_comes_in_either_header_and_every_kind_of_wrong_is_answered_alike() {
-        let access = Access::Keys(ApiKeys::parse("backend:send:s3cret").unwrap());
+        let access = Access::Known(Credentials {
+            keys: Live::new(ApiKeys::parse("backend:send:s3cret").unwrap()),
+            jwts: Jwts::new(Live::default(), Live::default(), &Wanted::default()),
+        });
         let seen = Seen::default();
         let admit = |given: &[(&'static str, &'static str)], scope| {
             access
                 .admit(&headers(given), scope, &seen)
-                .map(|name| name.to_string())
+                .map(|who| who.name.to_string())
         };
         let backend = || Ok("backend".to_owned());
         for good in [

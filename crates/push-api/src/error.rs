@@ -38,7 +38,7 @@ pub enum Code {
     MalformedJson,
     /// No credentials, or none that we know.
     Unauthorized,
-    /// The key is known, and may not do this.
+    /// The credentials are known, and not for this.
     Forbidden,
     /// There is no such customer.
     UnknownCustomer,
@@ -162,7 +162,7 @@ impl Code {
             Self::InvalidInput => "fields are wrong; `errors` lists every problem at once",
             Self::MalformedJson => "the body is not JSON, or not an object",
             Self::Unauthorized => "no credentials, or none that are known",
-            Self::Forbidden => "the key lacks the scope",
+            Self::Forbidden => "the credentials lack the scope, or are another customer's",
             Self::UnknownCustomer => "there is no such customer",
             Self::UnknownNotification => "there is no such notification",
             Self::UnknownDeadLetter => "there is no such dead letter",
@@ -246,11 +246,16 @@ pub struct ErrorBody {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// Credentials are missing or unknown. One answer for all cases: it must not help guessing.
-    #[error("Send a valid API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>`")]
+    #[error(
+        "Send a valid API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>`, or a valid token as `Authorization: Bearer <token>`"
+    )]
     Unauthorized,
-    /// The key may not do this.
-    #[error("This API key lacks the scope `{0}`")]
+    /// Whoever it is may not do this.
+    #[error("These credentials lack the scope `{0}`")]
     Forbidden(Scope),
+    /// A customer may not touch what is somebody else's.
+    #[error("These credentials are another customer's")]
+    NotYours,
     /// Fields are wrong.
     #[error("The request has {}; see `errors`", count(.0.len()))]
     InvalidInput(Vec<FieldProblem>),
@@ -397,7 +402,7 @@ impl ApiError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Unauthorized => Code::Unauthorized,
-            Self::Forbidden(_) => Code::Forbidden,
+            Self::Forbidden(_) | Self::NotYours => Code::Forbidden,
             Self::InvalidInput(_) => Code::InvalidInput,
             Self::MalformedJson(_) => Code::MalformedJson,
             Self::UnsupportedMediaType => Code::UnsupportedMediaType,

@@ -38,6 +38,15 @@ impl Scope {
         }
     }
 
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Register => 1,
+            Self::Send => 2,
+            Self::Read => 4,
+            Self::Admin => 8,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == text)
     }
@@ -49,6 +58,29 @@ impl fmt::Display for Scope {
     }
 }
 
+/// Some of the scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// These.
+    #[must_use]
+    pub const fn of(scopes: &[Scope]) -> Self {
+        let (mut bits, mut rest) = (0, scopes);
+        while let [scope, others @ ..] = rest {
+            bits |= scope.bit();
+            rest = others;
+        }
+        Self(bits)
+    }
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub const fn contains(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+}
+
 /// The width of the columns that say who did something.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -56,7 +88,7 @@ const NAME_BYTES_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct ApiKey {
     name: Arc<str>,
-    scopes: Vec<Scope>,
+    scopes: Scopes,
     hash: [u8; 32],
 }
 
@@ -67,10 +99,10 @@ impl ApiKey {
         &self.name
     }
 
-    /// Whether it may do this.
+    /// What it may do.
     #[must_use]
-    pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
     }
 }
 
@@ -162,7 +194,7 @@ fn parse_key(entry: &str) -> Result<ApiKey, String> {
     };
     Ok(ApiKey {
         name: name.into(),
-        scopes,
+        scopes: Scopes::of(&scopes),
         hash,
     })
 }
@@ -190,11 +222,13 @@ mod tests {
         let keys = ApiKeys::parse(&text).unwrap();
         let app = keys.find("a:b").unwrap();
         assert_eq!(&**app.name(), "app");
-        assert!(app.may(Scope::Register) && !app.may(Scope::Send));
+        assert!(app.scopes().contains(Scope::Register) && !app.scopes().contains(Scope::Send));
         let backend = keys.find("s3cret").unwrap();
         assert_eq!(&**backend.name(), "backend");
-        assert!(backend.may(Scope::Send) && backend.may(Scope::Read));
-        assert!(!backend.may(Scope::Admin) && !backend.may(Scope::Register));
+        assert!(backend.scopes().contains(Scope::Send) && backend.scopes().contains(Scope::Read));
+        assert!(
+            !backend.scopes().contains(Scope::Admin) && !backend.scopes().contains(Scope::Register)
+        );
         for unknown in ["", "a", "a:b ", hashed, "sha256:1"] {
             assert!(keys.find(unknown).is_none(), "{unknown:?}");
         }
@@ -204,7 +238,11 @@ mod tests {
     fn admin_implies_nothing() {
         let keys = ApiKeys::parse("ops:admin:x").unwrap();
         let ops = keys.find("x").unwrap();
-        assert!(ops.may(Scope::Admin) && !ops.may(Scope::Read) && !ops.may(Scope::Send));
+        assert!(
+            ops.scopes().contains(Scope::Admin)
+                && !ops.scopes().contains(Scope::Read)
+                && !ops.scopes().contains(Scope::Send)
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! provider.
 //!
 //! The way of a request: [`case`] spells its path, [`observe`] names, logs and measures it, [`router`]
-//! finds the handler in [`routes`], [`caller`] settles who calls, [`request`] reads the body ([`ready_made`] what is to be sent),
+//! finds the handler in [`routes`], [`caller`] settles who calls (by [`keys`] or [`jwt`]), [`request`] reads the body ([`ready_made`] what is to be sent),
 //! [`idempotency`] the name that its caller gave it. A notification is committed by [`accept`], published by [`publish`], and waited for by [`outcomes`].
 
 pub mod accept;
@@ -18,8 +18,10 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod idempotency;
+pub mod jwt;
 pub mod keys;
 pub mod listen;
+pub mod live;
 pub mod metrics;
 pub mod observe;
 pub mod outcomes;

@@ -12,9 +12,11 @@ use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
 use push_store::{StoreSettings, UnknownCustomer};
 
-use crate::caller::Access;
+use crate::caller::{Access, Credentials};
 use crate::catalogue::Catalogue;
+use crate::jwt::{JwtKeys, Jwts, Wanted};
 use crate::keys::ApiKeys;
+use crate::live::Live;
 
 /// The longest grace; orchestrators kill earlier by default.
 const GRACE_SECONDS_MAX: u32 = 600;
@@ -53,6 +55,27 @@ const API_KEYS: Setting = Setting {
     default: "",
     meaning: "who may call: name:scope+scope:secret, comma-separated; the secret in clear or as sha256:<hex>; \
               scopes are register, send, read, admin",
+};
+const CUSTOMER_JWT_SECRET: Setting = Setting {
+    name: "CUSTOMER_JWT_SECRET",
+    default: "",
+    meaning: "what signs customers' tokens with HS256, at least 32 bytes; several, one a line: each holds",
+};
+const CUSTOMER_JWT_PUBLIC_KEY: Setting = Setting {
+    name: "CUSTOMER_JWT_PUBLIC_KEY",
+    default: "",
+    meaning: "checks customers' tokens: a public key in PEM, RSA (RS256) or ECDSA on P-256 (ES256; \\n for line ends is \
+              accepted); several after each other: each holds",
+};
+const CUSTOMER_JWT_AUDIENCE: Setting = Setting {
+    name: "CUSTOMER_JWT_AUDIENCE",
+    default: "",
+    meaning: "the audience (aud) that tokens must name; unset: they must name none",
+};
+const CUSTOMER_JWT_ISSUER: Setting = Setting {
+    name: "CUSTOMER_JWT_ISSUER",
+    default: "",
+    meaning: "the issuer (iss) that tokens must name; unset: any",
 };
 const AUTH_DISABLED: Setting = Setting {
     name: "AUTH_DISABLED",
@@ -232,6 +255,7 @@ fn broker(url: String) -> BrokerSettings {
 /// Nobody must end up with an open door without having said so.
 fn access(env: &mut Env) -> Option<Access> {
     let keys = env.or_default(API_KEYS, ApiKeys::parse);
+    let jwts = jwts(env);
     let open = env.or_default(AUTH_DISABLED, parse::switch);
     match (keys?, open?) {
         (keys, true) if keys.is_empty() => Some(Access::Open),
@@ -249,8 +273,22 @@ fn access(env: &mut Env) -> Option<Access> {
             );
             None
         }
-        (keys, false) => Some(Access::Keys(keys)),
+        (keys, false) => Some(Access::Known(Credentials {
+            keys: Live::new(keys),
+            jwts: jwts?,
+        })),
     }
+}
+
+/// Without a key no token is good.
+fn jwts(env: &mut Env) -> Option<Jwts> {
+    let secrets = env.or_default(CUSTOMER_JWT_SECRET, JwtKeys::secrets);
+    let public = env.or_default(CUSTOMER_JWT_PUBLIC_KEY, JwtKeys::public);
+    let wanted = Wanted {
+        audience: env.optional(CUSTOMER_JWT_AUDIENCE, parse::text),
+        issuer: env.optional(CUSTOMER_JWT_ISSUER, parse::text),
+    };
+    Some(Jwts::new(Live::new(secrets?), Live::new(public?), &wanted))
 }
 
 #[cfg(test)]
@@ -294,6 +332,8 @@ mod tests {
             ("HTTP_ADDR", "here"),
             ("METRICS_ADDR", "there"),
             ("API_KEYS", "a:fly:s3cret"),
+            ("CUSTOMER_JWT_SECRET", "s3cret"),
+            ("CUSTOMER_JWT_PUBLIC_KEY", "s3cret"),
             ("AUTH_DISABLED", "yes"),
             ("UNKNOWN_CUSTOMER", "ignore"),
             ("MANDATORY_TYPES", "No Type"),
@@ -309,6 +349,8 @@ mod tests {
             "HTTP_ADDR",
             "METRICS_ADDR",
             "API_KEYS",
+            "CUSTOMER_JWT_SECRET",
+            "CUSTOMER_JWT_PUBLIC_KEY",
             "AUTH_DISABLED",
             "UNKNOWN_CUSTOMER",
             "MANDATORY_TYPES",

@@ -24,6 +24,7 @@ mod idempotency;
 mod lease;
 mod migrate;
 mod operations;
+mod owner;
 mod preferences;
 mod purge;
 mod quiet;
@@ -54,6 +55,7 @@ pub use operations::{
     DueBytes, How, NewOperation, OperationId, OperationState, OperationView, Running, Step, Taken,
     Work,
 };
+pub use owner::Owner;
 pub use receipts::{Noted, ReceiptsRecorded};
 pub use stats::{Correction, Figures, FiguresOf, Interval, ProviderFigures, Spread};
 pub use store::{Store, StoreSettings, parse_url};

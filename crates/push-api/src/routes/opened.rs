@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::Invalid;
 use push_core::time;
-use push_store::Opened;
+use push_store::{Opened, Owner};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ pub struct Request {
     #[serde(default)]
     #[schema(value_type = Option<DateTime<Utc>>, example = "2026-01-02T03:04:05.678Z")]
     opened_at: Field<String>,
-    /// Who is signed in: a notification of somebody else's is unknown then.
+    /// Who is signed in: a notification of somebody else's is unknown then. With a customer's token it is so in any case.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 1, example = 123)]
     customer_id: Field<i64>,
@@ -107,16 +107,20 @@ impl Request {
     security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn opened(
-    _caller: Caller<Register>,
+    caller: Caller<Register>,
     State(state): State<AppState>,
     Extension(seen): Extension<Seen>,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Answer>, ApiError> {
     let now = now();
     let told = request.parse(now)?;
+    let owner = match told.of {
+        Some(customer) => Owner::Only(caller.own(customer)?),
+        None => caller.owner(),
+    };
     seen.notification(told.id);
     let opened = state
-        .ask(|store| async move { store.opened(told.id, told.of, told.at, now).await })
+        .ask(|store| async move { store.opened(told.id, owner, told.at, now).await })
         .await?;
     let (message, opened_at, first) = match opened {
         Opened::First(at) => ("Notification opened", at, true),

@@ -215,11 +215,11 @@ fn customer_of(path: CustomerPath) -> Result<CustomerId, ApiError> {
     security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn preferences(
-    _caller: Caller<Register>,
+    caller: Caller<Register>,
     State(state): State<AppState>,
     customer: CustomerPath,
 ) -> Result<Json<Answer>, ApiError> {
-    let customer = customer_of(customer)?;
+    let customer = caller.own(customer_of(customer)?)?;
     let may_be_unknown = state.unknown_customer == UnknownCustomer::Create;
     let found = state
         .ask(move |store| async move {
@@ -269,12 +269,12 @@ pub async fn preferences(
     security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn set_preferences(
-    _caller: Caller<Register>,
+    caller: Caller<Register>,
     State(state): State<AppState>,
     customer: CustomerPath,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Answer>, ApiError> {
-    let customer = customer_of(customer)?;
+    let customer = caller.own(customer_of(customer)?)?;
     let wanted = request.parse()?;
     state.admit_customer(customer).await?;
     let said = wanted.clone();

@@ -109,11 +109,12 @@ impl Request {
     security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn register(
-    _caller: Caller<Register>,
+    caller: Caller<Register>,
     State(state): State<AppState>,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Done>, ApiError> {
     let registration = request.parse()?;
+    caller.own(registration.customer)?;
     state.admit_customer(registration.customer).await?;
     state
         .change(|store| async move {

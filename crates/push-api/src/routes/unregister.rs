@@ -88,11 +88,12 @@ impl Request {
     security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn unregister(
-    _caller: Caller<Register>,
+    caller: Caller<Register>,
     State(state): State<AppState>,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Done>, ApiError> {
     let (customer, identification) = request.parse()?;
+    caller.own(customer)?;
     let off = move |store: Store| async move {
         let changed = store.unregister(customer, &identification, now()).await?;
         Ok(Vec::from_iter(changed))

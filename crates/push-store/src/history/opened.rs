@@ -1,7 +1,7 @@
 //! That the customer opened a notification.
 
 use chrono::{DateTime, Utc};
-use push_core::id::{CustomerId, NotificationId};
+use push_core::id::NotificationId;
 use push_core::timeline::{Step, TimelineEntry};
 use sqlx::MySqlConnection;
 
@@ -11,6 +11,7 @@ use super::timeline::{bounded, lines};
 use crate::Store;
 use crate::decode::millis;
 use crate::error::StoreError;
+use crate::owner::Owner;
 use crate::retry::Tries;
 use crate::stats::Changes;
 
@@ -29,21 +30,21 @@ const OPENED_AT: &str = "SELECT opened_at FROM notification_history FORCE INDEX 
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("OPEN", OPEN), ("OPENED_AT", OPENED_AT)];
 
 impl Store {
-    /// Notes that a notification was opened, if it is the first time. Whatever its status: who opened it has it. With a
-    /// customer, only one of that customer's.
+    /// Notes that a notification was opened, if it is the first time. Whatever its status: who opened it has it. One that is not the
+    /// owner's is unknown.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was noted, unless the connection broke during the commit.
     pub async fn opened(
         &self,
         id: NotificationId,
-        of: Option<CustomerId>,
+        owner: Owner,
         at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Opened, StoreError> {
         let mut tries = Tries::new();
         loop {
-            match self.opened_once(id, of, millis(at), now).await {
+            match self.opened_once(id, owner, millis(at), now).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -53,7 +54,7 @@ impl Store {
     async fn opened_once(
         &self,
         id: NotificationId,
-        of: Option<CustomerId>,
+        owner: Owner,
         at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Opened, StoreError> {
@@ -61,7 +62,7 @@ impl Store {
         let mut locked = lock(&mut transaction, [id]).await?;
         let Some(row) = locked
             .remove(&id)
-            .filter(|row| of.is_none_or(|customer| customer == row.customer))
+            .filter(|row| owner.includes(row.customer))
         else {
             return Ok(Opened::Unknown);
         };

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 
 use super::seed::{customer, later, notification, sent};
 use super::{Db, at};
-use crate::{HistoryFilter, HistoryItem, Opened, UnknownCustomer};
+use crate::{HistoryFilter, HistoryItem, Opened, Owner, UnknownCustomer};
 
 impl Db {
     /// 300 of 10 customers: every outcome and three types, two at each millisecond from `at(0)` on.
@@ -218,8 +218,9 @@ async fn the_first_opening_counts_and_only_of_ones_own() {
     let db = Db::new().await;
     let n = &db.accepted(1).await[0];
     let opened = async |id: NotificationId, of: Option<i64>, millis: i64| {
+        let owner = of.map_or(Owner::Anyone, |id| Owner::Only(customer(id)));
         db.store
-            .opened(id, of.map(customer), later(millis), later(9_000))
+            .opened(id, owner, later(millis), later(9_000))
             .await
             .unwrap()
     };

@@ -20,7 +20,7 @@ use super::recording::{RECEIPTS_AFTER, under};
 use super::seed::{gives_up, later, notification, results, sent, waits};
 use super::{Db, at};
 use crate::{
-    Claim, ClaimId, DeadLetterId, DeadLetterRecord, FiguresOf, Interval, Recording, Replay,
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, FiguresOf, Interval, Owner, Recording, Replay,
     Replayed, Store, UnknownCustomer,
 };
 
@@ -277,7 +277,7 @@ impl Actor {
         if !all.is_empty() {
             let id = all[self.dice.random_range(0..all.len())].into();
             self.store
-                .opened(id, None, later(200_000), later(0))
+                .opened(id, Owner::Anyone, later(200_000), later(0))
                 .await
                 .unwrap();
         }
