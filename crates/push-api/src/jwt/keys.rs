@@ -61,9 +61,12 @@ impl JwtKeys {
         {
             return Err(NO_PUBLIC_KEY.to_owned());
         }
-        let keys = sections.iter().map(|(kind, der)| match kind {
-            SectionKind::PublicKey => public_key(der),
-            _ => Err(NO_PUBLIC_KEY.to_owned()),
+        let keys = sections.iter().map(|(kind, der)| {
+            if *kind == SectionKind::PublicKey {
+                public_key(der)
+            } else {
+                Err(NO_PUBLIC_KEY.to_owned())
+            }
         });
         Self::of(keys.collect::<Result<_, _>>()?, "keys")
     }
