@@ -1,6 +1,6 @@
 //! FCM over TLS and HTTP/2, with the client that ships.
 
-use push_tests::{Device, Provider, Stack, eventually};
+use push_tests::{Device, Face, Provider, Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -51,7 +51,7 @@ async fn to_a_stranger_nothing_is_sent_and_it_arrives_once_fcm_is_back() {
         .await;
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
     stack.register(2, Device::ios_expo("iphone")).await;
-    stack.https().present_stranger(true);
+    stack.https().present(Face::Stranger);
     let waiting = stack.send(1).accepted().await;
     eventually("the worker has turned away twice", async || {
         (stack.https().refused() >= 2).then_some(())
@@ -68,7 +68,7 @@ async fn to_a_stranger_nothing_is_sent_and_it_arrives_once_fcm_is_back() {
     let answer = stack.send(2).wait(20).answer().await.expect(200);
     assert_eq!(answer.json["status"], "sent");
 
-    stack.https().present_stranger(false);
+    stack.https().present(Face::Trusted);
     let row = stack.settled(&waiting).await;
     assert_eq!(row.status, "sent", "{row:?}");
     assert_eq!(stack.sim.rings(&phone, &waiting).await, 1);

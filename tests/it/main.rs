@@ -59,3 +59,4 @@ mod shutdown;
 mod snippets;
 mod stats;
 mod timelines;
+mod tls_to_servers;

@@ -53,7 +53,7 @@ impl Broker {
         let programs = match &management {
             Some(_) => Server {
                 prefix: format!("amqp://{name}:{}@", Self::PASSWORD),
-                address: server.address.clone(),
+                ..server.clone()
             },
             None => server.clone(),
         };

@@ -1,57 +1,97 @@
-//! FCM as it is in life: HTTP/2, which TLS negotiates. The simulator speaks HTTP/2 without TLS, so the TLS ends here.
+//! Servers as they are in life: behind TLS, which negotiates HTTP/2. The simulator speaks it without, so the TLS ends
+//! here; and what the server's certificate is like, the test decides.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::device::unique;
+use crate::certificates::{Age, Authority, Certificate};
 
-/// A TCP proxy on loopback that ends TLS, and offers HTTP/2 and nothing else.
+/// Who the proxy says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// `localhost`, as the trusted authority certifies.
+    Trusted,
+    /// `localhost`, as an authority certifies that nobody knows.
+    Stranger,
+    /// Another host, as the trusted authority certifies.
+    OtherHost,
+    /// `localhost`, as the trusted authority certified once.
+    Expired,
+}
+
+/// A TCP proxy on loopback that ends TLS.
 #[derive(Debug)]
 pub struct Https {
     port: u16,
-    authority: PathBuf,
+    authority: Authority,
     seen: Arc<Seen>,
     acceptor: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
-    presents_stranger: AtomicBool,
+    face: Mutex<Face>,
     connections: AtomicUsize,
     refused: AtomicUsize,
 }
 
+/// One for each face.
+struct Faces {
+    trusted: TlsAcceptor,
+    stranger: TlsAcceptor,
+    other_host: TlsAcceptor,
+    expired: TlsAcceptor,
+}
+
+impl Faces {
+    fn of(authority: &Authority) -> Self {
+        Self {
+            trusted: acceptor(&authority.certify("localhost", Age::Fresh)),
+            stranger: acceptor(&Authority::new().certify("localhost", Age::Fresh)),
+            other_host: acceptor(&authority.certify("elsewhere.example", Age::Fresh)),
+            expired: acceptor(&authority.certify("localhost", Age::Expired)),
+        }
+    }
+
+    fn with(&self, face: Face) -> TlsAcceptor {
+        match face {
+            Face::Trusted => self.trusted.clone(),
+            Face::Stranger => self.stranger.clone(),
+            Face::OtherHost => self.other_host.clone(),
+            Face::Expired => self.expired.clone(),
+        }
+    }
+}
+
 impl Https {
-    /// A proxy to `target`, with a certificate for `localhost` of a certificate authority of its own.
-    pub(crate) async fn to(target: &str) -> Self {
+    /// A proxy to `target` that is trusted by who knows its authority.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (authority, trusted) = certificate();
-        let (_, stranger) = certificate();
-        let path = std::env::temp_dir().join(format!("{}.pem", unique("push-tests-authority")));
-        fs::write(&path, authority).expect("a file for the certificate authority");
-        let seen = Arc::new(Seen::default());
+        let authority = Authority::new();
+        let faces = Faces::of(&authority);
+        let seen = Arc::new(Seen {
+            face: Mutex::new(Face::Trusted),
+            connections: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+        });
         let (target, shared) = (target.to_owned(), Arc::clone(&seen));
         let acceptor = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let tls = if shared.presents_stranger.load(Ordering::SeqCst) {
-                    &stranger
-                } else {
-                    &trusted
-                };
+                let face = *shared.face.lock().unwrap_or_else(PoisonError::into_inner);
                 tokio::spawn(serve(
                     client,
-                    tls.clone(),
+                    faces.with(face),
                     target.clone(),
                     Arc::clone(&shared),
                 ));
@@ -59,7 +99,7 @@ impl Https {
         });
         Self {
             port,
-            authority: path,
+            authority,
             seen,
             acceptor,
         }
@@ -71,16 +111,26 @@ impl Https {
         format!("https://localhost:{}", self.port)
     }
 
-    /// The file with the certificate authority, as `SSL_CERT_FILE` wants it.
-    pub(crate) fn authority(&self) -> &Path {
-        &self.authority
+    /// Its port on `localhost`.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
-    /// From now on the certificate is of an authority that nobody knows; or of the known one again.
-    pub fn present_stranger(&self, stranger: bool) {
-        self.seen
-            .presents_stranger
-            .store(stranger, Ordering::SeqCst);
+    /// The file with the certificate authority, as `SSL_CERT_FILE` wants it.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        self.authority.file()
+    }
+
+    /// From now on it says that it is this one.
+    pub fn present(&self, face: Face) {
+        let mut shown = self
+            .seen
+            .face
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *shown = face;
     }
 
     /// How many connections there were whose handshake succeeded.
@@ -99,7 +149,6 @@ impl Https {
 impl Drop for Https {
     fn drop(&mut self) {
         self.acceptor.abort();
-        drop(fs::remove_file(&self.authority));
     }
 }
 
@@ -115,22 +164,12 @@ async fn serve(client: TcpStream, tls: TlsAcceptor, target: String, seen: Arc<Se
     }
 }
 
-/// A new certificate authority in PEM, and the server's side of a certificate of its own.
-fn certificate() -> (String, TlsAcceptor) {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().expect("a key");
-    let root = authority.self_signed(&authority_key).expect("a root");
-    let key = KeyPair::generate().expect("a key");
-    let issuer = Issuer::new(authority, authority_key);
-    let server = CertificateParams::new(["localhost".to_owned()])
-        .and_then(|server| server.signed_by(&key, &issuer))
-        .expect("a certificate");
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+/// The server's side of a certificate.
+fn acceptor(certificate: &Certificate) -> TlsAcceptor {
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![server.der().clone()], key)
+        .with_single_cert(certificate.chain(), certificate.key())
         .expect("a TLS configuration");
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    (root.pem(), TlsAcceptor::from(Arc::new(config)))
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }

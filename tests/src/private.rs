@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::certificates::Certificate;
 use crate::device::unique;
 use crate::servers::{Server, services_dir};
 use crate::wait::within;
@@ -80,6 +81,7 @@ pub struct PrivateMaria {
     dir: PathBuf,
     port: u16,
     user: String,
+    options: Vec<String>,
     child: Option<Child>,
 }
 
@@ -89,12 +91,38 @@ impl PrivateMaria {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
+        Self::configured(folder("maria"), Vec::new()).await
+    }
+
+    /// Creates and starts one that takes no connection without TLS.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn with_tls(certificate: &Certificate) -> Self {
+        let dir = folder("maria");
+        certificate.write_to(&dir);
+        let options = vec![
+            format!("--ssl-cert={}", dir.join("cert.pem").display()),
+            format!("--ssl-key={}", dir.join("key.pem").display()),
+            "--require-secure-transport=ON".to_owned(),
+        ];
+        Self::configured(dir, options).await
+    }
+
+    /// The folder of its certificate, if it has one.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    async fn configured(dir: PathBuf, options: Vec<String>) -> Self {
         let id = Command::new("id").arg("-un").output().await.expect("id");
         let user = String::from_utf8_lossy(&id.stdout).trim().to_owned();
         let mut maria = Self {
-            dir: folder("maria"),
+            dir,
             port: ports(1),
             user,
+            options,
             child: None,
         };
         let created = Command::new(tool("mariadb-install-db"))
@@ -147,6 +175,7 @@ impl PrivateMaria {
             "--innodb-buffer-pool-size=64M".to_owned(),
             "--default-time-zone=+00:00".to_owned(),
         ];
+        let arguments = arguments.iter().chain(&self.options);
         self.child = Some(spawn(Command::new(tool("mariadbd")).args(arguments)));
         // The server speaks first.
         let up = within(BOOT_MAX, async || answers(self.port, b"").await).await;
@@ -210,9 +239,27 @@ impl PrivateRabbit {
     /// # Panics
     /// When it does not start.
     pub async fn configured(settings: &str) -> Self {
+        Self::made_of(settings, None).await
+    }
+
+    /// Creates and starts one that takes connections with TLS, too, at another port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn with_tls(certificate: &Certificate) -> Self {
+        Self::made_of("", Some(certificate)).await
+    }
+
+    /// The port for TLS.
+    #[must_use]
+    pub fn tls_port(&self) -> u16 {
+        self.port + 3
+    }
+
+    async fn made_of(settings: &str, certificate: Option<&Certificate>) -> Self {
         let mut rabbit = Self {
             dir: folder("rabbit"),
-            port: ports(3),
+            port: ports(4),
             epmd: None,
             server: None,
         };
@@ -220,11 +267,18 @@ impl PrivateRabbit {
             fs::create_dir_all(rabbit.dir.join(part)).expect("a folder");
         }
         let config = format!("[{{rabbit, [{settings}]}}].\n");
+        let mut main =
+            "log.console = false\nvm_memory_high_watermark.absolute = 512MiB\n".to_owned();
+        if let Some(certificate) = certificate {
+            certificate.write_to(&rabbit.dir);
+            let (port, dir) = (rabbit.tls_port(), rabbit.dir.display());
+            main += &format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {dir}/cert.pem\n\
+                 ssl_options.certfile = {dir}/cert.pem\nssl_options.keyfile = {dir}/key.pem\n"
+            );
+        }
         let files = [
-            (
-                "rabbitmq.conf",
-                "log.console = false\nvm_memory_high_watermark.absolute = 512MiB\n",
-            ),
+            ("rabbitmq.conf", main.as_str()),
             ("advanced.config", config.as_str()),
             ("enabled_plugins", "[].\n"),
             ("env.conf", ""),

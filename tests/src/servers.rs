@@ -9,6 +9,8 @@ pub struct Server {
     pub prefix: String,
     /// Host and port.
     pub address: String,
+    /// What follows what is on it: nothing, or parameters from their `?` on.
+    pub parameters: String,
 }
 
 impl Server {
@@ -27,21 +29,22 @@ impl Server {
         Self {
             prefix: format!("{scheme}://{user}"),
             address: address.to_owned(),
+            parameters: String::new(),
         }
     }
 
     /// The URL of something on this server.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("{}{}/{path}", self.prefix, self.address)
+        format!("{}{}/{path}{}", self.prefix, self.address, self.parameters)
     }
 
     /// The same server, reached through another address.
     #[must_use]
     pub fn through(&self, address: &str) -> Self {
         Self {
-            prefix: self.prefix.clone(),
             address: address.to_owned(),
+            ..self.clone()
         }
     }
 }

@@ -13,22 +13,24 @@ pub async fn check(settings: &ApiSettings) -> Result<String, String> {
     let database = database(settings).await;
     let broker = Broker::check(&settings.broker)
         .await
+        .map(str::to_owned)
         .map_err(|error| error.to_string());
     let failed = database.is_err() || broker.is_err();
     let tried = [
-        ("settings", Ok(())),
+        ("settings", Ok("read".to_owned())),
         ("database", database),
         ("broker", broker),
     ];
     let lines = tried.map(|(name, result)| match result {
-        Ok(()) => format!("ok      {name}"),
+        Ok(how) => format!("ok      {name}: {how}"),
         Err(why) => format!("FAILED  {name}: {why}"),
     });
     let report = lines.join("\n");
     if failed { Err(report) } else { Ok(report) }
 }
 
-async fn database(settings: &ApiSettings) -> Result<(), String> {
+/// How the bytes travel.
+async fn database(settings: &ApiSettings) -> Result<String, String> {
     let told = |error: push_store::StoreError| error.to_string();
     let store = Store::connect(&settings.store).await.map_err(told)?;
     store.ping().await.map_err(told)?;
@@ -39,5 +41,6 @@ async fn database(settings: &ApiSettings) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    Ok(())
+    let transport = store.transport().await.map_err(told)?;
+    Ok(transport.to_string())
 }

@@ -11,6 +11,7 @@
 pub mod admit;
 pub mod booking;
 pub mod changed;
+pub mod host;
 pub mod id;
 pub mod job;
 pub mod ladder;

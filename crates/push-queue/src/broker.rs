@@ -81,7 +81,8 @@ pub struct Depth {
 }
 
 impl Broker {
-    /// Starts to connect, and returns at once, whether the broker is there or not. Once `stop` is
+    /// Starts to connect, and returns at once, whether the broker is there or not. Warns when others may read along.
+    /// Once `stop` is
     /// cancelled no new connection is made; the one that is there stays until [`Broker::close`], for
     /// what is in flight.
     ///
@@ -94,6 +95,13 @@ impl Broker {
         stop: CancellationToken,
     ) -> Result<Self, BrokerUrlError> {
         let address = address_of(&settings.url)?;
+        if address.is_exposed() {
+            tracing::warn!(
+                broker = %address,
+                "AMQP_URL is without TLS: who is between us and the broker may read and change everything; \
+                 write amqps://"
+            );
+        }
         let (links_in, links) = watch::channel(None);
         let reason = "not connected yet".to_owned();
         let (state_in, state) = watch::channel(BrokerState::Disconnected { reason });
@@ -116,14 +124,15 @@ impl Broker {
         })))
     }
 
-    /// Connects once, and declares nothing: for a program that checks its settings.
+    /// Connects once, and declares nothing: for a program that checks its settings. Says how the bytes travel.
     ///
     /// # Errors
     /// [`ConnectError`] with the reason; a bad URL counts as refused.
-    pub async fn check(settings: &BrokerSettings) -> Result<(), ConnectError> {
+    pub async fn check(settings: &BrokerSettings) -> Result<&'static str, ConnectError> {
         let address =
             address_of(&settings.url).map_err(|error| ConnectError::Refused(error.to_string()))?;
-        link::probe(&address, &settings.connection_name).await
+        link::probe(&address, &settings.connection_name).await?;
+        Ok(address.transport())
     }
 
     /// How the connection stands.

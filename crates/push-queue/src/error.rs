@@ -29,6 +29,11 @@ pub enum ConnectError {
          (`rabbitmqctl list_permissions`, `set_permissions`)"
     )]
     Refused(String),
+    /// TLS could not be agreed on, so nothing was said to the broker.
+    #[error(
+        "TLS failed: {0}. Mend AMQP_URL, the broker's certificate, or the authorities in SSL_CERT_FILE"
+    )]
+    Tls(&'static str),
     /// Something exists under one of our names, and is not what we declare.
     #[error(
         "{what} cannot be declared, because it exists with other settings: {reason}. Set those back, \
@@ -48,7 +53,7 @@ impl ConnectError {
     pub(crate) const fn needs_operator(&self) -> bool {
         match self {
             Self::Away(_) => false,
-            Self::Refused(_) | Self::Topology { .. } => true,
+            Self::Refused(_) | Self::Tls(_) | Self::Topology { .. } => true,
         }
     }
 }

@@ -203,6 +203,9 @@ fn silent_for(limit: Duration) -> ConnectError {
 }
 
 fn classify(error: &lapin::Error) -> ConnectError {
+    if let Some(fault) = tls_fault(error) {
+        return ConnectError::Tls(fault);
+    }
     let reason = reason_of(error);
     let refused = matches!(error.kind(), ErrorKind::ProtocolError(error) if matches!(
         error.kind(),
@@ -214,6 +217,37 @@ fn classify(error: &lapin::Error) -> ConnectError {
     } else {
         ConnectError::Away(reason)
     }
+}
+
+/// What was wrong with TLS, if that was it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the libraries' enums may grow"
+)]
+fn tls_fault(error: &lapin::Error) -> Option<&'static str> {
+    use rustls::CertificateError as Certificate;
+    let ErrorKind::IOError(io) = error.kind() else {
+        return None;
+    };
+    Some(match io.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::UnknownIssuer => {
+                "the broker's certificate is of no authority that we trust"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "the broker's certificate is not for the host name in the URL"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "the broker's certificate has expired"
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "the broker's certificate is not valid yet; is this machine's clock right?"
+            }
+            _ => "the broker's certificate cannot be used",
+        },
+        rustls::Error::InvalidMessage(_) => "what answers does not speak TLS",
+        _ => "no handshake",
+    })
 }
 
 /// What went wrong, for people. lapin's errors hold no credentials.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
+use push_core::host;
 
 use crate::error::BrokerUrlError;
 use crate::topology::Topology;
@@ -62,6 +63,20 @@ impl Address {
     /// Whether the connection is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         self.0.scheme == AMQPScheme::AMQPS
+    }
+
+    /// Whether others may read along: it leaves this machine in plaintext.
+    pub(crate) fn is_exposed(&self) -> bool {
+        !self.is_tls() && !host::is_loopback(&self.0.authority.host)
+    }
+
+    /// How the bytes travel, for people.
+    pub(crate) fn transport(&self) -> &'static str {
+        if self.is_tls() {
+            "encrypted (certificate and host name checked)"
+        } else {
+            "NOT encrypted"
+        }
     }
 }
 
@@ -162,6 +177,20 @@ mod tests {
                 .err()
                 .unwrap_or_else(|| panic!("{url} was taken"));
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_may_read_along_is_told() {
+        for (url, exposed) in [
+            ("amqp://u:p@localhost", false),
+            ("amqp://u:p@127.0.0.1:5673/%2f", false),
+            ("amqp://u:p@[::1]/%2f", false),
+            ("amqp://u:p@mq.example/%2f", true),
+            ("amqp://u:p@[2001:db8::1]/%2f", true),
+            ("amqps://u:p@mq.example/%2f", false),
+        ] {
+            assert_eq!(address_of(url).unwrap().is_exposed(), exposed, "{url}");
         }
     }
 

@@ -60,8 +60,8 @@ pub enum Unavailable {
     #[error("the connection broke")]
     ConnectionLost,
     /// TLS could not be agreed on.
-    #[error("TLS failed; check ssl-mode and certificates")]
-    Tls,
+    #[error("TLS failed: {0}")]
+    Tls(TlsFault),
     /// User or password are wrong, or the user may not use the database.
     #[error("access denied; check user, password and grants")]
     AccessDenied,
@@ -90,6 +90,34 @@ pub enum Unavailable {
     /// cluster has no quorum, or an error that nobody has thought of. Someone must look at it.
     #[error("it refuses our statements with error {0}{hint}", hint = hint(*.0))]
     OutOfOrder(u16),
+}
+
+/// Why TLS could not be agreed on. Without it nothing is said to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// The server speaks plaintext only.
+    #[error("the server offers none, and ssl-mode demands it")]
+    NotOffered,
+    /// Whoever it is, nobody whom we trust says so.
+    #[error(
+        "the certificate is of no authority that we trust; name the right one in ssl-ca or SSL_CERT_FILE"
+    )]
+    UnknownAuthority,
+    /// It belongs to somebody else.
+    #[error("the certificate is not for the host name in the URL")]
+    OtherHost,
+    /// It is too old.
+    #[error("the certificate has expired")]
+    Expired,
+    /// It is too young, or our clock is behind.
+    #[error("the certificate is not valid yet; is this machine's clock right?")]
+    NotYetValid,
+    /// It is wrong in another way.
+    #[error("the certificate cannot be used")]
+    BadCertificate,
+    /// The two do not agree, or the other does not speak TLS.
+    #[error("no handshake; check ssl-mode and the server's TLS versions")]
+    Handshake,
 }
 
 /// A key that exists already.
@@ -172,7 +200,7 @@ impl Unavailable {
             Self::UnknownHost => "unknown_host",
             Self::TimedOut => "timed_out",
             Self::ConnectionLost => "connection_lost",
-            Self::Tls => "tls",
+            Self::Tls(_) => "tls",
             Self::AccessDenied => "access_denied",
             Self::UnknownDatabase => "unknown_database",
             Self::TooManyConnections => "too_many_connections",
@@ -192,7 +220,11 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::Error as Driver;
         match &error {
             Driver::Io(io) => Self::Unavailable(from_io(io)),
-            Driver::Tls(_) => Self::Unavailable(Unavailable::Tls),
+            // The driver's only error of this kind that is worth telling apart has no type of its own.
+            Driver::Tls(source) if source.to_string() == "server does not support TLS" => {
+                Self::Unavailable(Unavailable::Tls(TlsFault::NotOffered))
+            }
+            Driver::Tls(_) => Self::Unavailable(Unavailable::Tls(TlsFault::Handshake)),
             Driver::PoolTimedOut => Self::Unavailable(Unavailable::PoolTimedOut),
             Driver::PoolClosed => Self::Unavailable(Unavailable::Closed),
             // What a connection that broke in the middle of a packet looks like.
@@ -217,7 +249,33 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's enums may grow"
+)]
+fn from_rustls(error: &rustls::Error) -> TlsFault {
+    use rustls::CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::UnknownIssuer => TlsFault::UnknownAuthority,
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                TlsFault::OtherHost
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => TlsFault::Expired,
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                TlsFault::NotYetValid
+            }
+            _ => TlsFault::BadCertificate,
+        },
+        _ => TlsFault::Handshake,
+    }
+}
+
 fn from_io(error: &io::Error) -> Unavailable {
+    let inner = error.get_ref();
+    if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Unavailable::Tls(from_rustls(tls));
+    }
     // The resolver's errors have no kind of their own, only this text of the standard library.
     let unresolved = error.to_string().starts_with("failed to lookup address");
     if unresolved {

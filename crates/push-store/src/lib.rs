@@ -33,6 +33,7 @@ mod retry;
 mod stats;
 mod store;
 mod switches;
+mod transport;
 mod waiting;
 mod worker_reports;
 
@@ -41,7 +42,7 @@ pub use dead_letters::{
     LetterPlace, LetterView, Refusal, Replay, Replayed, ReplayedJob, TargetNow,
 };
 pub use devices::{Customer, DeadToken, Identification, Registered, Registration, SwitchedOff};
-pub use error::{StoreError, Unavailable};
+pub use error::{StoreError, TlsFault, Unavailable};
 pub use history::{
     Acceptance, Books, Cancelling, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView,
     Due, DueJob, DueTaken, Held, Item, NotificationView, Recording, State, StoredContent,
@@ -60,6 +61,7 @@ pub use receipts::{Noted, ReceiptsRecorded};
 pub use stats::{Correction, Figures, FiguresOf, Interval, ProviderFigures, Spread};
 pub use store::{Store, StoreSettings, parse_url};
 pub use switches::Switch;
+pub use transport::Transport;
 pub use waiting::Waiting;
 pub use worker_reports::SeenWorker;
 

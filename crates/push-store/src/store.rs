@@ -8,6 +8,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, Row};
 
 use crate::error::{StoreError, Unavailable};
+use crate::transport;
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -24,13 +25,17 @@ pub struct StoreSettings {
 /// it holds a password.
 ///
 /// # Errors
-/// What is not of the form `mysql://user:password@host:port/database`.
+/// What is not of the form `mysql://user:password@host:port/database`, or says something about TLS that is not
+/// understood.
 pub fn parse_url(url: &str) -> Result<SecretString, &'static str> {
-    let rest = url
+    let place = url.split('?').next().unwrap_or_default();
+    let rest = place
         .strip_prefix("mysql://")
-        .or_else(|| url.strip_prefix("mariadb://"));
+        .or_else(|| place.strip_prefix("mariadb://"));
     match rest.and_then(|rest| rest.rsplit_once('/')) {
-        Some((_, name)) if !name.is_empty() => Ok(SecretString::from(url)),
+        Some((_, name)) if !name.is_empty() => {
+            transport::check_parameters(url).map(|()| SecretString::from(url))
+        }
         _ => Err("must be of the form mysql://user:password@host:port/database"),
     }
 }
@@ -39,7 +44,7 @@ pub fn parse_url(url: &str) -> Result<SecretString, &'static str> {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) pool: MySqlPool,
-    options: MySqlConnectOptions,
+    pub(crate) options: MySqlConnectOptions,
 }
 
 /// Without the options, which would print the password.
@@ -52,7 +57,7 @@ impl fmt::Debug for Store {
 }
 
 /// How long one plain connection may take, from the name's resolution to the last `SET`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection that comes back to the pool may take to show that it still answers.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to stay away from a database that is away.
@@ -73,12 +78,20 @@ const SESSION: &str = "\
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 impl Store {
-    /// Prepares the pool. Opens no connection: the database may be away, and may come later.
+    /// Prepares the pool. Opens no connection: the database may be away, and may come later. Warns when others may
+    /// read along.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when the URL is none, or names no database.
     pub async fn connect(settings: &StoreSettings) -> Result<Self, StoreError> {
         let options = parse(settings.url.expose_secret())?;
+        if transport::is_exposed(&options) {
+            tracing::warn!(
+                database.host = options.get_host(),
+                "DATABASE_URL does not demand TLS: who is between us and the database may read and change everything; \
+                 add ?ssl-mode=VERIFY_IDENTITY"
+            );
+        }
         let again = options.clone();
         let pool = MySqlPoolOptions::new()
             .max_connections(settings.connections_max.max(1))

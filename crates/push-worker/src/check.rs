@@ -8,10 +8,10 @@ use crate::settings::Settings;
 
 /// A line for each thing that was tried. `Err` when any of them failed.
 pub async fn check(settings: Settings) -> Result<String, String> {
-    let mut lines = vec!["ok      settings".to_owned()];
+    let mut lines = vec!["ok      settings: read".to_owned()];
     let mut failed = false;
-    let mut tell = |name: &str, result: Result<(), String>| match result {
-        Ok(()) => lines.push(format!("ok      {name}")),
+    let mut tell = |name: &str, result: Result<String, String>| match result {
+        Ok(how) => lines.push(format!("ok      {name}: {how}")),
         Err(why) => {
             failed = true;
             lines.push(format!("FAILED  {name}: {why}"));
@@ -26,12 +26,15 @@ pub async fn check(settings: Settings) -> Result<String, String> {
             if let Some(fcm) = &providers.fcm {
                 tell(
                     "fcm access token",
-                    fcm.check().await.map_err(|error| error.to_string()),
+                    fcm.check()
+                        .await
+                        .map(|()| "given".to_owned())
+                        .map_err(|error| error.to_string()),
                 );
             }
             if has_expo {
                 // Expo has no call that tests a token without sending.
-                tell("expo settings", Ok(()));
+                tell("expo settings", Ok("read".to_owned()));
             }
         }
     }
@@ -39,14 +42,18 @@ pub async fn check(settings: Settings) -> Result<String, String> {
     if failed { Err(report) } else { Ok(report) }
 }
 
-async fn database(settings: &Settings) -> Result<(), String> {
-    let store = Store::connect(&settings.store).await;
-    let store = store.map_err(|error| error.to_string())?;
-    store.ping().await.map_err(|error| error.to_string())
+/// How the bytes travel.
+async fn database(settings: &Settings) -> Result<String, String> {
+    let told = |error: push_store::StoreError| error.to_string();
+    let store = Store::connect(&settings.store).await.map_err(told)?;
+    store.ping().await.map_err(told)?;
+    let transport = store.transport().await.map_err(told)?;
+    Ok(transport.to_string())
 }
 
-async fn broker(settings: &Settings) -> Result<(), String> {
-    Broker::check(&settings.broker)
-        .await
+async fn broker(settings: &Settings) -> Result<String, String> {
+    let checked = Broker::check(&settings.broker).await;
+    checked
+        .map(str::to_owned)
         .map_err(|error| error.to_string())
 }
