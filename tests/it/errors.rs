@@ -3,6 +3,7 @@
 use push_tests::{Answer, Api, Device, Key, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SEND: &str = "/api/Push/sendToCustomer";
 
@@ -319,4 +320,78 @@ async fn paths_are_found_in_any_case_and_every_answer_has_a_request_id() {
         !answered.is_empty() && !logs.says(&wild),
         "an id of 3,000 characters does not fill the log"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn every_answer_is_guarded_and_names_no_program() {
+    // Each answer that the harness reads is looked at: here are all kinds of them.
+    let stack = Stack::start().await;
+    stack.know_customer(1).await;
+    let api = stack.api();
+    let sent = api.post(SEND, &good()).header("prefer", "wait=20");
+    let id = sent.answer().await.expect(200).id();
+    let view = format!("/api/Push/notifications/{id}");
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/metrics", 200),
+        ("/openapi.json", 200),
+        ("/api/Push/history", 200),
+        (&view, 200),
+        ("/nowhere", 404),
+        (SEND, 405),
+    ] {
+        drop(api.get(path).answer().await.expect(status));
+    }
+    let csv = api.get("/api/Push/history").header("accept", "text/csv");
+    let csv = csv.answer().await.expect(200);
+    assert!(csv.header("content-type").starts_with("text/csv"));
+    let post =
+        |content_type: &str, body: Vec<u8>| api.call(Method::POST, SEND).raw(content_type, body);
+    for (call, status) in [
+        (post("application/json", good().to_string().into()), 202),
+        (post("application/json", b"{".to_vec()), 400),
+        (post("application/json", b"{}".to_vec()), 400),
+        (post("text/plain", b"x".to_vec()), 415),
+        (post("application/json", vec![b' '; 70_000]), 413),
+        (api.post(SEND, &good()).anonymous(), 401),
+        (api.post(SEND, &good()).key(Key::Read), 403),
+        (
+            api.post(SEND, &json!({"id": 9, "title": "T", "body": "B"})),
+            404,
+        ),
+    ] {
+        let answer = call.answer().await.expect(status);
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    // The worker's probes, and what no route answers there.
+    drop(stack.readiness(&stack.workers[0]).await.expect(200));
+    let worker = stack.api_under(stack.workers[0].url());
+    for (path, status) in [("/healthz", 200), ("/metrics", 200), ("/nowhere", 404)] {
+        drop(worker.get(path).anonymous().answer().await.expect(status));
+    }
+    // What is no HTTP never reaches a handler; the answer boasts of nothing either.
+    let huge = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+        "y".repeat(1 << 20)
+    );
+    for words in ["nonsense\r\n\r\n", &huge] {
+        let told = raw(&stack.apis[0].url(), words).await.to_ascii_lowercase();
+        assert!(
+            !told.contains("server:") && !told.contains("hyper"),
+            "{told}"
+        );
+    }
+    stack.all_settled().await;
+}
+
+/// What comes back for these bytes.
+async fn raw(url: &str, words: &str) -> String {
+    let address = url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // It may hang up in the middle.
+    drop(stream.write_all(words.as_bytes()).await);
+    let mut told = Vec::new();
+    drop(stream.read_to_end(&mut told).await);
+    String::from_utf8_lossy(&told).into_owned()
 }

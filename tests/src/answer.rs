@@ -59,6 +59,28 @@ impl Answer {
             .to_owned()
     }
 
+    /// Checks what every answer of the house tells a browser, and that it does not boast of what made it.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub(crate) fn guarded(self) -> Self {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+        ] {
+            assert_eq!(self.header(name), value, "{} {self:?}", self.status);
+        }
+        let policy = self.header("content-security-policy");
+        for rule in ["default-src 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(rule), "{policy:?}: {self:?}");
+        }
+        for name in ["server", "x-powered-by"] {
+            assert_eq!(self.header(name), "", "{self:?}");
+        }
+        self
+    }
+
     /// Checks the shape that every error has, and returns its code.
     ///
     /// # Panics

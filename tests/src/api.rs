@@ -154,7 +154,13 @@ impl Call {
             Some(key) => self.request.bearer_auth(key.secret()),
             None => self.request,
         };
-        Answer::read(request.send().await?).await
+        let answer = Answer::read(request.send().await?).await?.guarded();
+        // Who asks for content may get it; who is told what is wrong gets none.
+        if answer.status >= 400 {
+            let told = self.secrets.found_in(&answer.text);
+            assert_eq!(told, [""; 0], "an error repeats them: {}", answer.text);
+        }
+        Ok(answer)
     }
 
     /// The answer.

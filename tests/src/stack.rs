@@ -498,7 +498,7 @@ impl Stack {
     pub async fn readiness(&self, program: &Program) -> Answer {
         let request = self.http.get(format!("{}/readyz", program.url()));
         let answer = Answer::read(request.send().await.expect("readyz answers")).await;
-        answer.expect("readyz answers")
+        answer.expect("readyz answers").guarded()
     }
 
     /// Waits until a program says that it is ready, and not only degraded.

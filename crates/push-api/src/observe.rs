@@ -10,6 +10,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusC
 use axum::middleware::Next;
 use axum::response::Response;
 use push_core::id::NotificationId;
+use push_runtime::guarded::guard;
 use uuid::Uuid;
 
 use crate::error::Cause;
@@ -70,6 +71,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         .headers_mut()
         .entry(header::CACHE_CONTROL)
         .or_insert(no_store);
+    guard(response.headers_mut());
     let cause = response.extensions_mut().remove::<Cause>();
     let line = Line {
         method,

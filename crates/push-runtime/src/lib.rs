@@ -2,6 +2,7 @@
 //! `push-worker`, so that an operator learns it once.
 
 pub mod env;
+pub mod guarded;
 pub mod probes;
 pub mod shared_answer;
 pub mod shutdown;

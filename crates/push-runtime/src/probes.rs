@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router, routing};
+use axum::{Json, Router, middleware, routing};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::guarded::guarded;
 use crate::shared_answer::SharedAnswer;
 use crate::telemetry::Metrics;
 
@@ -146,7 +147,8 @@ where
         .route(
             "/metrics",
             routing::get(async move || metrics_response(&metrics)),
-        );
+        )
+        .layer(middleware::map_response(guarded));
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     tokio::spawn(async move {
