@@ -41,6 +41,7 @@ mod p7_no_secrets_in_logs;
 mod payloads;
 mod policy_both;
 mod preferences;
+mod privacy;
 mod queue;
 mod readme;
 mod receipts;

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod observe;
 pub mod outcomes;
 pub mod prefer;
+pub mod privacy;
 pub mod publish;
 pub mod query;
 pub mod ready_made;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::catalogue::Catalogue;
+use crate::privacy::Guard;
 use crate::request::{Field, Problems};
 use crate::schemas;
 
@@ -99,8 +100,10 @@ impl ReadyMade {
         problems: &mut Problems,
         now: DateTime<Utc>,
         catalogue: &Catalogue,
+        guard: Guard<'_>,
     ) -> Option<Draft> {
         let size = self.size();
+        self.check_privacy(problems, guard);
         let title = problems.required("title", self.title, |text| Title::parse(&text));
         let body = problems.required("body", self.body, |text| Body::parse(&text));
         let of_data = OfData::read(&self.data);
@@ -137,6 +140,14 @@ impl ReadyMade {
             collapse_key,
             send_at: send_at.flatten(),
         })
+    }
+
+    /// What must not go out in a push, whatever else is wrong with it.
+    fn check_privacy(&self, problems: &mut Problems, guard: Guard<'_>) {
+        for (field, text) in [("title", &self.title), ("body", &self.body)] {
+            guard.check_text(problems, field, text.given().map(String::as_str));
+        }
+        guard.check_data(problems, self.data.given());
     }
 
     /// The room that it takes, whatever else is wrong with it.

@@ -101,6 +101,7 @@ pub async fn start(
         mandatory_types: settings.mandatory_types.clone(),
         batch_room: BatchRoom::default(),
         catalogue: Arc::clone(&settings.catalogue),
+        guard: settings.guard.clone(),
         exports: Exports::new(stop.clone()),
         acceptor: Acceptor::start(
             database.clone(),

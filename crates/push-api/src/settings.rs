@@ -17,6 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::jwt::{JwtKeys, Jwts, Wanted};
 use crate::keys::ApiKeys;
 use crate::live::Live;
+use crate::privacy::{self, PrivacyGuard};
 
 /// The longest grace; orchestrators kill earlier by default.
 const GRACE_SECONDS_MAX: u32 = 600;
@@ -97,6 +98,16 @@ const TEMPLATES_DIR: Setting = Setting {
     default: "",
     meaning: "a directory of files that override, translate and add to the texts of events: en.ftl, de.ftl, de-AT.ftl, …",
 };
+const PRIVACY_GUARD: Setting = Setting {
+    name: "PRIVACY_GUARD",
+    default: "reject",
+    meaning: "what becomes of payment card numbers, and of data keys such as password, otp, cvv, token, secret: reject or off",
+};
+const PRIVACY_ALLOW: Setting = Setting {
+    name: "PRIVACY_ALLOW",
+    default: "",
+    meaning: "data keys that an API key may use all the same, whatever they hold: name:dataKey+dataKey, comma-separated",
+};
 const MIGRATE_ON_START: Setting = Setting {
     name: "MIGRATE_ON_START",
     default: "true",
@@ -147,6 +158,8 @@ pub struct ApiSettings {
     pub mandatory_types: MandatoryTypes,
     /// The texts of events.
     pub catalogue: Arc<Catalogue>,
+    /// What must not go out in a push.
+    pub guard: PrivacyGuard,
     /// Whether to bring the schema up to date at start.
     pub migrate_on_start: bool,
     /// When a worker looks for the job of a notification that had no news.
@@ -172,6 +185,7 @@ impl Settings {
         });
         let mandatory_types = env.or_default(MANDATORY_TYPES, MandatoryTypes::parse);
         let catalogue = catalogue(env);
+        let guard = guard(env);
         let migrate_on_start = env.or_default(MIGRATE_ON_START, parse::switch);
         let reconcile_after = env.or_default(RECONCILE_AFTER, RetryDelay::parse);
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(GRACE_SECONDS_MAX));
@@ -189,6 +203,7 @@ impl Settings {
                 unknown_customer: unknown_customer?,
                 mandatory_types: mandatory_types?,
                 catalogue: catalogue?,
+                guard: guard?,
                 migrate_on_start: migrate_on_start?,
                 reconcile_after: reconcile_after?.as_duration(),
                 shutdown_grace: shutdown_grace?,
@@ -196,6 +211,20 @@ impl Settings {
             },
         })
     }
+}
+
+fn guard(env: &mut Env) -> Option<PrivacyGuard> {
+    let rejects = env.or_default(PRIVACY_GUARD, |text| match text {
+        "reject" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("is {text:?}; write reject or off")),
+    });
+    let allowed = env.optional(PRIVACY_ALLOW, privacy::parse_allowed);
+    Some(if rejects? {
+        PrivacyGuard::Reject(Arc::new(allowed.unwrap_or_default()))
+    } else {
+        PrivacyGuard::Off
+    })
 }
 
 fn shutdown_drain(env: &mut Env, grace: Option<Duration>) -> Option<Duration> {

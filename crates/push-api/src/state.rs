@@ -27,6 +27,7 @@ use crate::error::ApiError;
 use crate::health::Health;
 use crate::metrics;
 use crate::outcomes::Outcomes;
+use crate::privacy::PrivacyGuard;
 use crate::publish::Publisher;
 use crate::request::BatchRoom;
 use crate::routes::Exports;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub(crate) schema: Schema,
     /// The texts of events.
     pub(crate) catalogue: Arc<Catalogue>,
+    /// What must not go out in a push.
+    pub(crate) guard: PrivacyGuard,
     /// What readiness looks at.
     pub(crate) health: Health,
     /// Room for the bodies of batches.

@@ -22,6 +22,7 @@ pub mod notification;
 pub mod outcome;
 pub mod plan;
 pub mod preferences;
+pub mod privacy;
 pub mod provider;
 pub mod receipt;
 pub mod receipt_batch;

@@ -23,6 +23,7 @@ use crate::caller::{Caller, Send};
 use crate::catalogue::Catalogue;
 use crate::error::{ApiError, BatchErrors, CallErrors, Code, FieldProblem, KeyErrors};
 use crate::idempotency::Nameable;
+use crate::privacy::Guard;
 use crate::ready_made::ReadyMade;
 use crate::request::{BATCH_BYTES_MAX, BatchPlace, Field, FromJson as _, Problems, typed};
 use crate::state::{AppState, now};
@@ -139,7 +140,12 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError::InvalidInput`] with every problem that is not one element's own.
-    fn parse(self, now: DateTime<Utc>, catalogue: &Catalogue) -> Result<Batch, ApiError> {
+    fn parse(
+        self,
+        now: DateTime<Utc>,
+        catalogue: &Catalogue,
+        guard: Guard<'_>,
+    ) -> Result<Batch, ApiError> {
         let mut problems = Problems::default();
         match (self.notifications, self.customer_ids) {
             (Field::Missing, Field::Missing) => {
@@ -149,11 +155,11 @@ impl Request {
             (notifications, Field::Missing) => {
                 let items = problems.optional("notifications", notifications, check_count);
                 let items = problems.finish(items)?;
-                Batch::of_each(items, now, catalogue)
+                Batch::of_each(items, now, catalogue, guard)
             }
             (Field::Missing, customers) => {
                 let items = problems.optional("customerIds", customers, check_count);
-                let draft = self.content.read(&mut problems, now, catalogue);
+                let draft = self.content.read(&mut problems, now, catalogue, guard);
                 let (items, draft) = problems.finish(items.zip(draft))?;
                 Ok(Batch::of_same(items, |customer| {
                     draft.clone().to(customer, now)
@@ -180,12 +186,13 @@ impl Batch {
         items: Vec<Value>,
         now: DateTime<Utc>,
         catalogue: &Catalogue,
+        guard: Guard<'_>,
     ) -> Result<Self, ApiError> {
         let mut batch = Self::default();
         for (index, item) in items.into_iter().enumerate() {
             let mut problems = Problems::default();
             let notification = if item.is_object() {
-                typed::<send_to_customer::Request>(item)?.read(&mut problems, now, catalogue)
+                typed::<send_to_customer::Request>(item)?.read(&mut problems, now, catalogue, guard)
             } else {
                 problems.note(format!("notifications.{index}"), "must be an object");
                 None
@@ -356,10 +363,11 @@ pub async fn send_batch(
     Nameable { body, name }: Nameable<Request, BATCH_BYTES_MAX>,
 ) -> Result<Response, ApiError> {
     let key = name.map(|name| name.of(caller.name()));
+    let guard = state.guard.towards(caller.name());
     let Batch {
         notifications,
         elements,
-    } = match body.parse(now(), &state.catalogue) {
+    } = match body.parse(now(), &state.catalogue, guard) {
         Ok(batch) => batch,
         Err(wrong) => return state.answered_before(key, wrong).await.map(replayed),
     };
@@ -415,7 +423,11 @@ mod tests {
 
     fn parse(body: Value) -> Result<Batch, ApiError> {
         let request: Request = typed(body).unwrap();
-        request.parse(DateTime::UNIX_EPOCH, &Catalogue::load(None).unwrap())
+        request.parse(
+            DateTime::UNIX_EPOCH,
+            &Catalogue::load(None).unwrap(),
+            Guard::Reject(None),
+        )
     }
 
     /// The answer when these customers exist.

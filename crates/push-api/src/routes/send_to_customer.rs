@@ -23,6 +23,7 @@ use crate::idempotency::Nameable;
 use crate::observe::Seen;
 use crate::outcomes::Waited;
 use crate::prefer::Wait;
+use crate::privacy::Guard;
 use crate::ready_made::ReadyMade;
 use crate::request::{Field, Problems};
 use crate::state::{AppState, now};
@@ -54,9 +55,14 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError::InvalidInput`] with every problem.
-    fn parse(self, now: DateTime<Utc>, catalogue: &Catalogue) -> Result<Notification, ApiError> {
+    fn parse(
+        self,
+        now: DateTime<Utc>,
+        catalogue: &Catalogue,
+        guard: Guard<'_>,
+    ) -> Result<Notification, ApiError> {
         let mut problems = Problems::default();
-        let notification = self.read(&mut problems, now, catalogue);
+        let notification = self.read(&mut problems, now, catalogue, guard);
         problems.finish(notification)
     }
 
@@ -66,9 +72,10 @@ impl Request {
         problems: &mut Problems,
         now: DateTime<Utc>,
         catalogue: &Catalogue,
+        guard: Guard<'_>,
     ) -> Option<Notification> {
         let customer = problems.required("id", self.id, CustomerId::try_from);
-        let draft = self.content.read(problems, now, catalogue);
+        let draft = self.content.read(problems, now, catalogue, guard);
         Some(draft?.to(customer?, now))
     }
 }
@@ -125,7 +132,8 @@ pub async fn send_to_customer(
     Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
     let key = name.map(|name| name.of(caller.name()));
-    match body.parse(now(), &state.catalogue) {
+    let guard = state.guard.towards(caller.name());
+    match body.parse(now(), &state.catalogue, guard) {
         Ok(notification) => {
             let asked = Asked {
                 notification,
@@ -264,9 +272,11 @@ pub(super) mod tests {
     }
 
     fn parse(body: Value) -> Result<Notification, ApiError> {
-        serde_json::from_value::<Request>(body)
-            .unwrap()
-            .parse(DateTime::UNIX_EPOCH, &Catalogue::load(None).unwrap())
+        serde_json::from_value::<Request>(body).unwrap().parse(
+            DateTime::UNIX_EPOCH,
+            &Catalogue::load(None).unwrap(),
+            Guard::Reject(None),
+        )
     }
 
     fn with(extra: Value) -> Value {

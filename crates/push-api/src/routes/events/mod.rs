@@ -83,7 +83,7 @@ pub async fn events(
     Nameable { body, name }: Nameable<Request>,
 ) -> Result<Response, ApiError> {
     let key = name.map(|name| name.of(caller.name()));
-    let (event, notification) = match read(&state, body).await {
+    let (event, notification) = match read(&state, body, caller.name()).await {
         Ok(read) => read,
         // The catalogue, or what the customer prefers, may have been another one then.
         Err(wrong) => {
@@ -123,8 +123,12 @@ pub async fn events(
 }
 
 /// The event, and what the customer is told of it.
-async fn read(state: &AppState, body: Request) -> Result<(Event, Option<Notification>), ApiError> {
-    let mut event = body.parse(now(), &state.catalogue)?;
+async fn read(
+    state: &AppState,
+    body: Request,
+    caller: &str,
+) -> Result<(Event, Option<Notification>), ApiError> {
+    let mut event = body.parse(now(), &state.catalogue, state.guard.towards(caller))?;
     if event.locale.is_none() && state.catalogue.is_translated() {
         let customer = event.booking_event.customer;
         let preferences = state.ask(|store| async move { store.preferences(customer).await });

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::catalogue::{Catalogue, Placeholder, Template, Values};
 use crate::error::ApiError;
+use crate::privacy::Guard;
 use crate::request::{Field, Id, Problems, at_once};
 
 /// The clocks of two hosts differ; a time that is further ahead is a mistake.
@@ -116,7 +117,12 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError::InvalidInput`] with every problem.
-    pub fn parse(self, now: DateTime<Utc>, catalogue: &Catalogue) -> Result<Event, ApiError> {
+    pub fn parse(
+        self,
+        now: DateTime<Utc>,
+        catalogue: &Catalogue,
+        guard: Guard<'_>,
+    ) -> Result<Event, ApiError> {
         let mut problems = Problems::default();
         let name = problems.required("event", self.event, |name| event_name(name, catalogue));
         let customer = problems.required("customerId", self.customer_id, CustomerId::try_from);
@@ -143,6 +149,14 @@ impl Request {
         });
         let locale = problems.optional("locale", self.locale, |text| Locale::parse(&text));
         at_once(&mut problems, self.send_at);
+        // What somebody has typed in; an id is an id, whatever its digits come to.
+        for (field, text) in [
+            ("technician.name", &technician),
+            ("oldStatus", &old_status),
+            ("newStatus", &new_status),
+        ] {
+            guard.check_text(&mut problems, field, text.as_deref());
+        }
         let values = Values {
             technician,
             track_id,

@@ -14,7 +14,7 @@ fn now() -> DateTime<Utc> {
 
 fn parse(body: &Value) -> Result<Event, ApiError> {
     let request: Request = serde_json::from_value(body.clone()).unwrap();
-    request.parse(now(), &catalogue())
+    request.parse(now(), &catalogue(), Guard::Reject(None))
 }
 
 fn event(extra: Value) -> Value {
