@@ -1,6 +1,6 @@
-//! FCM over TLS and HTTP/2, with the client that ships.
+//! The providers over TLS, FCM with HTTP/2, with the client that ships.
 
-use push_tests::{Device, Face, Provider, Stack, eventually};
+use push_tests::{Device, Endpoint, Face, Provider, Stack, eventually};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -78,4 +78,58 @@ async fn to_a_stranger_nothing_is_sent_and_it_arrives_once_fcm_is_back() {
         json!(false),
         "FCM was not even asked: {view}"
     );
+}
+
+/// Whatever is wrong with a certificate: nothing is said to who presents it, and what waits arrives once it is right.
+async fn nothing_goes_to_a_wrong_certificate(endpoint: Endpoint, device: Device, counter: &str) {
+    let stack = Stack::with()
+        .over_https(endpoint)
+        .env_worker(
+            "RETRY_DELAYS",
+            "200ms,200ms,200ms,500ms,500ms,1s,1s,2s,2s,4s",
+        )
+        .start()
+        .await;
+    stack.https().present(Face::Stranger);
+    let phone = stack.register(1, device).await;
+    let waiting = stack.send(1).accepted().await;
+    for face in [Face::Stranger, Face::OtherHost, Face::Expired] {
+        stack.https().present(face);
+        let before = stack.https().refused();
+        // One may have been under way with the face before.
+        eventually("the worker has turned away", async || {
+            (stack.https().refused() >= before + 2).then_some(())
+        })
+        .await;
+        assert_eq!(stack.https().connections(), 0, "{endpoint:?} {face:?}");
+        assert_eq!(stack.sim.counts().await[counter]["requests"], 0);
+        let row = stack.database.history(&waiting).await.unwrap();
+        assert_eq!(row.status, "pending", "{endpoint:?} {face:?}: {row:?}");
+    }
+    stack.https().present(Face::Trusted);
+    let row = stack.settled(&waiting).await;
+    assert_eq!(row.status, "sent", "{row:?}");
+    assert_eq!(stack.sim.rings(&phone, &waiting).await, 1);
+    if endpoint != Endpoint::AccessTokens {
+        let view = stack.notification(&waiting).await.to_string();
+        assert!(view.contains("TLS certificate"), "it says why: {view}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn fcm_with_a_wrong_certificate_is_told_nothing() {
+    let device = Device::android_fcm("pixel");
+    nothing_goes_to_a_wrong_certificate(Endpoint::Fcm, device, "fcm").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn googles_token_endpoint_with_a_wrong_certificate_is_told_nothing() {
+    let device = Device::android_fcm("pixel");
+    nothing_goes_to_a_wrong_certificate(Endpoint::AccessTokens, device, "oauth").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn expo_with_a_wrong_certificate_is_told_nothing() {
+    let device = Device::ios_expo("iphone");
+    nothing_goes_to_a_wrong_certificate(Endpoint::Expo, device, "expo").await;
 }

@@ -140,7 +140,7 @@ async fn what_is_no_token_is_refused_and_told_what_a_real_one_looks_like() {
         ("expoPushToken", "ExponentPushToken[]", "ExponentPushToken["),
         (
             "expoPushToken",
-            "exponentpushtoken[xxxxxxxxxxxxxxxxxxxxxx]",
+            "exponentpushtoken[yyyyyyyyyyyyyyyyyyyyyy]",
             "ExponentPushToken[",
         ),
     ];

@@ -195,3 +195,34 @@ async fn a_broker_with_a_wrong_certificate_is_not_talked_to_until_it_is_right() 
         stack.workers.pop().unwrap().terminate().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_may_read_along_is_told_once_and_no_harm_is_done() {
+    let mut stack = Stack::start().await;
+    // This machine under a name that might be any machine's.
+    let elsewhere =
+        |settings: &Settings, name| value(settings, name).replace("@127.0.0.1", "@0.0.0.0");
+    let settings = stack.worker_settings();
+    let (database, broker) = (
+        elsewhere(&settings, "DATABASE_URL"),
+        elsewhere(&settings, "AMQP_URL"),
+    );
+    let own = [("DATABASE_URL", database), ("AMQP_URL", broker)];
+    stack.start_worker_but(&own).await;
+    stack.ready(&stack.workers[1]).await;
+    let warned = |worker: usize, text: &str| {
+        let lines = stack.workers[worker].log.lines();
+        lines.iter().filter(|line| line.contains(text)).count()
+    };
+    for text in [
+        "DATABASE_URL does not demand TLS",
+        "AMQP_URL is without TLS",
+    ] {
+        assert_eq!((warned(0, text), warned(1, text)), (0, 1), "{text}");
+    }
+    for (code, said) in checks(&stack, "PRIVACY_GUARD", "reject").await {
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("database: NOT encrypted"), "{said}");
+        assert!(said.contains("broker: NOT encrypted"), "{said}");
+    }
+}

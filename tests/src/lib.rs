@@ -50,7 +50,7 @@ pub use private::{PrivateMaria, PrivateRabbit};
 pub use program::{Ended, Program, run_to_end};
 pub use servers::{Server, Servers};
 pub use sim::{Provider, Sim};
-pub use stack::{Builder, PRIVATE_KEY, Stack};
+pub use stack::{Builder, Endpoint, PRIVATE_KEY, Stack};
 pub use token::{SigningKey, in_seconds, unsigned};
 pub use tripwire::{Hold, Moment, Tripwires};
 pub use wait::{eventually, within};

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::logs::Log;
+use crate::secrets::Secrets;
 use crate::servers;
 use crate::wait::within;
 
@@ -59,18 +60,24 @@ pub(crate) fn command(name: &str, environment: &[(String, String)]) -> Command {
 /// Runs a program that ends by itself.
 ///
 /// # Panics
-/// When it does not.
+/// When it does not, or when it tells what is secret in its settings.
 pub async fn run_to_end(name: &str, arguments: &[&str], environment: &[(String, String)]) -> Ended {
     let running = command(name, environment).args(arguments).output();
     let output = timeout(STOP_MAX, running).await;
     let output = output
         .unwrap_or_else(|_| panic!("{name} {arguments:?} did not end"))
         .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-    Ended {
+    let ended = Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    let secrets = Secrets::default();
+    secrets.learn_settings(environment);
+    for said in [&ended.stdout, &ended.stderr] {
+        assert_eq!(secrets.found_in(said), [""; 0], "{name} tells them: {said}");
     }
+    ended
 }
 
 impl Program {

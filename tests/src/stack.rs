@@ -34,9 +34,20 @@ pub struct Builder {
     apis: usize,
     workers: usize,
     through_links: bool,
-    fcm_over_https: bool,
+    over_https: Option<Endpoint>,
     access_tokens_through_link: bool,
     servers: Option<(Servers, bool)>,
+}
+
+/// What of the providers a worker talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// FCM itself.
+    Fcm,
+    /// Where Google hands out access tokens for it.
+    AccessTokens,
+    /// Expo.
+    Expo,
 }
 
 /// What a test announced, so that it is no surprise at the end.
@@ -110,8 +121,13 @@ impl Builder {
     }
 
     /// The worker reaches FCM over TLS, and trusts the certificate authority of the test.
-    pub fn fcm_over_https(mut self) -> Self {
-        self.fcm_over_https = true;
+    pub fn fcm_over_https(self) -> Self {
+        self.over_https(Endpoint::Fcm)
+    }
+
+    /// The worker reaches this one over TLS, and trusts the certificate authority of the test.
+    pub fn over_https(mut self, endpoint: Endpoint) -> Self {
+        self.over_https = Some(endpoint);
         self
     }
 
@@ -151,9 +167,9 @@ impl Builder {
         };
         let (api_settings, mut worker_settings) =
             settings(&database, &broker, links.as_ref(), &simulator.url());
-        let https = if self.fcm_over_https {
+        let https = if let Some(endpoint) = self.over_https {
             let https = Https::to(simulator.address()).await;
-            worker_settings = merged(worker_settings, over_https(&https));
+            worker_settings = merged(worker_settings, over_https(&https, endpoint));
             Some(https)
         } else {
             None
@@ -194,6 +210,8 @@ impl Builder {
             (0..self.workers).map(|index| start_worker(stack.worker_settings.clone(), index)),
         );
         let (apis, workers) = tokio::join!(apis, workers);
+        stack.secrets.learn_settings(&stack.api_settings);
+        stack.secrets.learn_settings(&stack.worker_settings);
         apis.into_iter().for_each(|api| stack.add_api(api));
         workers
             .into_iter()
@@ -261,10 +279,15 @@ fn settings(
     (api, worker)
 }
 
-fn over_https(https: &Https) -> Environment {
+fn over_https(https: &Https, endpoint: Endpoint) -> Environment {
     let authority = https.authority().to_string_lossy().into_owned();
+    let (setting, url) = match endpoint {
+        Endpoint::Fcm => ("FCM_BASE_URL", https.url()),
+        Endpoint::AccessTokens => ("FIREBASE_TOKEN_URI", format!("{}/token", https.url())),
+        Endpoint::Expo => ("EXPO_BASE_URL", https.url()),
+    };
     vec![
-        ("FCM_BASE_URL".to_owned(), https.url()),
+        (setting.to_owned(), url),
         ("SSL_CERT_FILE".to_owned(), authority),
     ]
 }
@@ -545,6 +568,7 @@ impl Stack {
     }
 
     pub(crate) async fn start_worker_with(&mut self, settings: Environment) {
+        self.secrets.learn_settings(&settings);
         let worker = start_worker(settings, self.logs.len()).await;
         self.add_worker(worker);
     }
@@ -555,6 +579,7 @@ impl Stack {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
         let settings = merged(self.worker_settings.clone(), own.collect());
+        self.secrets.learn_settings(&settings);
         let worker = start_worker(settings, self.logs.len()).await;
         self.add_worker(worker);
     }
@@ -577,6 +602,7 @@ impl Stack {
     }
 
     pub(crate) async fn start_api_with(&mut self, settings: Environment) {
+        self.secrets.learn_settings(&settings);
         let api = start_api(settings, self.logs.len()).await;
         self.add_api(api);
     }
