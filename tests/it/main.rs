@@ -28,6 +28,7 @@ mod history;
 mod https_to_fcm;
 mod idempotency;
 mod lanes;
+mod limits;
 mod many;
 mod metrics;
 mod openapi;

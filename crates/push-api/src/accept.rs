@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::database::in_time;
 use crate::error::ApiError;
+use crate::limits::policy::Limit;
 use crate::metrics;
 use crate::publish::Publisher;
 
@@ -234,12 +235,13 @@ where
 }
 
 fn measure(results: &[Result<Acceptance, StoreError>]) {
-    let (mut accepted, mut replayed) = (0, 0);
+    let (mut accepted, mut replayed, mut limited) = (0, 0, 0);
     for acceptance in results.iter().flatten() {
         match acceptance {
             Acceptance::Now(items) => items.iter().for_each(|item| match item {
                 Item::Accepted => accepted += 1,
                 Item::Ignored(why) => metrics::ignored(*why),
+                Item::RateLimited(_) => limited += 1,
                 Item::UnknownCustomer => {}
             }),
             Acceptance::Before(_) => replayed += 1,
@@ -250,6 +252,7 @@ fn measure(results: &[Result<Acceptance, StoreError>]) {
         metrics::accepted(accepted);
     }
     metrics::replayed(replayed);
+    metrics::rate_limited(Limit::Customer, limited);
 }
 
 /// An answer for each of `expected` submissions.

@@ -64,18 +64,32 @@ impl Access {
             Err(ApiError::Forbidden(needed))
         }
     }
+
+    /// The name of the API key that is presented, if it is valid; whatever it may do.
+    #[must_use]
+    pub fn key(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        let who = match self {
+            Self::Open => Some(Who::anybody()),
+            Self::Known(credentials) => credentials.key(headers),
+        };
+        who.map(|who| who.name)
+    }
 }
 
 impl Credentials {
     fn who(&self, headers: &HeaderMap) -> Option<Who> {
-        let bearer = bearer(headers);
-        let secret = bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())?;
-        let key = self.keys.get().find(secret).map(|key| Who {
+        self.key(headers)
+            .or_else(|| self.jwts.bearer(bearer(headers)?).map(Who::from))
+    }
+
+    /// Who presents a valid API key.
+    fn key(&self, headers: &HeaderMap) -> Option<Who> {
+        let secret = bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok())?;
+        self.keys.get().find(secret).map(|key| Who {
             name: Arc::clone(key.name()),
             scopes: key.scopes(),
             owner: Owner::Anyone,
-        });
-        key.or_else(|| self.jwts.bearer(bearer?).map(Who::from))
+        })
     }
 }
 

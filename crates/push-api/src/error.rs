@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use push_core::rate::Rate;
 use push_core::status::{ProviderResult, Status};
 use push_store::{Refusal, State, StoreError};
 use serde::Serialize;
@@ -21,6 +22,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::answer::in_words;
 use crate::keys::Scope;
+use crate::limits::policy::{Exhausted, Limit};
 
 /// How long a caller should stay away from a database that is not there: long enough for a restart
 /// of a pool's connections, short enough for nobody to wait in vain.
@@ -78,6 +80,10 @@ pub enum Code {
     BodyTooLarge,
     /// The body is not declared as JSON.
     UnsupportedMediaType,
+    /// As much was asked for as is allowed in a time.
+    RateLimited,
+    /// The path and its query are too long.
+    UriTooLong,
     /// A fault of ours.
     Internal,
     /// More requests are in work than this process takes.
@@ -92,7 +98,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -116,6 +122,8 @@ impl Code {
         Self::BodyTimeout,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::UriTooLong,
         Self::Internal,
         Self::Overloaded,
         Self::TimedOut,
@@ -149,6 +157,8 @@ impl Code {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded | Self::TimedOut | Self::DatabaseUnavailable | Self::NotReady => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -194,6 +204,10 @@ impl Code {
             Self::BodyTimeout => "the body did not arrive in time",
             Self::BodyTooLarge => "the body is too large",
             Self::UnsupportedMediaType => "the body is not declared as `application/json`",
+            Self::UriTooLong => "the path and its query are too long",
+            Self::RateLimited => {
+                "as much was asked for as is allowed in a time; try again after `Retry-After`"
+            }
             Self::Internal => {
                 "a fault of the service; its log has the cause under the request's id"
             }
@@ -307,6 +321,15 @@ pub enum ApiError {
     /// The method is not known there.
     #[error("The path does not know this method; see the header `Allow`")]
     MethodNotAllowed,
+    /// The path and its query are too long.
+    #[error("The path and its query are longer than {bytes_max} bytes")]
+    UriTooLong {
+        /// The most that is read.
+        bytes_max: usize,
+    },
+    /// A budget is used up.
+    #[error("Too many {}; try again in {} s", .0.standing.limit, .0.retry_after())]
+    RateLimited(Exhausted),
     /// More is going on than we can take.
     #[error("Too many requests are in work; try again")]
     Overloaded,
@@ -419,6 +442,8 @@ impl ApiError {
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::UriTooLong { .. } => Code::UriTooLong,
+            Self::RateLimited(_) => Code::RateLimited,
             Self::Overloaded => Code::Overloaded,
             Self::TimedOut => Code::TimedOut,
             Self::DatabaseUnavailable(_) | Self::DatabaseOutOfOrder(_) => Code::DatabaseUnavailable,
@@ -453,6 +478,8 @@ impl ApiError {
             | Code::BodyTimeout
             | Code::BodyTooLarge
             | Code::UnsupportedMediaType
+            | Code::UriTooLong
+            | Code::RateLimited
             | Code::Internal => None,
         }
     }
@@ -502,6 +529,9 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if let Self::RateLimited(exhausted) = self {
+            exhausted.tell(headers);
         }
         if code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -567,6 +597,7 @@ error_set! {
     CallErrors: [
         ApiError::Unauthorized,
         ApiError::Forbidden(Scope::Send),
+        ApiError::RateLimited(Exhausted::new(Limit::Key, Rate::MINUTELY, Duration::from_secs(7))),
         ApiError::Internal(String::new()),
         ApiError::Overloaded,
         ApiError::TimedOut,

@@ -20,6 +20,7 @@ pub mod health;
 pub mod idempotency;
 pub mod jwt;
 pub mod keys;
+pub mod limits;
 pub mod listen;
 pub mod live;
 pub mod metrics;

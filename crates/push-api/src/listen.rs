@@ -23,6 +23,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::limits::address::Peer;
+
 /// Connections of callers at a time, where the limit of open files allows for them; further ones wait
 /// to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -73,12 +75,14 @@ pub async fn serve(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY);
-    while let Some(Some((stream, place))) = stop.run_until_cancelled(door.accept()).await {
+    while let Some(Some((stream, peer, place))) = stop.run_until_cancelled(door.accept()).await {
         let stream = Awaited::new(stream);
         let begun = Arc::clone(&stream.begun);
         let app = app.clone().map_request(move |request: Request<Incoming>| {
             begun.store(true, Ordering::Relaxed);
-            request.map(Body::new)
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            request
         });
         let service = TowerToHyperService::new(app);
         let connection = protocol
@@ -104,14 +108,14 @@ struct Door {
 }
 
 impl Door {
-    async fn accept(&mut self) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    async fn accept(&mut self) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Answers are small: they must not wait for more. A failure costs time only.
                     let _slower = stream.set_nodelay(true);
-                    return Some((stream, place));
+                    return Some((stream, Peer(peer.ip()), place));
                 }
                 Err(error) => {
                     if is_news(self.failed.replace(Instant::now())) {

@@ -11,6 +11,8 @@ use push_core::status::Status;
 use push_queue::PublishError;
 use push_store::{Books, LetterCounts};
 
+use crate::limits::policy::Limit;
+
 const ACCEPTED: &str = "push_notifications_accepted_total";
 const PENDING: &str = "push_notifications_pending";
 const OVERDUE: &str = "push_notifications_overdue";
@@ -24,6 +26,7 @@ const DEAD_LETTERS: &str = "push_dead_letters";
 const OPERATIONS_RUNNING: &str = "push_operations_running";
 const REPLAYED: &str = "push_idempotent_replays_total";
 const EVENTS_IGNORED: &str = "push_events_ignored_total";
+const RATE_LIMITED: &str = "push_rate_limited_total";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -69,6 +72,14 @@ pub fn describe() {
         EVENTS_IGNORED,
         "Events of which customers are told nothing, by the reason"
     );
+    metrics::describe_counter!(
+        RATE_LIMITED,
+        "What was refused because a budget was used up: notifications by their customer's, requests by their key's or \
+         their address's"
+    );
+    for limit in Limit::ALL {
+        rate_limited(limit, 0);
+    }
     counter!(ACCEPTED).increment(0);
     counter!(REPLAYED).increment(0);
     counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
@@ -88,6 +99,11 @@ pub fn replayed(requests: usize) {
 /// An event was no news, or has no text.
 pub fn ignored(why: Ignored) {
     counter!(EVENTS_IGNORED, "reason" => why.as_str()).increment(1);
+}
+
+/// So much was refused because a budget was used up.
+pub fn rate_limited(limit: Limit, refused: usize) {
+    counter!(RATE_LIMITED, "limit" => limit.as_str()).increment(refused as u64);
 }
 
 /// A job was published, or was not.

@@ -1,7 +1,7 @@
 //! All routes, and what lies around each of them.
 //!
 //! From outside: the path in its canonical spelling; id, trace, log line and measurement of the
-//! request; limits; panics caught; then the handler.
+//! request; how many come from whom; limits; panics caught; then the handler.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::case::CanonicalPaths;
 use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
 use crate::health::Probes;
+use crate::limits::gate;
 use crate::observe::observe;
 use crate::prefer::RequestEnds;
 use crate::routes;
@@ -109,16 +110,23 @@ pub fn document(with_metrics: bool) -> OpenApi {
 
 /// The whole service, ready to be served.
 pub fn build(state: AppState) -> Router {
-    around(all(state.metrics.is_some()), state)
+    let gate = middleware::from_fn_with_state(state.clone(), gate::pass);
+    around(all(state.metrics.is_some()), state, |routes| {
+        routes.layer(gate)
+    })
 }
 
 /// Metrics and probes, ready to be served at an address of their own.
 pub fn build_probes(probes: Probes) -> Router {
-    around(routes::probes(true), probes)
+    around(routes::probes(true), probes, |routes| routes)
 }
 
-/// These routes and what lies around each of them.
-fn around<S>(routes: OpenApiRouter<S>, state: S) -> Router
+/// These routes and what lies around each of them; `guard` lies around all that a handler does.
+fn around<S>(
+    routes: OpenApiRouter<S>,
+    state: S,
+    guard: impl FnOnce(Router<S>) -> Router<S>,
+) -> Router
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -129,7 +137,8 @@ where
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(Extension(routes::Document(json.into())))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CatchPanicLayer::custom(panicked));
+    let router = guard(router)
         .layer(middleware::from_fn(discard_rest))
         .layer(middleware::from_fn(observe))
         .with_state(state);
@@ -194,7 +203,22 @@ fn add_common_headers(document: &mut OpenApi) {
             response
                 .headers
                 .insert("X-Request-Id".to_owned(), id.into());
-            if status == "503" {
+            if status == "429" {
+                for (name, about) in [
+                    (
+                        "RateLimit-Policy",
+                        "The budget: `q` in `w` seconds, such as `\"key\";q=600;w=60`",
+                    ),
+                    (
+                        "RateLimit",
+                        "What is left of it, and after how many seconds it is full again: `\"key\";r=0;t=60`",
+                    ),
+                ] {
+                    let header = header(about, Type::String);
+                    response.headers.insert(name.to_owned(), header.into());
+                }
+            }
+            if ["429", "503"].contains(&status.as_str()) {
                 let after = header("Seconds to stay away", Type::Integer);
                 response
                     .headers

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept::Acceptor;
 use crate::drain;
 use crate::health::{Health, Probes};
+use crate::limits::gate::Gate;
 use crate::listen;
 use crate::metrics;
 use crate::outcomes::Outcomes;
@@ -84,7 +85,9 @@ pub async fn start(
     stop: &CancellationToken,
 ) -> Result<(AppState, Background), StartError> {
     let tasks = TaskTracker::new();
-    let database = Store::connect(&settings.store).await?;
+    let database = Store::connect(&settings.store)
+        .await?
+        .limited_per_customer(settings.customer_rate);
     // Its own token: the broker outlives the soft stop, so that what is in flight is still published.
     let broker_stop = CancellationToken::new();
     let broker = Broker::start(settings.broker.clone(), broker_stop.clone())?;
@@ -98,6 +101,8 @@ pub async fn start(
     let state = AppState::new(Parts {
         access: settings.access.clone(),
         unknown_customer: settings.unknown_customer,
+        gate: Gate::new(&settings.request_rates),
+        customer_rate: settings.customer_rate,
         mandatory_types: settings.mandatory_types.clone(),
         batch_room: BatchRoom::default(),
         catalogue: Arc::clone(&settings.catalogue),
@@ -164,6 +169,11 @@ pub async fn run(
     tracing::info!(%address, catalogue = ?settings.catalogue, "listening");
     if matches!(state.access, crate::caller::Access::Open) {
         tracing::warn!("AUTH_DISABLED: everybody may do everything");
+    }
+    if settings.customer_rate.is_none() {
+        tracing::warn!(
+            "RATE_LIMIT_PER_CUSTOMER is off: any number of notifications is sent to a customer"
+        );
     }
     background.tasks.spawn(watch_books(
         state.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use push_core::ladder::RetryDelay;
 use push_core::preferences::MandatoryTypes;
+use push_core::rate::Rate;
 use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
@@ -16,6 +17,8 @@ use crate::caller::{Access, Credentials};
 use crate::catalogue::Catalogue;
 use crate::jwt::{JwtKeys, Jwts, Wanted};
 use crate::keys::ApiKeys;
+use crate::limits::address::Proxies;
+use crate::limits::gate::RequestRates;
 use crate::live::Live;
 use crate::privacy::{self, PrivacyGuard};
 
@@ -88,6 +91,28 @@ const UNKNOWN_CUSTOMER: Setting = Setting {
     default: "reject",
     meaning: "a customer that the database does not have: reject or create",
 };
+const RATE_LIMIT_PER_CUSTOMER: Setting = Setting {
+    name: "RATE_LIMIT_PER_CUSTOMER",
+    default: "off",
+    meaning: "notifications for a customer, over all replicas: 30/1m is 30 at once and then one every 2 s; booking events have \
+              two such budgets of their own, one for each priority; the same for all replicas; off: no limit",
+};
+const RATE_LIMIT_PER_KEY: Setting = Setting {
+    name: "RATE_LIMIT_PER_KEY",
+    default: "off",
+    meaning: "requests with one API key, at one replica, such as 600/1m; off: no limit",
+};
+const RATE_LIMIT_PER_ADDRESS: Setting = Setting {
+    name: "RATE_LIMIT_PER_ADDRESS",
+    default: "3000/1m",
+    meaning: "requests without a valid API key from one address (of IPv6: from one /64), at one replica; off: no limit",
+};
+const TRUSTED_PROXIES: Setting = Setting {
+    name: "TRUSTED_PROXIES",
+    default: "",
+    meaning: "addresses and networks of the proxies before this program, comma-separated, such as 10.0.0.0/8: what they say in \
+              X-Forwarded-For is believed, nobody else",
+};
 const MANDATORY_TYPES: Setting = Setting {
     name: "MANDATORY_TYPES",
     default: "",
@@ -154,6 +179,10 @@ pub struct ApiSettings {
     pub access: Access,
     /// What happens to unknown customers.
     pub unknown_customer: UnknownCustomer,
+    /// How many requests are let through.
+    pub request_rates: RequestRates,
+    /// How many notifications a customer may get.
+    pub customer_rate: Option<Rate>,
     /// What nobody can switch off.
     pub mandatory_types: MandatoryTypes,
     /// The texts of events.
@@ -183,6 +212,8 @@ impl Settings {
             "create" => Ok(UnknownCustomer::Create),
             _ => Err(format!("is {text:?}; write reject or create")),
         });
+        let customer_rate = env.or_default(RATE_LIMIT_PER_CUSTOMER, Rate::parse_or_off);
+        let request_rates = request_rates(env);
         let mandatory_types = env.or_default(MANDATORY_TYPES, MandatoryTypes::parse);
         let catalogue = catalogue(env);
         let guard = guard(env);
@@ -201,6 +232,8 @@ impl Settings {
                 metrics,
                 access: access?,
                 unknown_customer: unknown_customer?,
+                customer_rate: customer_rate?,
+                request_rates: request_rates?,
                 mandatory_types: mandatory_types?,
                 catalogue: catalogue?,
                 guard: guard?,
@@ -224,6 +257,17 @@ fn guard(env: &mut Env) -> Option<PrivacyGuard> {
         PrivacyGuard::Reject(Arc::new(allowed.unwrap_or_default()))
     } else {
         PrivacyGuard::Off
+    })
+}
+
+fn request_rates(env: &mut Env) -> Option<RequestRates> {
+    let key = env.or_default(RATE_LIMIT_PER_KEY, Rate::parse_or_off);
+    let address = env.or_default(RATE_LIMIT_PER_ADDRESS, Rate::parse_or_off);
+    let proxies = env.or_default(TRUSTED_PROXIES, Proxies::parse);
+    Some(RequestRates {
+        key: key?,
+        address: address?,
+        proxies: proxies?,
     })
 }
 
@@ -348,6 +392,10 @@ mod tests {
         assert_eq!(settings.http.to_string(), "127.0.0.1:8080");
         assert_eq!((settings.metrics, settings.migrate_on_start), (None, true));
         assert_eq!(settings.unknown_customer, UnknownCustomer::Reject);
+        assert_eq!(settings.customer_rate, None);
+        assert_eq!(settings.request_rates.key, None);
+        let address = settings.request_rates.address.unwrap();
+        assert_eq!(address.to_string(), "3000/1m");
         assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
         assert_eq!(settings.store.connections_max, 10);
         assert!(!format!("{settings:?}").contains("s3cret"));
@@ -365,6 +413,10 @@ mod tests {
             ("CUSTOMER_JWT_PUBLIC_KEY", "s3cret"),
             ("AUTH_DISABLED", "yes"),
             ("UNKNOWN_CUSTOMER", "ignore"),
+            ("RATE_LIMIT_PER_CUSTOMER", "many"),
+            ("RATE_LIMIT_PER_KEY", "0/1m"),
+            ("RATE_LIMIT_PER_ADDRESS", "5"),
+            ("TRUSTED_PROXIES", "here"),
             ("MANDATORY_TYPES", "No Type"),
             ("MIGRATE_ON_START", "1"),
             ("SHUTDOWN_GRACE", "0"),
@@ -382,6 +434,10 @@ mod tests {
             "CUSTOMER_JWT_PUBLIC_KEY",
             "AUTH_DISABLED",
             "UNKNOWN_CUSTOMER",
+            "RATE_LIMIT_PER_CUSTOMER",
+            "RATE_LIMIT_PER_KEY",
+            "RATE_LIMIT_PER_ADDRESS",
+            "TRUSTED_PROXIES",
             "MANDATORY_TYPES",
             "MIGRATE_ON_START",
             "SHUTDOWN_GRACE",

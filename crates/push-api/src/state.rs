@@ -9,6 +9,7 @@ use push_core::changed::Changed;
 use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::Notification;
 use push_core::preferences::MandatoryTypes;
+use push_core::rate::Rate;
 use push_core::status::Status;
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::Broker;
@@ -25,6 +26,8 @@ use crate::catalogue::Catalogue;
 use crate::database::in_time;
 use crate::error::ApiError;
 use crate::health::Health;
+use crate::limits::gate::Gate;
+use crate::limits::policy::{Exhausted, Limit};
 use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::privacy::PrivacyGuard;
@@ -44,6 +47,10 @@ pub struct Parts {
     pub(crate) access: Access,
     /// What happens to customers that nobody knows.
     pub(crate) unknown_customer: UnknownCustomer,
+    /// Counts requests.
+    pub(crate) gate: Gate,
+    /// How many notifications a customer may get.
+    pub(crate) customer_rate: Option<Rate>,
     /// What nobody can switch off.
     pub(crate) mandatory_types: MandatoryTypes,
     /// The database; handlers go through [`AppState::ask`].
@@ -197,6 +204,26 @@ impl AppState {
             ))
         };
         accepting.await.unwrap_or_else(lost)
+    }
+
+    /// Why a notification of a request was not accepted.
+    #[must_use]
+    pub fn refused(&self, item: Option<&Item>) -> ApiError {
+        match (item, self.customer_rate) {
+            (Some(Item::RateLimited(after)), Some(rate)) => {
+                ApiError::RateLimited(Exhausted::new(Limit::Customer, rate, *after))
+            }
+            (
+                Some(
+                    Item::RateLimited(_)
+                    | Item::UnknownCustomer
+                    | Item::Ignored(_)
+                    | Item::Accepted,
+                )
+                | None,
+                _,
+            ) => ApiError::UnknownCustomer,
+        }
     }
 
     /// How a request was answered before that is wrong now: what stood in the future may be over meanwhile.

@@ -20,6 +20,7 @@ pub struct InvalidDelay(String);
 impl RetryDelay {
     /// Above this a job would outlive any of its uses, and the broker's memory of it.
     const MAX: Duration = Duration::from_secs(24 * 3_600);
+    pub(crate) const MINUTE: Self = Self(Duration::from_secs(60));
     /// The units, longest first: milliseconds in one, and its spelling.
     const UNITS: [(u64, &'static str); 4] =
         [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];

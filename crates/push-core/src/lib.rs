@@ -24,6 +24,7 @@ pub mod plan;
 pub mod preferences;
 pub mod privacy;
 pub mod provider;
+pub mod rate;
 pub mod receipt;
 pub mod receipt_batch;
 pub mod replay;

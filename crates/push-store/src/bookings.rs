@@ -93,6 +93,11 @@ impl Bookings {
         })
     }
 
+    /// Whether an event would be news.
+    pub(crate) fn is_news(&self, event: &BookingEvent) -> Result<(), Ignored> {
+        event.after(self.now.get(&event.booking)).map(drop)
+    }
+
     /// Takes in the next event, unless it is no news.
     pub(crate) fn hear(&mut self, event: &BookingEvent) -> Result<(), Ignored> {
         let known = event.after(self.now.get(&event.booking))?;

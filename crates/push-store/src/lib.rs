@@ -28,6 +28,7 @@ mod owner;
 mod preferences;
 mod purge;
 mod quiet;
+mod rate;
 mod receipts;
 mod retry;
 mod stats;

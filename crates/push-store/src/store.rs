@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use push_core::rate::Rate;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, Row};
@@ -44,6 +45,7 @@ pub fn parse_url(url: &str) -> Result<SecretString, &'static str> {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) pool: MySqlPool,
+    pub(crate) customer_rate: Option<Rate>,
     pub(crate) options: MySqlConnectOptions,
 }
 
@@ -105,7 +107,20 @@ impl Store {
                 Box::pin(async move { answers_or_is_replaced(connection, &again).await })
             })
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options })
+        Ok(Self {
+            pool,
+            customer_rate: None,
+            options,
+        })
+    }
+
+    /// The same store, which accepts no more notifications for a customer than this (`RATE_LIMIT_PER_CUSTOMER`).
+    #[must_use]
+    pub fn limited_per_customer(self, customer_rate: Option<Rate>) -> Self {
+        Self {
+            customer_rate,
+            ..self
+        }
     }
 
     /// Whether the database answers, and if not, why: for start-up, `check` and readiness. Uses a

@@ -93,6 +93,12 @@ async fn purge_all(store: &Store) -> Result<(), StoreError> {
     purge("quiet_hours_waits", || {
         store.purge_quiet_hours_waits(waits, BATCH_MAX)
     })
+    .await?;
+    // A full budget needs no row. Those that are asked for often keep theirs.
+    let full = Utc::now() - MARGIN;
+    purge("customer_rate_limits", || {
+        store.purge_full_budgets(full, BATCH_MAX)
+    })
     .await
 }
 

@@ -262,6 +262,7 @@ fn start_programs(
             format!("{own_keys}demo:register+send+read+admin:{key}"),
         ),
         ("UNKNOWN_CUSTOMER", "create".to_owned()),
+        ("RATE_LIMIT_PER_CUSTOMER", "30/1m".to_owned()),
     ]);
     let mut api_program = Program::start(set, &folder, "push-api", &settings)?;
     api_program.answers(&api, "/healthz")?;

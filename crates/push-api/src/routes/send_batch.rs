@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,6 +24,7 @@ use crate::caller::{Caller, Send};
 use crate::catalogue::Catalogue;
 use crate::error::{ApiError, BatchErrors, CallErrors, Code, FieldProblem, KeyErrors};
 use crate::idempotency::Nameable;
+use crate::limits::policy::whole_seconds;
 use crate::privacy::Guard;
 use crate::ready_made::ReadyMade;
 use crate::request::{BATCH_BYTES_MAX, BatchPlace, Field, FromJson as _, Problems, typed};
@@ -106,10 +108,14 @@ pub struct ItemResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<uuid::Uuid>, nullable = false, required = false)]
     notification_id: Option<NotificationId>,
-    /// Why it is not accepted: `invalid_input` or `unknown_customer`.
+    /// Why it is not accepted: `invalid_input`, `unknown_customer` or `rate_limited`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, required = false)]
     code: Option<Code>,
+    /// Where it is `rate_limited`: after so many seconds one more is accepted for its customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, required = false)]
+    retry_after_seconds: Option<u64>,
     /// Every problem of it, where it is `invalid_input`; the fields are named as within the element. Of more than 50 the
     /// rest is counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -261,6 +267,7 @@ impl Outline {
             Element::Bad(problems) => ItemResult::refused(Code::InvalidInput, problems.clone()),
             Element::Good(id, index) => match items.get(*index) {
                 Some(Item::Accepted) => ItemResult::accepted(*id),
+                Some(Item::RateLimited(after)) => ItemResult::too_many(*after),
                 Some(Item::UnknownCustomer | Item::Ignored(_)) | None => {
                     ItemResult::refused(Code::UnknownCustomer, Vec::new())
                 }
@@ -294,7 +301,15 @@ impl ItemResult {
             success: true,
             notification_id: Some(id),
             code: None,
+            retry_after_seconds: None,
             errors: Vec::new(),
+        }
+    }
+
+    fn too_many(after: Duration) -> Self {
+        Self {
+            retry_after_seconds: Some(whole_seconds(after)),
+            ..Self::refused(Code::RateLimited, Vec::new())
         }
     }
 
@@ -303,6 +318,7 @@ impl ItemResult {
             success: false,
             notification_id: None,
             code: Some(code),
+            retry_after_seconds: None,
             errors,
         }
     }
@@ -314,6 +330,8 @@ impl ItemResult {
 /// one result for each element, in their order. A bad element is told there, with all its problems, and does not stop the
 /// good ones, not even where all are bad; what is wrong with the request as a whole is 400. Who stands several times in
 /// `customerIds` gets one notification, and the same result each time.
+///
+/// Of more than a customer may get (`RATE_LIMIT_PER_CUSTOMER`) the first ones are accepted; the others are `rate_limited`.
 ///
 /// The good ones are committed together, all or none: 202 means that each accepted one will end as `sent`, `failed` or
 /// `suppressed`, whatever happens. They are sent in the order of the list. `Prefer: wait` does not apply; ask

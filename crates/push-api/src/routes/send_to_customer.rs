@@ -187,7 +187,7 @@ pub(super) async fn send(
     };
     let (about, first) = match state.accept(submission, trace).await? {
         Accepted::Now(items) if is_accepted(&items) => (about, None),
-        Accepted::Now(_) => return Err(ApiError::UnknownCustomer),
+        Accepted::Now(items) => return Err(state.refused(items.first())),
         Accepted::Before(first) => (named(&first)?, Some(first)),
     };
     Ok(tell_outcome(state, about, wait, seen, wording, first).await)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use push_core::booking::{BookingEvent, Ignored};
 use push_core::id::CustomerId;
-use push_core::notification::Notification;
+use push_core::notification::{Notification, Priority};
 use push_core::timeline::{Step, TimelineEntry};
 use serde::Serialize;
 use sqlx::MySqlConnection;
@@ -19,6 +19,7 @@ use crate::decode::millis;
 use crate::devices::count_up;
 use crate::error::StoreError;
 use crate::idempotency::{IdempotencyKey, Kept, KeptAnswer, Keyed, Said};
+use crate::rate::{Budget, Budgets};
 use crate::retry::Tries;
 use crate::stats::Changes;
 use crate::{Store, bulk, customers, idempotency};
@@ -126,13 +127,17 @@ impl Store {
         answer_known(&mut requests, &kept);
         let known = customers_of(&mut transaction, &requests, unknown).await?;
         let mut bookings = Bookings::lock(&mut transaction, events(&requests, &known)).await?;
+        let mut budgets = self
+            .lock_budgets(&mut transaction, &requests, &known)
+            .await?;
         for request in open(&mut requests) {
-            request.judge(&known, &mut bookings);
+            request.judge(&known, &mut bookings, &mut budgets);
         }
         idempotency::keep(&mut transaction, to_keep(&requests), now).await?;
         kept.look(&mut transaction, keys(&requests), now).await?;
         answer_known(&mut requests, &kept);
-        hear_again(&requests, &mut bookings)?;
+        judge_again(&requests, &known, &mut bookings, &mut budgets)?;
+        budgets.write(&mut transaction).await?;
         bookings.learn(&mut transaction).await?;
         insert(&mut transaction, &requests, due_at).await?;
         let accepted = requests.iter().flat_map(Request::accepted);
@@ -143,6 +148,24 @@ impl Store {
             acceptances: requests.into_iter().map(Request::acceptance).collect(),
             changed,
         })
+    }
+
+    /// The budgets that may be taken from.
+    async fn lock_budgets(
+        &self,
+        connection: &mut MySqlConnection,
+        requests: &[Request<'_>],
+        known: &HashSet<CustomerId>,
+    ) -> Result<Budgets, StoreError> {
+        let open = requests.iter().filter(|request| request.answered.is_none());
+        let asked = open.flat_map(|request| {
+            let notifications = request.asked.notifications.iter();
+            notifications.map(|asked| (asked.customer, request.budget(asked)))
+        });
+        let asked = asked
+            .filter(|(customer, _)| known.contains(customer))
+            .collect();
+        Budgets::lock(connection, self.customer_rate, asked).await
     }
 }
 
@@ -187,33 +210,72 @@ impl<'a> Request<'a> {
         self.asked.keyed.map(|keyed| &keyed.key)
     }
 
+    /// What a notification of it is counted as.
+    fn budget(&self, notification: &Notification) -> Budget {
+        match (self.asked.event, notification.priority) {
+            (None, _) => Budget::General,
+            (Some(_), Priority::Normal) => Budget::Booking,
+            (Some(_), Priority::High) => Budget::UrgentBooking,
+        }
+    }
+
     /// Decides what becomes of each notification, and so of the request.
-    fn judge(&mut self, known: &HashSet<CustomerId>, bookings: &mut Bookings) {
-        let item = |notification: &Notification| {
-            if known.contains(&notification.customer) {
-                Item::Accepted
-            } else {
-                Item::UnknownCustomer
-            }
-        };
-        self.items = match self.asked.event {
-            None => self.asked.notifications.iter().map(item).collect(),
-            Some(event) if known.contains(&event.customer) => vec![self.hear(event, bookings)],
-            Some(_) => vec![Item::UnknownCustomer],
-        };
+    fn judge(
+        &mut self,
+        known: &HashSet<CustomerId>,
+        bookings: &mut Bookings,
+        budgets: &mut Budgets,
+    ) {
+        self.items = self.items(known, bookings, budgets);
         self.keeps = self
             .asked
             .keyed
             .and_then(|keyed| (keyed.answer)(&self.items));
     }
 
-    /// What becomes of an event.
-    fn hear(&self, event: &BookingEvent, bookings: &mut Bookings) -> Item {
-        match bookings.hear(event) {
-            Err(ignored) => Item::Ignored(ignored),
-            Ok(()) if self.asked.notifications.is_empty() => Item::Ignored(Ignored::NoTemplate),
-            Ok(()) => Item::Accepted,
+    /// What becomes of each notification.
+    fn items(
+        &self,
+        known: &HashSet<CustomerId>,
+        bookings: &mut Bookings,
+        budgets: &mut Budgets,
+    ) -> Vec<Item> {
+        let Some(event) = self.asked.event else {
+            let notifications = self.asked.notifications.iter();
+            let item = |notification: &Notification| {
+                if known.contains(&notification.customer) {
+                    self.count(notification, budgets)
+                } else {
+                    Item::UnknownCustomer
+                }
+            };
+            return notifications.map(item).collect();
+        };
+        if known.contains(&event.customer) {
+            vec![self.hear(event, bookings, budgets)]
+        } else {
+            vec![Item::UnknownCustomer]
         }
+    }
+
+    /// What becomes of an event. One that is refused for its customer's budget was not heard: it may come again.
+    fn hear(&self, event: &BookingEvent, bookings: &mut Bookings, budgets: &mut Budgets) -> Item {
+        if let Err(ignored) = bookings.is_news(event) {
+            return Item::Ignored(ignored);
+        }
+        let item = match self.asked.notifications.first() {
+            None => Item::Ignored(Ignored::NoTemplate),
+            Some(notification) => self.count(notification, budgets),
+        };
+        if matches!(item, Item::RateLimited(_)) {
+            return item;
+        }
+        bookings.hear(event).map_or_else(Item::Ignored, |()| item)
+    }
+
+    fn count(&self, notification: &Notification, budgets: &mut Budgets) -> Item {
+        let taken = budgets.take(notification.customer, self.budget(notification));
+        taken.map_or_else(Item::RateLimited, |()| Item::Accepted)
     }
 
     /// The notifications that are accepted with it.
@@ -222,7 +284,7 @@ impl<'a> Request<'a> {
         let items = news.into_iter().flatten().zip(&self.items);
         items.filter_map(|(notification, item)| match item {
             Item::Accepted => Some(notification),
-            Item::UnknownCustomer | Item::Ignored(_) => None,
+            Item::UnknownCustomer | Item::Ignored(_) | Item::RateLimited(_) => None,
         })
     }
 
@@ -241,15 +303,18 @@ fn events<'r, 'a>(
     events.filter(|event| known.contains(&event.customer) && !event.says_unchanged)
 }
 
-/// Leaves out what was heard of requests that came before.
-fn hear_again(requests: &[Request<'_>], bookings: &mut Bookings) -> Result<(), StoreError> {
+/// Leaves out what was heard and counted of requests that came before.
+fn judge_again(
+    requests: &[Request<'_>],
+    known: &HashSet<CustomerId>,
+    bookings: &mut Bookings,
+    budgets: &mut Budgets,
+) -> Result<(), StoreError> {
     bookings.forget();
-    for request in requests {
-        if let (Some(event), None, [item]) =
-            (request.asked.event, &request.answered, &*request.items)
-            && *item != Item::UnknownCustomer
-            && request.hear(event, bookings) != *item
-        {
+    budgets.forget();
+    let open = requests.iter().filter(|request| request.answered.is_none());
+    for request in open {
+        if request.items(known, bookings, budgets) != request.items {
             return Err(IN_EACH_OTHERS_WAY);
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod timeline;
 pub(crate) mod view;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use accept::ToAccept;
 pub use cancel::Cancelling;
@@ -71,6 +72,9 @@ pub enum Item {
     UnknownCustomer,
     /// It is about an event of which the customer is told nothing.
     Ignored(Ignored),
+    /// The customer has got as many as it may (`RATE_LIMIT_PER_CUSTOMER`): one more is accepted after so long. Nothing was
+    /// stored.
+    RateLimited(Duration),
 }
 
 /// What [`Store::accept`](crate::Store::accept) has committed.

@@ -19,6 +19,7 @@ mod operations;
 mod plans;
 mod preferences;
 mod quiet;
+mod rates;
 mod receipts;
 mod recording;
 mod replaying;

@@ -8,7 +8,8 @@ use sqlx::{Executor, SqlSafeStr};
 use super::Db;
 use crate::{
     bookings, collapse, customers, dead_letters, devices, history, idempotency, lease, migrate,
-    operations, preferences, quiet, receipts, stats, store, switches, waiting, worker_reports,
+    operations, preferences, quiet, rate, receipts, stats, store, switches, waiting,
+    worker_reports,
 };
 
 /// The constants, by name.
@@ -60,6 +61,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         operations::view::STATEMENTS,
         preferences::STATEMENTS,
         quiet::STATEMENTS,
+        rate::STATEMENTS,
         stats::changes::STATEMENTS,
         stats::fold::STATEMENTS,
         stats::read::STATEMENTS,

@@ -97,7 +97,7 @@ pub async fn events(
         answer: Arc::new(move |items| match items.first() {
             Some(Item::Accepted) => made.map(|made| at_acceptance(made, wait, WORDING)),
             Some(Item::Ignored(why)) => Some(ignored_answer(*why)),
-            Some(Item::UnknownCustomer) | None => None,
+            Some(Item::UnknownCustomer | Item::RateLimited(_)) | None => None,
         }),
     });
     let origin = format!("from {} as a booking event", caller.name());
@@ -114,9 +114,7 @@ pub async fn events(
                 }
                 Ok(ignored(*why))
             }
-            (Some(Item::Accepted | Item::UnknownCustomer) | None, _) => {
-                Err(ApiError::UnknownCustomer)
-            }
+            (refused, _) => Err(state.refused(refused)),
         },
         Accepted::Before(first) => Ok(as_before(&state, first, wait, &seen).await),
     }
