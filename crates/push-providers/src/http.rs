@@ -42,8 +42,7 @@ impl Answer {
 /// A client for one provider.
 ///
 /// - No redirects: a provider sends none, and a message must not follow one to a stranger.
-/// - No proxy from the environment: where requests go is said by the settings alone. (`gcp_auth`
-///   knows no proxy either, so half of FCM would go past it.)
+/// - No proxy from the environment: where requests go is said by the settings alone.
 /// - No retries by reqwest: [`at_once`](crate::at_once) decides.
 ///
 /// Over `https://` HTTP/2 is negotiated; `http://` speaks HTTP/1.1 with a pool of connections.

@@ -5,9 +5,8 @@
 //! builds what is sent, `classify` reads what comes back, the rest carries it there.
 //!
 //! What must never happen here: a token, a text or a key in a log line or a [`Cause`]; a wait
-//! without a limit; a body read without a limit (but for the token endpoint's, which `gcp_auth` reads:
-//! there the time is the limit); a second request for a message that the first may have delivered
-//! (only what was surely not processed is tried again at once).
+//! without a limit; a body read without a limit; a second request for a message that the first may
+//! have delivered (only what was surely not processed is tried again at once).
 //!
 //! [`Cause`]: push_core::outcome::Cause
 
@@ -32,6 +31,5 @@ pub use push::{Look, Push, PushProvider, StillWanted};
 
 /// Directives that every log filter of a program must end with, whatever an operator configures.
 ///
-/// `gcp_auth` logs several lines for each access token that it does not get, with the endpoint's
-/// answer; this crate tells of that itself, once.
+/// `gcp_auth` names the service account whenever it reads a key.
 pub const LOG_DIRECTIVES: &str = "gcp_auth=off";

@@ -1,8 +1,7 @@
 //! Access tokens: one for all, fetched ahead of need.
 //!
-//! `gcp_auth` does the exchange. Around it: one fetch for all who wait (it would let each try in
-//! turn), a time limit (it has none), the old token while the new one is on its way, and an account
-//! object a fetch, since it keeps returning a token that FCM refuses.
+//! One fetch for all who wait, with a time limit; the old token while the new one is on its way; none
+//! that FCM refuses.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,15 +11,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use push_core::outcome::Outcome;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::error::{CheckError, SetupError};
 use crate::fcm::FcmSettings;
 use crate::fcm::classify::access_token_refused;
-use crate::fcm::service_account::ServiceAccount;
+use crate::fcm::service_account::{Fetched, ServiceAccount};
 use crate::transport::Failure;
 
-/// How long a fetch may take, with `gcp_auth`'s own five tries.
+/// How long a fetch may take, with its tries.
 const FETCH_LIMIT: Duration = Duration::from_secs(10);
 /// A token is renewed when this is left of it, while it still serves.
 const RENEW_AHEAD: TimeDelta = TimeDelta::minutes(5);
@@ -31,7 +31,7 @@ const PAUSE_WITHOUT_TOKEN: Duration = Duration::from_secs(1);
 /// The same while the old token still serves: nobody is waiting.
 const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(10);
 /// The same where Google refuses the account, or two tokens one after the other: someone must act,
-/// and until then each fetch is six requests for nothing.
+/// and until then each fetch is a request for nothing.
 const PAUSE_REFUSED: Duration = Duration::from_secs(30);
 
 /// Why there is no access token. Nothing was sent in either case.
@@ -76,20 +76,20 @@ impl From<Trouble> for CheckError {
 /// An access token in use.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessToken {
-    token: Arc<gcp_auth::Token>,
+    token: SecretString,
+    expires_at: DateTime<Utc>,
     fetched_at: DateTime<Utc>,
     generation: u64,
 }
 
 impl AccessToken {
     pub(crate) fn reveal(&self) -> &str {
-        self.token.as_str()
+        self.token.expose_secret()
     }
 
     /// Whether more than `margin` is left at `now`; of a short-lived token, more than a fifth.
     fn lasts(&self, margin: TimeDelta, now: DateTime<Utc>) -> bool {
-        let expires_at = self.token.expires_at();
-        expires_at - now > margin.min((expires_at - self.fetched_at) / 5)
+        self.expires_at - now > margin.min((self.expires_at - self.fetched_at) / 5)
     }
 }
 
@@ -212,16 +212,14 @@ impl State {
         (at.elapsed() < pause).then(|| trouble.clone())
     }
 
-    fn finish(
-        &mut self,
-        fetched: Result<Arc<gcp_auth::Token>, Trouble>,
-    ) -> Result<AccessToken, Trouble> {
+    fn finish(&mut self, fetched: Result<Fetched, Trouble>) -> Result<AccessToken, Trouble> {
         self.fetch = None;
         match fetched {
-            Ok(token) => {
+            Ok(Fetched { token, expires_at }) => {
                 self.generation += 1;
                 let token = AccessToken {
                     token,
+                    expires_at,
                     fetched_at: Utc::now(),
                     generation: self.generation,
                 };
@@ -274,11 +272,9 @@ mod tests {
     }
 
     fn held(seconds_left: i64) -> AccessToken {
-        let token =
-            serde_json::from_value(json!({"access_token": "old", "expires_in": seconds_left}))
-                .unwrap();
         AccessToken {
-            token: Arc::new(token),
+            token: "old".into(),
+            expires_at: Utc::now() + TimeDelta::seconds(seconds_left),
             fetched_at: Utc::now() - TimeDelta::hours(1),
             generation: 0,
         }

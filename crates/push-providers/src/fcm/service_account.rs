@@ -1,100 +1,89 @@
 //! The service account: fetching an access token (Google, "Using OAuth 2.0 for server to server
 //! applications").
+//!
+//! `gcp_auth` reads the key and signs with it. The exchange is ours, because its own reads an answer of
+//! any size, believes any lifetime, and tells a refusal from an outage to nobody.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
-use chrono::Utc;
-use gcp_auth::{CustomServiceAccount, TokenProvider};
+use chrono::{DateTime, TimeDelta, Utc};
+use gcp_auth::CustomServiceAccount;
 use push_core::outcome::Cause;
-use reqwest::Client;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::SetupError;
 use crate::fcm::FcmSettings;
 use crate::fcm::access_token::Trouble;
-use crate::http;
+use crate::http::Answer;
+use crate::{at_once, http};
 
 /// All that `messages:send` asks for (v1 discovery document).
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// An answer of Google's has less than 2 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Google's tokens live an hour. Who promises more is not believed: a token is looked after by its age, too.
+const LIFETIME_MAX: TimeDelta = TimeDelta::hours(24);
 
 #[derive(Debug)]
 pub(crate) struct ServiceAccount {
     client_email: String,
-    token_uri: String,
-    /// As in the file that Google hands out, private key included.
-    json: SecretString,
-    /// To ask why; built once, since that reads all root certificates from the disk.
+    token_uri: Url,
+    key: CustomServiceAccount,
     client: Client,
+}
+
+/// An access token as the endpoint gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) token: SecretString,
+    pub(crate) expires_at: DateTime<Utc>,
 }
 
 impl ServiceAccount {
     pub(crate) fn new(settings: &FcmSettings) -> Result<Self, SetupError> {
-        let token_uri = http::address(&settings.token_uri, "token_uri")?.to_string();
+        let token_uri = http::address(&settings.token_uri, "token_uri")?;
         let json = json!({
             "project_id": settings.project_id,
             "client_email": settings.client_email,
             "private_key": settings.private_key.expose_secret().replace("\\n", "\n"),
-            "token_uri": token_uri,
+            "token_uri": token_uri.as_str(),
         });
-        let account = Self {
+        Ok(Self {
             client_email: settings.client_email.clone(),
             token_uri,
-            json: json.to_string().into(),
+            // The error's text has the key in it: it ends here.
+            key: CustomServiceAccount::from_json(&json.to_string())
+                .map_err(|_| SetupError::PrivateKey)?,
             client: http::client(REQUEST_TIMEOUT)?,
-        };
-        account.open().map_err(|NotAKey| SetupError::PrivateKey)?;
-        Ok(account)
+        })
     }
 
-    /// A new object each time: one that has fetched a token returns it until it expires, refused or not.
-    fn open(&self) -> Result<CustomServiceAccount, NotAKey> {
-        // The error's text has the key in it: it ends here.
-        CustomServiceAccount::from_json(self.json.expose_secret()).map_err(|_| NotAKey)
-    }
-
-    /// Fetches a token. Up to the caller to limit the time, which is all that bounds the answer:
-    /// `gcp_auth` reads it whole.
-    pub(crate) async fn fetch(self: Arc<Self>) -> Result<Arc<gcp_auth::Token>, Trouble> {
-        let this = Arc::clone(&self);
-        // Off the runtime: it reads all root certificates from the disk.
-        let opened = tokio::task::spawn_blocking(move || this.open()).await;
-        let Ok(Ok(account)) = opened else {
-            return Err(Trouble::unreachable(
-                "token_fetch_failed",
-                "The service account could not be opened.",
-            ));
-        };
-        match account.token(&[SCOPE]).await {
-            Ok(token) => Ok(token),
-            // The endpoint answered, but gcp_auth does not say what.
-            Err(gcp_auth::Error::Str(_)) => Err(self.why(&account).await),
-            Err(gcp_auth::Error::Json(..)) => Err(Trouble::unreachable(
-                "token_answer_unreadable",
-                "The token endpoint's answer holds no token.",
-            )),
-            Err(_) => Err(Trouble::unreachable(
-                "token_endpoint_unreachable",
-                "The token endpoint cannot be reached.",
-            )),
+    /// Fetches a token. A question does no harm when it is asked twice, so whatever may pass by itself
+    /// is tried again at once, a few times; up to the caller to limit the time of all that.
+    pub(crate) async fn fetch(&self) -> Result<Fetched, Trouble> {
+        let mut pauses = at_once::pauses();
+        loop {
+            match (self.ask().await, pauses.next()) {
+                (Err(Trouble::Unreachable(_)), Some(pause)) => tokio::time::sleep(pause).await,
+                (answer, _) => return answer,
+            }
         }
     }
 
-    /// Asks once more by ourselves, for the sake of the answer: an account that is refused and an
-    /// endpoint that is down look the same through `gcp_auth`.
-    async fn why(&self, account: &CustomServiceAccount) -> Trouble {
-        let Some(assertion) = self.assertion(account) else {
-            return Trouble::Refused(Cause::new(
+    async fn ask(&self) -> Result<Fetched, Trouble> {
+        let Some(assertion) = self.assertion() else {
+            return Err(Trouble::Refused(Cause::new(
                 "signing_failed",
                 "The private key signs nothing; it may be too short.",
-            ));
+            )));
         };
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", GRANT_TYPE)
@@ -102,22 +91,25 @@ impl ServiceAccount {
             .finish();
         let request = self
             .client
-            .post(&self.token_uri)
+            .post(self.token_uri.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
-        match http::exchange(request, ANSWER_BYTES_MAX).await {
-            Err(failure) => {
-                Trouble::unreachable(&failure.cause.code, "The token endpoint gives no answer.")
-            }
-            Ok(answer) => judge(answer.status, &answer.body),
-        }
+        let answer = http::exchange(request, ANSWER_BYTES_MAX).await;
+        let answer = answer.map_err(|failure| {
+            let text = format!(
+                "The token endpoint cannot be reached. {}",
+                failure.cause.text
+            );
+            Trouble::unreachable("token_endpoint_unreachable", &text)
+        })?;
+        read(&answer, Utc::now())
     }
 
     /// RFC 7523, with the claims that Google wants.
-    fn assertion(&self, account: &CustomServiceAccount) -> Option<String> {
+    fn assertion(&self) -> Option<String> {
         let issued_at = Utc::now().timestamp();
         let claims = json!({
-            "iss": self.client_email, "scope": SCOPE, "aud": self.token_uri,
+            "iss": self.client_email, "scope": SCOPE, "aud": self.token_uri.as_str(),
             "iat": issued_at, "exp": issued_at + 3_595,
         });
         let signed = format!(
@@ -125,13 +117,44 @@ impl ServiceAccount {
             URL_SAFE.encode(r#"{"alg":"RS256","typ":"JWT"}"#),
             URL_SAFE.encode(claims.to_string())
         );
-        let signature = account.signer().sign(signed.as_bytes()).ok()?;
+        let signature = self.key.signer().sign(signed.as_bytes()).ok()?;
         Some(format!("{signed}.{}", URL_SAFE.encode(signature)))
     }
 }
 
-/// The key is none; which one it was is not said.
-struct NotAKey;
+/// RFC 6749, section 5.1.
+#[derive(Deserialize)]
+struct Grant {
+    access_token: SecretString,
+    expires_in: u64,
+}
+
+/// What an answer of the token endpoint means.
+pub(crate) fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Fetched, Trouble> {
+    if !(200..=299).contains(&answer.status) {
+        return Err(judge(answer.status, &answer.body));
+    }
+    let unreadable = || {
+        Trouble::unreachable(
+            "token_answer_unreadable",
+            "The token endpoint's answer holds no token.",
+        )
+    };
+    let grant = serde_json::from_slice::<Grant>(&answer.body).map_err(|_| unreadable())?;
+    let token = grant.access_token.expose_secret();
+    // It is to stand in a header.
+    if token.is_empty() || HeaderValue::try_from(token).is_err() {
+        return Err(unreadable());
+    }
+    let lifetime = i64::try_from(grant.expires_in)
+        .ok()
+        .and_then(TimeDelta::try_seconds)
+        .map_or(LIFETIME_MAX, |promised| promised.min(LIFETIME_MAX));
+    Ok(Fetched {
+        token: grant.access_token,
+        expires_at: now + lifetime,
+    })
+}
 
 /// RFC 6749, section 5.2: a refusal is a 400 (or 401) with an `error`. What is no refusal may pass.
 fn judge(status: u16, body: &[u8]) -> Trouble {

@@ -254,23 +254,17 @@ fn lies() -> Vec<Row> {
         ),
         (
             "a slow drip",
-            Reply::Drip { status: 200 },
+            Reply::drip(200),
             "retry: timeout, at least 10 s, maybe sent",
         ),
         (
             "endless",
-            Reply::Endless {
-                status: 200,
-                header: "connection: close",
-            },
+            Reply::endless(200, "connection: close"),
             "retry: not_json, at least 10 s, maybe sent",
         ),
         (
             "a gigabyte",
-            Reply::Endless {
-                status: 200,
-                header: "content-length: 1073741824",
-            },
+            Reply::endless(200, "content-length: 1073741824"),
             "retry: not_json, at least 10 s, maybe sent",
         ),
         (

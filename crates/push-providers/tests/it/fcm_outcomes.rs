@@ -258,26 +258,17 @@ fn constructed() -> Vec<Row> {
         ),
         (
             "endless",
-            Reply::Endless {
-                status: 200,
-                header: "connection: close",
-            },
+            Reply::endless(200, "connection: close"),
             "retry: not_json, at least 10 s, maybe sent",
         ),
         (
             "a gigabyte",
-            Reply::Endless {
-                status: 200,
-                header: "content-length: 1073741824",
-            },
+            Reply::endless(200, "content-length: 1073741824"),
             "retry: not_json, at least 10 s, maybe sent",
         ),
         (
             "an endless 404",
-            Reply::Endless {
-                status: 404,
-                header: "connection: close",
-            },
+            Reply::endless(404, "connection: close"),
             "operator: http_404",
         ),
         (
@@ -314,7 +305,7 @@ async fn every_other_answer_has_its_row() {
 
 #[tokio::test]
 async fn a_slow_drip_ends_with_the_time_for_a_request() {
-    let drip = |status| outcome_of::<ThroughFcm>(Reply::Drip { status });
+    let drip = |status| outcome_of::<ThroughFcm>(Reply::drip(status));
     assert_eq!(
         outcome_words(&drip(200).await),
         "retry: timeout, at least 10 s, maybe sent"

@@ -11,4 +11,5 @@ mod expo_requests;
 mod fcm_access_tokens;
 mod fcm_outcomes;
 mod fcm_requests;
+mod liars;
 mod support;

@@ -24,11 +24,7 @@ pub trait Subject {
 
 /// How long a test waits for this: where nothing ever comes, not for long.
 pub fn patience(reply: &Reply) -> Duration {
-    if matches!(reply, Reply::Silence | Reply::Drip { .. }) {
-        IMPATIENT
-    } else {
-        PATIENT
-    }
+    if reply.is_slow() { IMPATIENT } else { PATIENT }
 }
 
 /// Sends one push to a server that always gives this answer.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,10 +55,12 @@ pub enum Reply {
     Close,
     /// Nothing, for as long as the client stays.
     Silence,
-    /// A status and a body without an end.
-    Endless { status: u16, header: &'static str },
-    /// A status, and then a byte now and then.
-    Drip { status: u16 },
+    /// A beginning, and then the same again and again, until the client has enough.
+    Forever {
+        start: Vec<u8>,
+        again: Vec<u8>,
+        every: Duration,
+    },
 }
 
 impl Reply {
@@ -76,6 +79,46 @@ impl Reply {
         }
     }
 
+    /// A status and a body without an end.
+    pub fn endless(status: u16, header: &str) -> Self {
+        let head = format!("HTTP/1.1 {status} Something\r\n{header}\r\n\r\n");
+        Self::forever(head.as_bytes(), &[b'x'; 16 * 1024])
+    }
+
+    /// As fast as the client takes it.
+    pub fn forever(start: &[u8], again: &[u8]) -> Self {
+        Self::Forever {
+            start: start.to_vec(),
+            again: again.to_vec(),
+            every: Duration::ZERO,
+        }
+    }
+
+    /// A status, and then a byte now and then.
+    pub fn drip(status: u16) -> Self {
+        let head = format!("HTTP/1.1 {status} Something\r\ncontent-length: 1000000\r\n\r\n");
+        Self::drip_after(head.as_bytes())
+    }
+
+    /// A byte now and then.
+    pub fn drip_after(start: &[u8]) -> Self {
+        Self::Forever {
+            start: start.to_vec(),
+            again: b" ".to_vec(),
+            every: Duration::from_millis(20),
+        }
+    }
+
+    /// Whether it comes to an end only when the client loses its patience.
+    pub fn is_slow(&self) -> bool {
+        match self {
+            Self::Silence => true,
+            Self::Forever { every, .. } => !every.is_zero(),
+            Self::When(_, then) => then.is_slow(),
+            Self::Http { .. } | Self::Bytes(_) | Self::Reset | Self::Close => false,
+        }
+    }
+
     /// The beginning of an answer with this status.
     pub fn cut_short(status: u16) -> Self {
         let head = format!("HTTP/1.1 {status} Something\r\ncontent-length: 1000\r\n\r\n");
@@ -89,6 +132,7 @@ type Answer = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 pub struct Server {
     pub url: String,
     seen: Arc<Mutex<Vec<Request>>>,
+    taken: Arc<AtomicUsize>,
     arrivals: tokio::sync::Mutex<mpsc::UnboundedReceiver<()>>,
 }
 
@@ -96,6 +140,8 @@ impl Server {
     pub async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&taken);
         let (arrived, arrivals) = mpsc::unbounded_channel();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (answer, all): (Answer, _) = (Arc::new(answer), Arc::clone(&seen));
@@ -103,18 +149,20 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let (answer, seen, arrived) =
                     (Arc::clone(&answer), Arc::clone(&all), arrived.clone());
+                let taken = Arc::clone(&counter);
                 tokio::spawn(async move {
                     let note = move |request: &Request| {
                         seen.lock().unwrap().push(request.clone());
                         let _ = arrived.send(());
                     };
-                    serve(stream, &answer, &note).await;
+                    serve(stream, &answer, &note, &taken).await;
                 });
             }
         });
         Self {
             url,
             seen,
+            taken,
             arrivals: tokio::sync::Mutex::new(arrivals),
         }
     }
@@ -122,6 +170,11 @@ impl Server {
     /// The requests so far.
     pub fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many bytes of answers without an end were taken, by a client or on the way to it.
+    pub fn taken(&self) -> usize {
+        self.taken.load(SeqCst)
     }
 
     /// Waits until one more request has arrived.
@@ -153,7 +206,12 @@ pub async fn on_accept<F: Future<Output = ()> + Send>(
     address
 }
 
-async fn serve(mut stream: TcpStream, answer: &Answer, note: &(dyn Fn(&Request) + Send + Sync)) {
+async fn serve(
+    mut stream: TcpStream,
+    answer: &Answer,
+    note: &(dyn Fn(&Request) + Send + Sync),
+    taken: &AtomicUsize,
+) {
     let mut buffer = Vec::new();
     while let Some(request) = read(&mut stream, &mut buffer).await {
         note(&request);
@@ -162,7 +220,7 @@ async fn serve(mut stream: TcpStream, answer: &Answer, note: &(dyn Fn(&Request) 
             gate.acquire().await.unwrap().forget();
             reply = *then;
         }
-        if !write(&mut stream, reply).await {
+        if !write(&mut stream, reply, taken).await {
             return;
         }
     }
@@ -211,7 +269,7 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
 }
 
 /// Whether the connection can take another request.
-async fn write(stream: &mut TcpStream, reply: Reply) -> bool {
+async fn write(stream: &mut TcpStream, reply: Reply, taken: &AtomicUsize) -> bool {
     match reply {
         Reply::Http {
             status,
@@ -239,20 +297,18 @@ async fn write(stream: &mut TcpStream, reply: Reply) -> bool {
             let _ = stream.read_u8().await;
             false
         }
-        Reply::Endless { status, header } => {
-            let head = format!("HTTP/1.1 {status} Something\r\n{header}\r\n\r\n");
-            let mut next = stream.write_all(head.as_bytes()).await;
+        Reply::Forever {
+            start,
+            again,
+            every,
+        } => {
+            let mut next = stream.write_all(&start).await;
             while next.is_ok() {
-                next = stream.write_all(&[b'x'; 16 * 1024]).await;
-            }
-            false
-        }
-        Reply::Drip { status } => {
-            let head = format!("HTTP/1.1 {status} Something\r\ncontent-length: 1000000\r\n\r\n");
-            let mut next = stream.write_all(head.as_bytes()).await;
-            while next.is_ok() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                next = stream.write_all(b" ").await;
+                if !every.is_zero() {
+                    tokio::time::sleep(every).await;
+                }
+                next = stream.write_all(&again).await;
+                taken.fetch_add(again.len(), SeqCst);
             }
             false
         }
