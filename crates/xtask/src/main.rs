@@ -15,6 +15,7 @@ mod programs;
 mod providers;
 mod run;
 mod say;
+mod sbom;
 mod services;
 mod test;
 mod tidy;
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
     Tidy(tidy::Args),
+    /// List what the two programs are made of, as CycloneDX (SBOM)
+    Sbom(sbom::Args),
     /// Keep a private RabbitMQ and MariaDB running while you develop
     Services(services::command::Args),
     /// Send the guide's example to a push-api that runs
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),
+        Command::Sbom(args) => sbom::run(&args),
         Command::Services(args) => services::command::run(&args),
         Command::Guard(args) => guard::run(&args),
     });
