@@ -74,6 +74,12 @@ pub fn provider_or_null() -> Object {
     one_of(Provider::ALL.iter().map(|value| value.as_str()), true)
 }
 
+/// Why something was given up, or `null`.
+#[must_use]
+pub fn give_up_reason_or_null() -> Object {
+    one_of(GiveUpReason::ALL.iter().map(|value| value.as_str()), true)
+}
+
 /// What a device runs, or `null`.
 #[must_use]
 pub fn platform_or_null() -> Object {

@@ -161,8 +161,12 @@ mod tests {
     fn what_is_linked_is_listed_and_what_only_builds_or_tests_is_not() {
         let package = |name: &str| json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT/Apache-2.0"});
         let needs = |name: &str, kind: Value| json!({"pkg": name, "dep_kinds": [{"kind": kind}]});
+        let packages = [
+            "push-api", "linked", "deeper", "builder", "tester", "stranger",
+        ]
+        .map(package);
         let metadata = json!({
-            "packages": ["push-api", "linked", "deeper", "builder", "tester", "stranger"].map(package),
+            "packages": packages,
             "resolve": {"nodes": [
                 {"id": "push-api", "deps": [
                     needs("linked", Value::Null), needs("builder", json!("build")), needs("tester", json!("dev")),

@@ -29,10 +29,10 @@ const PER_SECOND_MAX: u32 = 1_000;
 #[schema(as = DeadLetterFilter)]
 pub struct FilterSchema {
     /// Why they were given up.
-    #[schema(value_type = Option<String>, schema_with = schemas::give_up_reason, required = false)]
+    #[schema(value_type = Option<String>, schema_with = schemas::give_up_reason_or_null, required = false)]
     reason: Option<&'static str>,
     /// The provider that was asked last.
-    #[schema(value_type = Option<String>, schema_with = schemas::provider, required = false)]
+    #[schema(value_type = Option<String>, schema_with = schemas::provider_or_null, required = false)]
     provider: Option<&'static str>,
     /// Recorded at this time or later.
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
@@ -276,4 +276,30 @@ pub async fn discard_many(
         reason: why.unwrap_or_default(),
     };
     many.answer(&state, caller.name(), work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn what_an_operation_tells_of_its_filter_is_as_documented() {
+        let told = FilterSchema {
+            reason: None,
+            provider: None,
+            from: None,
+            to: None,
+            customer_id: None,
+            notification_id: None,
+        };
+        let told = serde_json::to_value(told).unwrap();
+        let schema = serde_json::to_value(FilterSchema::schema()).unwrap();
+        for (name, value) in told.as_object().unwrap() {
+            let kinds = schema["properties"][name]["type"].as_array();
+            let or_null = kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "null"));
+            assert!(!value.is_null() || or_null, "{name}");
+        }
+    }
 }
