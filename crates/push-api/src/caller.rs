@@ -20,7 +20,10 @@ use crate::state::AppState;
 /// What a customer's token opens, for the customer's own data.
 pub const CUSTOMERS: Scopes = Scopes::of(&[Scope::Register]);
 
-/// Who is let in (`API_KEYS`, `CUSTOMER_JWT_…`, `AUTH_DISABLED`).
+/// What an admin's token opens. It sends nothing, and touches no devices: for that there are keys.
+pub const ADMINS: Scopes = Scopes::of(&[Scope::Read, Scope::Admin]);
+
+/// Who is let in (`API_KEYS`, `CUSTOMER_JWT_…`, `ADMIN_JWT_CLAIM`, `AUTH_DISABLED`).
 #[derive(Clone, Debug)]
 pub enum Access {
     /// Who has one of these.
@@ -34,7 +37,7 @@ pub enum Access {
 pub struct Credentials {
     /// Keys of programs and operators.
     pub keys: Live<ApiKeys>,
-    /// Tokens of customers.
+    /// Tokens of customers and admins.
     pub jwts: Jwts,
 }
 
@@ -112,6 +115,11 @@ impl From<Bearer> for Who {
                 scopes: CUSTOMERS,
                 owner: Owner::Only(customer),
             },
+            Bearer::Admin(name) => Self {
+                name,
+                scopes: ADMINS,
+                owner: Owner::Anyone,
+            },
         }
     }
 }
@@ -161,7 +169,7 @@ pub struct Caller<S: Needed> {
 }
 
 impl<S: Needed> Caller<S> {
-    /// The name of the API key.
+    /// The name of the API key, or who brought a token.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.who.name

@@ -15,7 +15,7 @@ use push_store::{StoreSettings, UnknownCustomer};
 
 use crate::caller::{Access, Credentials};
 use crate::catalogue::Catalogue;
-use crate::jwt::{JwtKeys, Jwts, Wanted};
+use crate::jwt::{AdminClaim, JwtKeys, Jwts, Wanted};
 use crate::keys::ApiKeys;
 use crate::limits::address::Proxies;
 use crate::limits::gate::RequestRates;
@@ -80,6 +80,12 @@ const CUSTOMER_JWT_ISSUER: Setting = Setting {
     name: "CUSTOMER_JWT_ISSUER",
     default: "",
     meaning: "the issuer (iss) that tokens must name; unset: any",
+};
+const ADMIN_JWT_CLAIM: Setting = Setting {
+    name: "ADMIN_JWT_CLAIM",
+    default: "",
+    meaning: "what makes a token's bearer an admin (scopes admin and read): name=value, a claim that is that value or a list \
+              with it; unset: nothing does",
 };
 const AUTH_DISABLED: Setting = Setting {
     name: "AUTH_DISABLED",
@@ -360,6 +366,7 @@ fn jwts(env: &mut Env) -> Option<Jwts> {
     let wanted = Wanted {
         audience: env.optional(CUSTOMER_JWT_AUDIENCE, parse::text),
         issuer: env.optional(CUSTOMER_JWT_ISSUER, parse::text),
+        admin: env.optional(ADMIN_JWT_CLAIM, AdminClaim::parse),
     };
     Some(Jwts::new(Live::new(secrets?), Live::new(public?), &wanted))
 }
@@ -411,6 +418,7 @@ mod tests {
             ("API_KEYS", "a:fly:s3cret"),
             ("CUSTOMER_JWT_SECRET", "s3cret"),
             ("CUSTOMER_JWT_PUBLIC_KEY", "s3cret"),
+            ("ADMIN_JWT_CLAIM", "role"),
             ("AUTH_DISABLED", "yes"),
             ("UNKNOWN_CUSTOMER", "ignore"),
             ("RATE_LIMIT_PER_CUSTOMER", "many"),
@@ -432,6 +440,7 @@ mod tests {
             "API_KEYS",
             "CUSTOMER_JWT_SECRET",
             "CUSTOMER_JWT_PUBLIC_KEY",
+            "ADMIN_JWT_CLAIM",
             "AUTH_DISABLED",
             "UNKNOWN_CUSTOMER",
             "RATE_LIMIT_PER_CUSTOMER",

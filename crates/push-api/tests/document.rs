@@ -135,7 +135,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
                 continue;
             }
             let schemes = operation["security"].as_array().unwrap();
-            assert_eq!(schemes.len(), 2, "{path}: a key comes in either header");
+            assert!(schemes.len() >= 2, "{path}: a key comes in either header");
             assert_eq!(schemes[0]["bearer"], schemes[1]["apiKey"], "{path}");
             let responses = operation["responses"].as_object().unwrap();
             found.push(Operation {

@@ -3,6 +3,7 @@
 //! The algorithm is fixed by the configured key. Nothing of what a token says is looked at before its signature was found
 //! good, except the algorithm that it claims.
 
+mod admin;
 mod keys;
 mod signatures;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use admin::AdminClaim;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 pub use keys::JwtKeys;
 use push_core::id::CustomerId;
@@ -27,6 +29,8 @@ const SKEW_SECONDS: u64 = 60;
 pub enum Bearer {
     /// A customer.
     Customer(CustomerId),
+    /// An admin, by the name that logs and the audit trail call them.
+    Admin(Arc<str>),
 }
 
 /// What tokens have to say beside who they are for.
@@ -36,6 +40,8 @@ pub struct Wanted {
     pub audience: Option<String>,
     /// Who issued them.
     pub issuer: Option<String>,
+    /// What makes their bearer an admin. `None`: nothing does.
+    pub admin: Option<AdminClaim>,
 }
 
 /// Looks at tokens.
@@ -45,6 +51,7 @@ pub struct Jwts {
     public: Live<JwtKeys>,
     /// For each algorithm what has to be right beside the signature.
     rules: Arc<[(Algorithm, Validation)]>,
+    admin: Option<AdminClaim>,
 }
 
 impl Jwts {
@@ -57,13 +64,24 @@ impl Jwts {
             secrets,
             public,
             rules: rules.into(),
+            admin: wanted.admin.clone(),
         }
     }
 
     /// Who brings this token, if it is good in every respect.
     #[must_use]
     pub fn bearer(&self, token: &str) -> Option<Bearer> {
-        who(&self.claims(token)?)
+        let claims = self.claims(token)?;
+        let sub = claims.get("sub")?;
+        if self
+            .admin
+            .as_ref()
+            .is_some_and(|admin| admin.is_in(&claims))
+        {
+            admin::name(sub).map(Bearer::Admin)
+        } else {
+            customer(sub).map(Bearer::Customer)
+        }
     }
 
     fn claims(&self, token: &str) -> Option<Map<String, Value>> {
@@ -99,10 +117,6 @@ fn rules(algorithm: Algorithm, wanted: &Wanted) -> Validation {
     }
     rules.set_required_spec_claims(&required);
     rules
-}
-
-fn who(claims: &Map<String, Value>) -> Option<Bearer> {
-    customer(claims.get("sub")?).map(Bearer::Customer)
 }
 
 /// The customer whose id is this `sub`: an integer, also as a string.

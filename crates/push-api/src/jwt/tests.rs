@@ -277,6 +277,7 @@ fn audience_and_issuer_are_ours() {
     let wanted = Wanted {
         audience: Some("push".to_owned()),
         issuer: Some("https://id.example".to_owned()),
+        admin: None,
     };
     let strict = jwts(SECRET, "", &wanted);
     let open = jwts(SECRET, "", &Wanted::default());
@@ -377,6 +378,81 @@ fn only_a_positive_integer_is_a_customer() {
         None,
         "sub twice"
     );
+}
+
+#[test]
+fn an_admin_is_who_has_the_claim_and_a_name_that_can_be_kept() {
+    let signer = Signer::secret(SECRET);
+    let by = |claim: &str| {
+        let admin = Some(AdminClaim::parse(claim).unwrap());
+        jwts(
+            SECRET,
+            "",
+            &Wanted {
+                admin,
+                ..Wanted::default()
+            },
+        )
+    };
+    let admin = |name: &str| Some(Bearer::Admin(name.into()));
+    let known = by("role=push-admin");
+    let who = |role: Value, sub: Value| {
+        let mut claims = with("sub", sub);
+        claims["role"] = role;
+        known.bearer(&signer.token(&claims))
+    };
+    for role in [
+        json!("push-admin"),
+        json!("user push-admin"),
+        json!(["user", "push-admin"]),
+    ] {
+        assert_eq!(
+            who(role.clone(), json!("ann@example.org")),
+            admin("jwt:ann@example.org"),
+            "{role}"
+        );
+        assert_eq!(who(role, json!(17)), admin("jwt:17"));
+    }
+    for role in [
+        json!(null),
+        json!("push-admins"),
+        json!("PUSH-ADMIN"),
+        json!(["push", "admin"]),
+        json!([["push-admin"]]),
+        json!({"push-admin": true}),
+        json!(true),
+        json!("push-admin,user"),
+    ] {
+        assert_eq!(who(role.clone(), json!("17")), customer_17(), "{role}");
+        assert_eq!(who(role, json!("ann")), None);
+    }
+    let longest = "x".repeat(60);
+    assert_eq!(
+        who(json!("push-admin"), json!(longest)),
+        admin(&format!("jwt:{longest}"))
+    );
+    for sub in [
+        json!("x".repeat(61)),
+        json!(""),
+        json!("a b"),
+        json!("a\u{0}"),
+        json!("a\nb"),
+        json!("\u{e9}"),
+        json!(null),
+        json!(1.5),
+        json!(["ann"]),
+    ] {
+        assert_eq!(who(json!("push-admin"), sub.clone()), None, "{sub}");
+    }
+    let yes = signer.token(&with("admin", true));
+    assert_eq!(by("admin=true").bearer(&yes), admin("jwt:17"));
+    assert_eq!(
+        jwts(SECRET, "", &Wanted::default()).bearer(&yes),
+        customer_17()
+    );
+    for wrong in ["", "role", "=x", "role="] {
+        assert!(AdminClaim::parse(wrong).is_err(), "{wrong:?}");
+    }
 }
 
 #[test]

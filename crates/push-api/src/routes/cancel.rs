@@ -45,7 +45,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
                           "reason": "cancelled", "fcmResult": "not_sent", "expoResult": "not_sent"})),
         CallErrors, NotificationErrors, CancelNotificationErrors,
     ),
-    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn cancel(
     caller: Caller<Send>,

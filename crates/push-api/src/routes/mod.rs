@@ -3,6 +3,7 @@
 
 mod admin;
 mod cancel;
+mod closed;
 mod events;
 mod health;
 mod history;
@@ -20,6 +21,7 @@ mod test;
 mod unregister;
 
 use axum::extract::FromRef;
+use closed::closed;
 pub use history::Exports;
 pub use openapi::Document;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,21 +33,19 @@ use crate::state::AppState;
 /// What needs a caller.
 pub fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(register::register))
-        .routes(routes!(unregister::unregister))
-        .routes(routes!(send_to_customer::send_to_customer))
-        .routes(routes!(send_batch::send_batch))
-        .routes(routes!(events::events))
-        .routes(routes!(test::test))
-        .routes(routes!(notification::notification))
-        .routes(routes!(history::history))
-        .routes(routes!(stats::stats))
-        .routes(routes!(opened::opened))
-        .routes(routes!(cancel::cancel))
-        .routes(routes!(
-            preferences::preferences,
-            preferences::set_preferences
-        ))
+        .routes(closed!(register::register))
+        .routes(closed!(unregister::unregister))
+        .routes(closed!(send_to_customer::send_to_customer))
+        .routes(closed!(send_batch::send_batch))
+        .routes(closed!(events::events))
+        .routes(closed!(test::test))
+        .routes(closed!(notification::notification))
+        .routes(closed!(history::history))
+        .routes(closed!(stats::stats))
+        .routes(closed!(opened::opened))
+        .routes(closed!(cancel::cancel))
+        .routes(closed!(preferences::preferences))
+        .routes(closed!(preferences::set_preferences))
         .merge(admin::routes())
 }
 

@@ -153,7 +153,6 @@ impl From<TimelineView> for Decision {
         (status = 200, description = "The notification", body = Answer),
         CallErrors, NotificationErrors,
     ),
-    security(("bearer" = ["read"]), ("apiKey" = ["read"]))
 )]
 pub async fn notification(
     _caller: Caller<Read>,

@@ -104,7 +104,6 @@ impl Request {
             "notificationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11", "openedAt": "2026-01-02T03:04:05.678Z"})),
         BodyErrors, CallErrors, NotificationErrors,
     ),
-    security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn opened(
     caller: Caller<Register>,

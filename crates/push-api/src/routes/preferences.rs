@@ -212,7 +212,6 @@ fn customer_of(path: CustomerPath) -> Result<CustomerId, ApiError> {
                           "locale": "de-AT", "mandatoryTypes": ["cancelled"]})),
         CallErrors, CustomerErrors,
     ),
-    security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn preferences(
     caller: Caller<Register>,
@@ -266,7 +265,6 @@ pub async fn preferences(
                           "locale": "de-AT", "mandatoryTypes": ["cancelled"]})),
         BodyErrors, CallErrors, CustomerErrors,
     ),
-    security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn set_preferences(
     caller: Caller<Register>,

@@ -106,7 +106,6 @@ impl Request {
          example = json!({"success": true, "message": "Push token registered successfully"})),
         BodyErrors, CallErrors, CustomerErrors,
     ),
-    security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn register(
     caller: Caller<Register>,

@@ -371,7 +371,6 @@ impl ItemResult {
          )),
         BatchErrors, CallErrors, KeyErrors,
     ),
-    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn send_batch(
     caller: Caller<Send>,

@@ -121,7 +121,6 @@ impl Request {
          )),
         BodyErrors, CallErrors, CustomerErrors, KeyErrors,
     ),
-    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn send_to_customer(
     caller: Caller<Send>,

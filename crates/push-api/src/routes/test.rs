@@ -108,7 +108,6 @@ fn test_notification(customer: CustomerId, now: DateTime<Utc>) -> Result<Notific
                           "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
         BodyErrors, CallErrors, CustomerErrors, KeyErrors,
     ),
-    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn test(
     caller: Caller<Send>,

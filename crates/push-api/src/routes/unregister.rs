@@ -85,7 +85,6 @@ impl Request {
          example = json!({"success": true, "message": "Push token unregistered successfully"})),
         BodyErrors, CallErrors,
     ),
-    security(("bearer" = ["register"]), ("apiKey" = ["register"]))
 )]
 pub async fn unregister(
     caller: Caller<Register>,

@@ -72,7 +72,6 @@ use crate::trace::TraceContext;
                           "status": "pending", "fcmResult": "queued", "expoResult": "queued"})),
         BodyErrors, CallErrors, CustomerErrors, KeyErrors,
     ),
-    security(("bearer" = ["send"]), ("apiKey" = ["send"]))
 )]
 pub async fn events(
     caller: Caller<Send>,

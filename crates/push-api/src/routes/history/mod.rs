@@ -201,7 +201,6 @@ fn place(cursor: &str) -> Option<HistoryPlace> {
         )),
         QueryErrors, CallErrors,
     ),
-    security(("bearer" = ["read"]), ("apiKey" = ["read"]))
 )]
 pub async fn history(
     _caller: Caller<Read>,

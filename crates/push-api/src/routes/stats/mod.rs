@@ -208,7 +208,6 @@ fn range(
         (status = 200, description = "The figures", body = Answer),
         QueryErrors, CallErrors,
     ),
-    security(("bearer" = ["read"]), ("apiKey" = ["read"]))
 )]
 pub async fn stats(
     _caller: Caller<Read>,

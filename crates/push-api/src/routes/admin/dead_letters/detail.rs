@@ -181,7 +181,6 @@ impl From<TargetNow> for Target {
         (status = 200, description = "The dead letter", body = Answer),
         CallErrors, DeadLetterErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn detail(
     _caller: Caller<Admin>,

@@ -39,7 +39,6 @@ pub struct Request {
          example = json!({"success": true, "message": "Dead letter discarded"})),
         BodyErrors, CallErrors, DeadLetterErrors, DiscardErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn discard(
     caller: Caller<Admin>,

@@ -174,7 +174,6 @@ impl From<LetterView> for DeadLetter {
         (status = 200, description = "A page", body = Answer),
         QueryErrors, CallErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn list(
     _caller: Caller<Admin>,

@@ -216,7 +216,6 @@ impl Many {
         (status = 202, description = "Started", body = Started),
         BodyErrors, CallErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn replay_many(
     caller: Caller<Admin>,
@@ -251,7 +250,6 @@ pub async fn replay_many(
         (status = 202, description = "Started", body = Started),
         BodyErrors, CallErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn discard_many(
     caller: Caller<Admin>,

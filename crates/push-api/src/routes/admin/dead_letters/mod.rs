@@ -14,23 +14,23 @@ use axum::extract::rejection::PathRejection;
 use push_core::notification::Ttl;
 use push_store::{DeadLetterId, Discard, Refusal};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::query::Given;
 use crate::request::Problems;
+use crate::routes::closed::closed;
 use crate::state::AppState;
 pub(super) use many::FilterSchema;
 
 /// The endpoints, a file each.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(list::list))
-        .routes(routes!(detail::detail))
-        .routes(routes!(replay::replay))
-        .routes(routes!(discard::discard))
-        .routes(routes!(many::replay_many))
-        .routes(routes!(many::discard_many))
+        .routes(closed!(list::list))
+        .routes(closed!(detail::detail))
+        .routes(closed!(replay::replay))
+        .routes(closed!(discard::discard))
+        .routes(closed!(many::replay_many))
+        .routes(closed!(many::discard_many))
 }
 
 /// Items of a page at most, and without a wish.

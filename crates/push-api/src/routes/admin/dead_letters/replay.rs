@@ -45,7 +45,6 @@ pub struct Request {
          example = json!({"success": true, "message": "Dead letter replayed"})),
         BodyErrors, CallErrors, DeadLetterErrors, ReplayErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn replay(
     caller: Caller<Admin>,

@@ -23,7 +23,6 @@ use crate::state::{AppState, now};
         (status = 200, description = "It is cancelled", body = Answer),
         CallErrors, OperationErrors, CancelErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn cancel(
     _caller: Caller<Admin>,

@@ -21,7 +21,6 @@ use crate::state::AppState;
         (status = 200, description = "The operation", body = Answer),
         CallErrors, OperationErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn detail(
     _caller: Caller<Admin>,

@@ -57,7 +57,6 @@ pub struct Answer {
         (status = 200, description = "A page", body = Answer),
         QueryErrors, CallErrors,
     ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
 )]
 pub async fn list(
     _caller: Caller<Admin>,

@@ -12,21 +12,21 @@ use push_store::{OperationId, OperationState, OperationView, Work};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::dead_letters::FilterSchema;
 use crate::answer::Time;
 use crate::error::ApiError;
+use crate::routes::closed::closed;
 use crate::schemas;
 use crate::state::AppState;
 
 /// The endpoints, a file each.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(list::list))
-        .routes(routes!(detail::detail))
-        .routes(routes!(cancel::cancel))
+        .routes(closed!(list::list))
+        .routes(closed!(detail::detail))
+        .routes(closed!(cancel::cancel))
 }
 
 /// What is no UUID names no operation.
