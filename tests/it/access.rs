@@ -1,6 +1,8 @@
 //! Who may do what, and with whose data.
 
-use push_tests::{Answer, Device, Key, SigningKey, Stack};
+use std::os::unix::fs::symlink;
+
+use push_tests::{Answer, Device, Key, SigningKey, Stack, eventually, in_seconds, run_to_end};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -136,4 +138,199 @@ async fn a_customers_token_touches_what_is_the_customers_own() {
         .post("/api/Push/opened", &body)
         .key(Key::Register);
     good(&call.answer().await);
+}
+
+/// A directory as Kubernetes mounts a secret: what is read is a link to a link, which is swapped.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("push-access-{}-{name}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).unwrap();
+        symlink("..data/value", path.join("value")).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> String {
+        self.0.join("value").to_str().unwrap().to_owned()
+    }
+
+    fn say(&self, version: &str, content: &str) {
+        let directory = self.0.join(version);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("value"), content).unwrap();
+        let new = self.0.join("..data_tmp");
+        symlink(version, &new).unwrap();
+        std::fs::rename(new, self.0.join("..data")).unwrap();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn keys_are_replaced_and_revoked_while_every_replica_runs() {
+    let (keys, public) = (Mount::new("keys"), Mount::new("public"));
+    let (old, new) = ("key-shop-old-1f0c", "key-shop-new-83ab");
+    let (rsa, ec) = (
+        SigningKey::rs256(push_tests::PRIVATE_KEY),
+        SigningKey::es256(),
+    );
+    let with = |shop: &str| format!("# of all\n{}\n\n# the shop's\n{shop}\n", Key::setting());
+    keys.say("v1", &with(&format!("shop:read:{old}")));
+    public.say("v1", &rsa.public_pem());
+    let stack = Stack::with()
+        .apis(2)
+        .workers(0)
+        .env_api("API_KEYS", "")
+        .env_api("API_KEYS_FILE", &keys.file())
+        .env_api("CUSTOMER_JWT_PUBLIC_KEY_FILE", &public.file())
+        .start()
+        .await;
+    stack.all_ready().await;
+    stack.know_customer(1).await;
+    let (rsa_token, ec_token) = (rsa.token("1"), ec.token("1"));
+    // At both replicas, over connections that are open already.
+    let holds = async |credentials: [&str; 2], expected: [u16; 2]| {
+        let paths = ["/api/Push/history", "/api/Push/preferences/1"];
+        eventually("the new credentials hold at every replica", async || {
+            for replica in 0..2 {
+                for ((path, secret), status) in paths.iter().zip(credentials).zip(expected) {
+                    let call = stack.api_at(replica).get(path).bearer(secret);
+                    if call.answer().await.status != status {
+                        return None;
+                    }
+                }
+            }
+            Some(())
+        })
+        .await;
+    };
+    holds([old, &rsa_token], [200, 200]).await;
+    holds([new, &ec_token], [401, 401]).await;
+
+    keys.say("v2", &with(&format!("shop:read:{old},shop:read:{new}")));
+    public.say("v2", &format!("{}{}", ec.public_pem(), rsa.public_pem()));
+    holds([new, &ec_token], [200, 200]).await;
+    holds([old, &rsa_token], [200, 200]).await;
+
+    keys.say("v3", &with(&format!("shop:read:{new}")));
+    public.say("v3", &ec.public_pem());
+    holds([old, &rsa_token], [401, 401]).await;
+    holds([new, &ec_token], [200, 200]).await;
+
+    // What cannot be used changes nothing, and is told once.
+    stack.expect_errors("the file cannot be used");
+    let failed = async |expected: f64| {
+        for setting in ["API_KEYS", "CUSTOMER_JWT_PUBLIC_KEY"] {
+            eventually("the metric tells of the file", async || {
+                for api in &stack.apis {
+                    let label = format!("setting=\"{setting}\"");
+                    let metrics = stack.metrics_of(api).await;
+                    if metrics.sum("push_settings_reload_failed", &label) != Some(expected) {
+                        return None;
+                    }
+                }
+                Some(())
+            })
+            .await;
+        }
+    };
+    failed(0.0).await;
+    stack.keep_secret("key-that-nobody-may-see");
+    keys.say("v4", &with("shop:read+fly:key-that-nobody-may-see"));
+    public.say("v4", "no key at all");
+    failed(1.0).await;
+    holds([new, &ec_token], [200, 200]).await;
+    keys.say("v5", "# nothing is left\n");
+    eventually("the empty file is told", async || {
+        let told = |log: &push_tests::Log| log.says("has no key");
+        stack.logs().iter().all(told).then_some(())
+    })
+    .await;
+    holds([new, &ec_token], [200, 200]).await;
+    for log in stack.logs() {
+        let told = log.lines();
+        let told = told
+            .iter()
+            .filter(|line| line.contains("the file cannot be used"));
+        assert_eq!(told.count(), 3, "each content once");
+    }
+
+    keys.say("v6", &with(""));
+    public.say("v6", &rsa.public_pem());
+    failed(0.0).await;
+    holds([new, &ec_token], [401, 401]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_is_made_by_one_command() {
+    let made = run_to_end("push-api", &["key", "shop", "send+read"], &[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let line = |name: &str| {
+        let lines = made.stdout.lines();
+        let mut rest = lines.filter_map(|line| line.strip_prefix(name));
+        rest.next().unwrap().trim().to_owned()
+    };
+    let (secret, entry) = (line("secret"), line("entry"));
+    assert!(!entry.contains(&secret), "{entry}");
+    let stack = Stack::with()
+        .workers(0)
+        .env_api("API_KEYS", &format!("{},{entry}", Key::setting()))
+        .start()
+        .await;
+    let history = stack.api().get("/api/Push/history").bearer(&secret);
+    good(&history.answer().await);
+    let wrong = run_to_end("push-api", &["key", "shop", "fly"], &[]).await;
+    assert_eq!(wrong.code, Some(1), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains("unknown scope"), "{}", wrong.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_admin_is_known_by_name() {
+    let stack = Stack::with()
+        .env_api("CUSTOMER_JWT_SECRET", SECRET)
+        .env_api("ADMIN_JWT_CLAIM", "groups=push-admins")
+        .start()
+        .await;
+    stack.all_ready().await;
+    let claims = json!({"sub": "ann@example.org", "groups": ["staff", "push-admins"], "exp": in_seconds(600)});
+    let ann = SigningKey::hs256(SECRET).sign(&claims);
+    let customer = SigningKey::hs256(SECRET).token("17");
+    let (pause, resume) = (
+        "/api/Push/admin/providers/fcm/pause",
+        "/api/Push/admin/providers/fcm/resume",
+    );
+    let told = post(&stack, &customer, pause, &json!({})).await;
+    assert_eq!(told.status, 403, "{}", told.text);
+    good(&post(&stack, &ann, pause, &json!({})).await);
+    let queues = call(
+        &stack,
+        &ann,
+        Method::GET,
+        "/api/Push/admin/queues",
+        &json!({}),
+    )
+    .await;
+    assert!(
+        queues.text.contains("\"jwt:ann@example.org\""),
+        "{}",
+        queues.text
+    );
+    good(&post(&stack, &ann, resume, &json!({})).await);
+    for name in ["jwt:ann@example.org", "customer:17"] {
+        let caller = format!("\"caller\":\"{name}\"");
+        eventually("the log tells who it was", async || {
+            stack.logs()[0]
+                .lines()
+                .iter()
+                .any(|line| line.contains(&caller))
+                .then_some(())
+        })
+        .await;
+    }
 }

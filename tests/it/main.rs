@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod access_matrix;
 mod admin_queues;
 mod booking_life;
 mod both_providers;

@@ -36,7 +36,8 @@ impl Key {
     }
 
     /// The value of `API_KEYS`.
-    pub(crate) fn setting() -> String {
+    #[must_use]
+    pub fn setting() -> String {
         format!(
             "all:register+send+read+admin:{},app:register:{},booking:send:sha256:{SEND_HASH},desk:read:{}",
             Self::All.secret(),

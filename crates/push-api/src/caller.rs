@@ -13,7 +13,7 @@ use push_store::Owner;
 use crate::error::ApiError;
 use crate::jwt::{Bearer, Jwts};
 use crate::keys::{ApiKeys, Scope, Scopes};
-use crate::live::Live;
+use crate::live::{Live, SettingFile};
 use crate::observe::Seen;
 use crate::state::AppState;
 
@@ -39,6 +39,8 @@ pub struct Credentials {
     pub keys: Live<ApiKeys>,
     /// Tokens of customers and admins.
     pub jwts: Jwts,
+    /// Where they are read from anew.
+    pub files: Vec<SettingFile>,
 }
 
 /// Somebody who is known.
@@ -230,6 +232,7 @@ mod tests {
         let access = Access::Known(Credentials {
             keys: Live::new(ApiKeys::parse("backend:send:s3cret").unwrap()),
             jwts: Jwts::new(Live::default(), Live::default(), &Wanted::default()),
+            files: Vec::new(),
         });
         let seen = Seen::default();
         let admit = |given: &[(&'static str, &'static str)], scope| {

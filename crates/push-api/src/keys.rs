@@ -3,10 +3,11 @@
 //!
 //! A plain hash is enough for keys that are made by machine; it would not be for passwords.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
@@ -111,19 +112,22 @@ impl ApiKey {
 pub struct ApiKeys(Vec<ApiKey>);
 
 impl ApiKeys {
-    /// Reads `name:scope+scope:secret`, comma-separated; a secret in clear, or as `sha256:<hex>`.
+    /// Reads `name:scope+scope:secret`, separated by commas or lines; a secret in clear, or as `sha256:<hex>`. A name may
+    /// have several secrets, for as long as one takes another's place. A line that begins with `#` is a comment.
     ///
     /// # Errors
     /// Every problem, none with a secret in it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (mut keys, mut problems) = (Vec::new(), Vec::new());
-        let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
-        let entries = text.split(',').map(str::trim);
+        let (mut names, mut hashes) = (HashMap::new(), HashSet::new());
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.starts_with('#'));
+        let entries = lines.flat_map(|line| line.split(',')).map(str::trim);
         for (number, entry) in entries.filter(|entry| !entry.is_empty()).enumerate() {
             match parse_key(entry) {
                 Err(problem) => problems.push(format!("entry {} {problem}", number + 1)),
-                Ok(key) if !names.insert(key.name.clone()) => {
-                    problems.push(format!("names {:?} twice", key.name));
+                Ok(key) if *names.entry(key.name.clone()).or_insert(key.scopes) != key.scopes => {
+                    problems.push(format!("gives {:?} twice, with other scopes", key.name));
                 }
                 Ok(key) if !hashes.insert(key.hash) => {
                     problems.push(format!("gives {:?} the secret of another key", key.name));
@@ -135,6 +139,19 @@ impl ApiKeys {
             Ok(Self(keys))
         } else {
             Err(problems.join("; "))
+        }
+    }
+
+    /// Reads keys as [`parse`](Self::parse) does, and at least one: a file that is emptied by mistake locks nobody out.
+    ///
+    /// # Errors
+    /// Every problem, none with a secret in it.
+    pub fn parse_some(text: &str) -> Result<Self, String> {
+        let keys = Self::parse(text)?;
+        if keys.is_empty() {
+            Err("has no key".to_owned())
+        } else {
+            Ok(keys)
         }
     }
 
@@ -157,6 +174,35 @@ impl ApiKeys {
             .ok()
             .and_then(|index| self.0.get(index))
     }
+}
+
+/// A key that was just made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// What its caller sends. It is kept nowhere.
+    pub secret: String,
+    /// What `API_KEYS` has of it.
+    pub entry: String,
+}
+
+impl NewKey {
+    /// Makes a key for this name and these scopes (`scope+scope`).
+    ///
+    /// # Errors
+    /// A name or scope that cannot be, or no randomness.
+    pub fn make(name: &str, scopes: &str) -> Result<Self, String> {
+        let mut random = [0; 32];
+        let filled = SystemRandom::new().fill(&mut random);
+        filled.map_err(|_| "the machine has no randomness".to_owned())?;
+        let secret = hex(&random);
+        let entry = format!("{name}:{scopes}:sha256:{}", hex(&hash(&secret)));
+        parse_key(&entry).map_err(|problem| format!("the key {problem}"))?;
+        Ok(Self { secret, entry })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hash(secret: &str) -> [u8; 32] {
@@ -235,6 +281,38 @@ mod tests {
     }
 
     #[test]
+    fn a_name_has_two_secrets_while_one_takes_the_others_place() {
+        let text = "# the shop, from May on\nshop:send+read:new\r\n\n  shop:read+send:old , desk:read:x\n#desk:read:y\n";
+        let keys = ApiKeys::parse_some(text).unwrap();
+        for secret in ["new", "old"] {
+            assert_eq!(&**keys.find(secret).unwrap().name(), "shop");
+        }
+        assert!(keys.find("x").is_some() && keys.find("y").is_none());
+        assert!(ApiKeys::parse_some("# nothing\n , ").is_err());
+        assert!(ApiKeys::parse("shop:send:same,shop:send:same").is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_made_opens_what_it_is_for() {
+        let key = NewKey::make("shop", "send+read").unwrap();
+        let other = NewKey::make("shop", "send+read").unwrap();
+        assert!(key.secret.len() == 64 && key.secret != other.secret);
+        assert!(!key.entry.contains(&key.secret));
+        let keys = ApiKeys::parse(&format!("{}\n{}", key.entry, other.entry)).unwrap();
+        let scopes = keys.find(&key.secret).unwrap().scopes();
+        assert_eq!(scopes, Scopes::of(&[Scope::Send, Scope::Read]));
+        for (name, scopes) in [
+            ("a:b", "send"),
+            ("a", "fly"),
+            ("", "send"),
+            ("a,b", "send"),
+            ("a", ""),
+        ] {
+            assert!(NewKey::make(name, scopes).is_err(), "{name:?} {scopes:?}");
+        }
+    }
+
+    #[test]
     fn admin_implies_nothing() {
         let keys = ApiKeys::parse("ops:admin:x").unwrap();
         let ops = keys.find("x").unwrap();
@@ -249,7 +327,7 @@ mod tests {
     fn every_problem_is_told_and_no_secret() {
         let wrong = ApiKeys::parse(
             "nothing,a:send+fly:s3cret,b:send:,c:send:sha256:s3cret,d e:send:s3cret,\
-             e:read:s3cr\u{e9}t,h:read:sha256:+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f,f:read:same-s3cret,g:read:same-s3cret,f:read:other-s3cret",
+             e:read:s3cr\u{e9}t,h:read:sha256:+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f+f,f:read:same-s3cret,g:read:same-s3cret,f:read+send:other-s3cret",
         )
         .unwrap_err();
         assert_eq!(wrong.matches("entry ").count(), 7, "{wrong}");
@@ -257,7 +335,10 @@ mod tests {
             wrong.contains("gives \"g\" the secret of another key"),
             "{wrong}"
         );
-        assert!(wrong.contains("names \"f\" twice"), "{wrong}");
+        assert!(
+            wrong.contains("gives \"f\" twice, with other scopes"),
+            "{wrong}"
+        );
         assert!(!wrong.contains("s3cret"), "{wrong}");
     }
 

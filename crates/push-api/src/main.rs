@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
+use push_api::keys::NewKey;
 use push_api::settings::{self, Settings};
 use push_api::{check, router, serve};
 use push_runtime::env::{Env, SettingsTable, WrongSettings};
@@ -23,7 +24,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Run until SIGTERM or SIGINT (the default).
     Run,
@@ -34,6 +35,13 @@ enum Command {
     Recount,
     /// Test settings, database and broker without starting.
     Check,
+    /// Make an API key: its secret, shown only now, and its entry for `API_KEYS`.
+    Key {
+        /// What logs and the audit trail call it. The same name with two secrets is one key that is being replaced.
+        name: String,
+        /// What it may do: register, send, read, admin, with `+` between them.
+        scopes: String,
+    },
     /// List the settings: variable, default, meaning, separated by tabs.
     Settings,
     /// Ask the API running on this machine whether it is alive (for container health checks).
@@ -66,6 +74,11 @@ async fn carry_out(command: Command) -> anyhow::Result<Option<String>> {
         Command::Check => {
             let report = check::check(&read(Settings::read)?.api).await;
             report.map(Some).map_err(anyhow::Error::msg)
+        }
+        Command::Key { name, scopes } => {
+            let key = NewKey::make(&name, &scopes).map_err(anyhow::Error::msg)?;
+            let NewKey { secret, entry } = key;
+            Ok(Some(format!("secret  {secret}\nentry   {entry}")))
         }
         Command::Settings => {
             // Read in vain: it only matters what is asked for.

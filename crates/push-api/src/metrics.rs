@@ -27,6 +27,7 @@ const OPERATIONS_RUNNING: &str = "push_operations_running";
 const REPLAYED: &str = "push_idempotent_replays_total";
 const EVENTS_IGNORED: &str = "push_events_ignored_total";
 const RATE_LIMITED: &str = "push_rate_limited_total";
+const RELOAD_FAILED: &str = "push_settings_reload_failed";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -63,6 +64,10 @@ pub fn describe() {
         OPERATIONS_RUNNING,
         "Operations on many dead letters that are not over yet"
     );
+    metrics::describe_gauge!(
+        RELOAD_FAILED,
+        "1 where the file of a setting has changed and cannot be used, so that what it said before holds on"
+    );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     metrics::describe_counter!(
         REPLAYED,
@@ -89,6 +94,11 @@ pub fn describe() {
 pub fn accepted(notifications: usize) {
     counter!(ACCEPTED).increment(notifications as u64);
     counter!(TRANSACTIONS).increment(1);
+}
+
+/// The file of a setting was read anew, or could not be.
+pub fn reload_failed(setting: &'static str, failed: bool) {
+    gauge!(RELOAD_FAILED, "setting" => setting).set(f64::from(u8::from(failed)));
 }
 
 /// Requests got an answer that was given before.

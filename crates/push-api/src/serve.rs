@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
+use crate::caller::Access;
 use crate::drain;
 use crate::health::{Health, Probes};
 use crate::limits::gate::Gate;
 use crate::listen;
+use crate::live;
 use crate::metrics;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
@@ -167,8 +169,12 @@ pub async fn run(
     }
     let (listener, address) = bind("HTTP_ADDR", settings.http).await?;
     tracing::info!(%address, catalogue = ?settings.catalogue, "listening");
-    if matches!(state.access, crate::caller::Access::Open) {
-        tracing::warn!("AUTH_DISABLED: everybody may do everything");
+    match &state.access {
+        Access::Open => tracing::warn!("AUTH_DISABLED: everybody may do everything"),
+        Access::Known(credentials) => {
+            let watching = live::watch(credentials.files.clone(), closing.clone());
+            background.tasks.spawn(watching);
+        }
     }
     if settings.customer_rate.is_none() {
         tracing::warn!(

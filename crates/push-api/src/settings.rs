@@ -19,7 +19,7 @@ use crate::jwt::{AdminClaim, JwtKeys, Jwts, Wanted};
 use crate::keys::ApiKeys;
 use crate::limits::address::Proxies;
 use crate::limits::gate::RequestRates;
-use crate::live::Live;
+use crate::live::{Live, SettingFile};
 use crate::privacy::{self, PrivacyGuard};
 
 /// The longest grace; orchestrators kill earlier by default.
@@ -57,8 +57,8 @@ const METRICS_ADDR: Setting = Setting {
 const API_KEYS: Setting = Setting {
     name: "API_KEYS",
     default: "",
-    meaning: "who may call: name:scope+scope:secret, comma-separated; the secret in clear or as sha256:<hex>; \
-              scopes are register, send, read, admin",
+    meaning: "who may call: name:scope+scope:secret, separated by commas or lines, # begins a comment line; the secret in \
+              clear or as sha256:<hex>; scopes are register, send, read, admin",
 };
 const CUSTOMER_JWT_SECRET: Setting = Setting {
     name: "CUSTOMER_JWT_SECRET",
@@ -336,8 +336,9 @@ fn access(env: &mut Env) -> Option<Access> {
     let keys = env.or_default(API_KEYS, ApiKeys::parse);
     let jwts = jwts(env);
     let open = env.or_default(AUTH_DISABLED, parse::switch);
+    let keys = keys.map(Live::new);
     match (keys?, open?) {
-        (keys, true) if keys.is_empty() => Some(Access::Open),
+        (keys, true) if keys.get().is_empty() => Some(Access::Open),
         (_, true) => {
             env.problem(
                 AUTH_DISABLED.name,
@@ -345,30 +346,39 @@ fn access(env: &mut Env) -> Option<Access> {
             );
             None
         }
-        (keys, false) if keys.is_empty() => {
+        (keys, false) if keys.get().is_empty() => {
             env.problem(
                 API_KEYS.name,
                 "is not set, so nobody could call; set it, or AUTH_DISABLED=true for development",
             );
             None
         }
-        (keys, false) => Some(Access::Known(Credentials {
-            keys: Live::new(keys),
-            jwts: jwts?,
-        })),
+        (keys, false) => {
+            let (jwts, mut files) = jwts?;
+            let file = env.file(API_KEYS);
+            files.extend(file.map(|path| keys.file(API_KEYS.name, path, ApiKeys::parse_some)));
+            Some(Access::Known(Credentials { keys, jwts, files }))
+        }
     }
 }
 
 /// Without a key no token is good.
-fn jwts(env: &mut Env) -> Option<Jwts> {
-    let secrets = env.or_default(CUSTOMER_JWT_SECRET, JwtKeys::secrets);
-    let public = env.or_default(CUSTOMER_JWT_PUBLIC_KEY, JwtKeys::public);
+fn jwts(env: &mut Env) -> Option<(Jwts, Vec<SettingFile>)> {
+    let mut files = Vec::new();
+    let mut keys = |setting: Setting, parse: fn(&str) -> Result<JwtKeys, String>| {
+        let keys = Live::new(env.or_default(setting, parse)?);
+        let file = env.file(setting);
+        files.extend(file.map(|path| keys.file(setting.name, path, parse)));
+        Some(keys)
+    };
+    let secrets = keys(CUSTOMER_JWT_SECRET, JwtKeys::secrets);
+    let public = keys(CUSTOMER_JWT_PUBLIC_KEY, JwtKeys::public);
     let wanted = Wanted {
         audience: env.optional(CUSTOMER_JWT_AUDIENCE, parse::text),
         issuer: env.optional(CUSTOMER_JWT_ISSUER, parse::text),
         admin: env.optional(ADMIN_JWT_CLAIM, AdminClaim::parse),
     };
-    Some(Jwts::new(Live::new(secrets?), Live::new(public?), &wanted))
+    Some((Jwts::new(secrets?, public?, &wanted), files))
 }
 
 #[cfg(test)]

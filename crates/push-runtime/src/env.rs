@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A setting: its variable, its default as one would write it, and what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,12 @@ impl Env {
         }
     }
 
+    /// The file that a setting's value is read from, if it is.
+    #[must_use]
+    pub fn file(&self, setting: Setting) -> Option<PathBuf> {
+        self.given(&file_variable(setting)).map(PathBuf::from)
+    }
+
     /// Notes something that is wrong with a setting, for example together with another one.
     pub fn problem(&mut self, name: &str, what: impl Display) {
         self.problems.push(format!("{name} {what}"));
@@ -136,16 +142,15 @@ impl Env {
             .ok()
     }
 
+    fn given(&self, name: &str) -> Option<String> {
+        let value = self.variables.get(name);
+        value.filter(|value| !value.is_empty()).cloned()
+    }
+
     fn text(&mut self, setting: Setting) -> Text {
         self.asked.push(setting);
-        let file_variable = format!("{}_FILE", setting.name);
-        let given = |name: &str| {
-            self.variables
-                .get(name)
-                .filter(|value| !value.is_empty())
-                .cloned()
-        };
-        match (given(setting.name), given(&file_variable)) {
+        let file_variable = file_variable(setting);
+        match (self.given(setting.name), self.given(&file_variable)) {
             (Some(_), Some(_)) => {
                 self.problem(
                     setting.name,
@@ -167,6 +172,10 @@ impl Env {
             (None, None) => Text::Unset,
         }
     }
+}
+
+fn file_variable(setting: Setting) -> String {
+    format!("{}_FILE", setting.name)
 }
 
 enum Text {
@@ -321,8 +330,11 @@ mod tests {
         let path = std::env::temp_dir().join(format!("push-runtime-env-{}", std::process::id()));
         std::fs::write(&path, "secret\n").unwrap();
         let file = path.to_str().unwrap();
+        let mut from_file = env(&[("URL_FILE", file)]);
+        assert_eq!(from_file.file(URL), Some(path.clone()));
+        assert_eq!(env(&[("URL", "x")]).file(URL), None);
         assert_eq!(
-            env(&[("URL_FILE", file)]).required(URL, parse::text),
+            from_file.required(URL, parse::text),
             Some("secret".to_owned())
         );
         let mut both = env(&[("URL_FILE", file), ("URL", "x")]);
