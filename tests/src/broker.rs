@@ -260,6 +260,21 @@ impl Broker {
         Some((message.delivery.data, message.delivery.properties))
     }
 
+    /// Takes all messages off all queues: what they hold, a message a line.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn take_all(&self) -> String {
+        let mut all = String::new();
+        for queue in self.listed("queues").await {
+            let name = queue["name"].as_str().unwrap_or_default();
+            while let Some((body, _)) = self.take(name).await {
+                all += &format!("{name}: {}\n", String::from_utf8_lossy(&body));
+            }
+        }
+        all
+    }
+
     /// Takes one message off a queue and loses the connection with it in hand, as a program that crashes; false when
     /// the queue is empty.
     ///

@@ -232,6 +232,28 @@ impl Database {
         timeout(patience, asked).await.ok().flatten()
     }
 
+    /// Every value of every row of every table, a row a line.
+    pub async fn dump(&self) -> String {
+        let tables = "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = DATABASE()";
+        let mut dump = String::new();
+        for table in self.texts(tables).await {
+            let columns = format!(
+                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
+                 WHERE table_schema = DATABASE() AND table_name = '{table}'"
+            );
+            let columns = self.texts(&columns).await.into_iter();
+            let columns: Vec<_> = columns
+                .map(|column| format!("COALESCE(CAST({column} AS BINARY), '')"))
+                .collect();
+            let rows = format!("SELECT CONCAT_WS('|', {}) FROM {table}", columns.join(", "));
+            for row in self.fetch(&rows).await {
+                let bytes: Vec<u8> = row.get(0);
+                dump += &format!("{table}: {}\n", String::from_utf8_lossy(&bytes));
+            }
+        }
+        dump
+    }
+
     /// How many rows a table has.
     pub async fn count(&self, table: &str) -> i64 {
         self.number(&format!("SELECT COUNT(*) FROM {table}")).await

@@ -54,6 +54,8 @@ pub enum Code {
     UnknownProvider,
     /// The operation is not running any more.
     OperationEnded,
+    /// The operation goes on to its end.
+    NotCancellable,
     /// The dead letter was replayed before.
     AlreadyReplayed,
     /// The dead letter was discarded before.
@@ -98,7 +100,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidInput,
         Self::MalformedJson,
         Self::Unauthorized,
@@ -109,6 +111,7 @@ impl Code {
         Self::UnknownOperation,
         Self::UnknownProvider,
         Self::OperationEnded,
+        Self::NotCancellable,
         Self::AlreadyReplayed,
         Self::AlreadyDiscarded,
         Self::NotificationPending,
@@ -145,6 +148,7 @@ impl Code {
             | Self::UnknownProvider
             | Self::NotFound => StatusCode::NOT_FOUND,
             Self::OperationEnded
+            | Self::NotCancellable
             | Self::AlreadyReplayed
             | Self::AlreadyDiscarded
             | Self::NotificationPending
@@ -179,6 +183,7 @@ impl Code {
             Self::UnknownOperation => "there is no such operation",
             Self::UnknownProvider => "there is no such provider",
             Self::OperationEnded => "the operation is not running any more",
+            Self::NotCancellable => "an operation that erases a customer goes on to its end",
             Self::AlreadyReplayed => {
                 "somebody has replayed the dead letter; its details say who and what came of it"
             }
@@ -303,6 +308,9 @@ pub enum ApiError {
     /// The operation cannot be cancelled.
     #[error("The operation is not running any more")]
     OperationEnded,
+    /// The operation must not be cancelled.
+    #[error("An operation that erases a customer is not cancelled")]
+    NotCancellable,
     /// A worker has the notification in hand.
     #[error("The notification is being delivered just now; try again")]
     InDelivery,
@@ -436,6 +444,7 @@ impl ApiError {
             Self::UnknownOperation => Code::UnknownOperation,
             Self::UnknownProvider => Code::UnknownProvider,
             Self::OperationEnded => Code::OperationEnded,
+            Self::NotCancellable => Code::NotCancellable,
             Self::InDelivery => Code::InDelivery,
             Self::TooLate(_) => Code::TooLate,
             Self::DeadLetter(refusal) => refusal_code(*refusal),
@@ -467,6 +476,7 @@ impl ApiError {
             | Code::UnknownOperation
             | Code::UnknownProvider
             | Code::OperationEnded
+            | Code::NotCancellable
             | Code::AlreadyReplayed
             | Code::AlreadyDiscarded
             | Code::TooLate
@@ -641,7 +651,7 @@ error_set! {
     /// What an endpoint can answer that is about a provider.
     ProviderErrors: [ApiError::UnknownProvider];
     /// What cancelling an operation can answer.
-    CancelErrors: [ApiError::OperationEnded];
+    CancelErrors: [ApiError::OperationEnded, ApiError::NotCancellable];
     /// What cancelling a notification can answer.
     CancelNotificationErrors: [
         ApiError::InDelivery,

@@ -20,6 +20,8 @@ pub struct Claimed {
     pub recorded: Recorded,
     /// Whether the claim is ours; if not, another worker has it in hand, or nothing is left to do.
     pub ours: bool,
+    /// Its customer was erased after it was accepted.
+    pub erased: bool,
     /// The newest notification with its collapse key; `None` where it has no such key.
     pub newest: Option<NotificationId>,
     /// An older one with its collapse key is in some worker's hands, and may be on its way to a device just now.
@@ -62,6 +64,7 @@ pub fn admit(job: &Job, claimed: Option<Claimed>) -> Admission {
     let Some(Claimed {
         recorded,
         ours,
+        erased: _,
         newest: _,
         behind,
         interruptions,

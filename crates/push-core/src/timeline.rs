@@ -45,6 +45,8 @@ spelled! {
         LeftOut = "left_out",
         /// A caller took it back.
         Cancelled = "cancelled",
+        /// Its customer was erased: what was told before is gone.
+        Erased = "erased",
         /// It has ended.
         Settled = "settled",
         /// Expo told whether a push that it had accepted was delivered, or did not tell in time.

@@ -36,6 +36,8 @@ pub enum Suppression {
         /// That one.
         by: NotificationId,
     },
+    /// The customer was erased after it was accepted: nobody gets it, and nobody may send it after all.
+    Erased,
 }
 
 impl Suppression {
@@ -47,6 +49,7 @@ impl Suppression {
             Self::OptedOut(_) => Reason::OptedOut,
             Self::QuietHours { .. } => Reason::QuietHours,
             Self::Superseded { .. } => Reason::Superseded,
+            Self::Erased => Reason::Erased,
         }
     }
 }

@@ -267,6 +267,7 @@ impl World {
                 round: it.round,
             },
             ours,
+            erased: false,
             newest: self.newest.map(|newest| self.rows[newest].notification.id),
             behind: behind && !elsewhere,
             interruptions: self.rows[row].interruptions,

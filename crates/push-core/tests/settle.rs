@@ -888,6 +888,7 @@ fn what_is_not_wanted_ends_without_an_attempt_and_says_why() {
             Reason::QuietHours,
             Step::QuietHours,
         ),
+        (Suppression::Erased, Reason::Erased, Step::Erased),
     ] {
         let settled = suppress(&job(3_600), why, now());
         assert_eq!(done(&settled), Ending::Suppressed(reason));

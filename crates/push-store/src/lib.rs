@@ -13,10 +13,12 @@
 mod bookings;
 mod bulk;
 mod collapse;
+mod content;
 mod customers;
 mod dead_letters;
 mod decode;
 mod devices;
+mod erasure;
 mod error;
 mod hash;
 mod history;

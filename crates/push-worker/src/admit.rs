@@ -268,8 +268,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                 if job.round == 1 {
                     worker.watermark.taken(job.notification.created_at);
                 }
-                let newest = claiming.and_then(|claiming| claiming.claimed.newest);
-                let what = match verdict(worker, &job, newest, known) {
+                let what = match verdict(worker, &job, claiming, known) {
                     Verdict::Deliver => plan(worker, &job, known),
                     Verdict::Suppress(why) => What::Suppress(why),
                     Verdict::PutOff(until) => {
@@ -327,7 +326,12 @@ async fn tell_of_copies(worker: &Worker, copies: &[NotificationId]) {
 }
 
 /// Whether it is still wanted.
-fn verdict(worker: &Worker, job: &Job, newest: Option<NotificationId>, known: &Known) -> Verdict {
+fn verdict(worker: &Worker, job: &Job, claiming: Option<&Claiming>, known: &Known) -> Verdict {
+    let claimed = claiming.map(|claiming| claiming.claimed);
+    if claimed.is_some_and(|claimed| claimed.erased) {
+        return Verdict::Suppress(Suppression::Erased);
+    }
+    let newest = claimed.and_then(|claimed| claimed.newest);
     let everything = Preferences::default();
     let customer = known.customers.get(&job.notification.customer);
     let preferences = customer.map_or(&everything, |customer| &customer.preferences);

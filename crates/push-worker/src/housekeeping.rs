@@ -89,6 +89,7 @@ async fn purge_all(store: &Store) -> Result<(), StoreError> {
         store.purge_collapse_heads(heads, BATCH_MAX)
     })
     .await?;
+    metrics::ended(&in_time(store.erase_again(Utc::now())).await?);
     let waits = Utc::now() - TimeDelta::days(1);
     purge("quiet_hours_waits", || {
         store.purge_quiet_hours_waits(waits, BATCH_MAX)

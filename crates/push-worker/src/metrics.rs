@@ -150,6 +150,13 @@ pub fn settled(settlement: &Settlement) {
     }
 }
 
+/// Notifications were ended where they waited.
+pub fn ended(statuses: &[Status]) {
+    for status in statuses {
+        counter!(SETTLED, "status" => status.as_str()).increment(1);
+    }
+}
+
 /// A dead letter was recorded; a copy of one that was recorded before does not count again.
 pub fn dead_lettered(record: &DeadLetterRecord, kept: Kept) {
     match kept {

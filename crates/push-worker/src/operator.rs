@@ -1,4 +1,4 @@
-//! Runs the operations: many dead letters replayed or discarded, at their pace. Any worker may do it; one at a time does,
+//! Runs the operations: many dead letters replayed or discarded at their pace, and customers erased. Any worker may do it; one at a time does,
 //! and another goes on within seconds when that one dies. What is committed is published at once, and by the reconciler
 //! where that fails.
 
@@ -117,6 +117,7 @@ impl Operator<'_> {
         };
         self.waited.insert(running.id, taken.waited);
         metrics::operation(running.kind(), taken.done, taken.failed);
+        metrics::ended(&taken.ended);
         if taken.finished {
             self.waited.remove(&running.id);
             tracing::info!(operation.id = %running.id.0, kind = running.kind(), "an operation is done");

@@ -8,11 +8,12 @@ use crate::status::{Ending, ProviderResult, Reason};
 use crate::timeline::TimelineEntry;
 use crate::wanted::Suppression;
 
-/// Ends a job. What a device accepted before counts; what was given up before, and an operator can mend, is kept.
+/// Ends a job. What a device accepted before counts; what was given up before, and an operator can mend, is kept, unless
+/// its customer was erased.
 #[must_use]
 pub fn suppress(job: &Job, why: Suppression, now: DateTime<Utc>) -> Settlement {
     let mut progress = without_the_rest(job);
-    let next = if progress.given_up.is_empty() {
+    let next = if progress.given_up.is_empty() || why == Suppression::Erased {
         Next::Done(ended(&mut progress, why.reason()))
     } else {
         Next::DeadLetter(follow_up(job, Some(Vec::new()), progress.clone()))

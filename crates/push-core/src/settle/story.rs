@@ -140,6 +140,10 @@ pub(super) fn suppressed(why: Suppression, now: DateTime<Utc>) -> TimelineEntry 
             Step::Superseded,
             format!("the newer notification {by} with the same collapse key takes its place"),
         ),
+        Suppression::Erased => {
+            let text = "the customer was erased".to_owned();
+            (Step::Erased, text)
+        }
     };
     TimelineEntry::new(now, step, text)
 }

@@ -115,6 +115,7 @@ impl Database {
                 round,
             },
             ours,
+            erased: false,
             newest: None,
             behind: false,
             interruptions: row.interruptions,

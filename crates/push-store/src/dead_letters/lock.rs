@@ -12,7 +12,7 @@ use crate::error::StoreError;
 /// Row by row in the order of the array, as the history is locked.
 const LOCK_LETTERS: &str = "\
     SELECT letter.id, letter.notification_id, letter.registration_id, letter.provider, letter.token_masked, \
-        letter.state, letter.job, letter.raw, letter.raw_bytes \
+        letter.state, letter.job, letter.raw, letter.raw_bytes, letter.emptied \
     FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS listed) AS wanted \
     STRAIGHT_JOIN dead_letters AS letter FORCE INDEX (PRIMARY) ON letter.id = wanted.id \
     FOR UPDATE";
@@ -32,6 +32,8 @@ pub(super) struct LockedLetter {
     pub(super) job: Option<String>,
     pub(super) raw: Option<String>,
     pub(super) raw_bytes: Option<u32>,
+    /// Its content is gone.
+    pub(super) emptied: u8,
 }
 
 impl LockedLetter {

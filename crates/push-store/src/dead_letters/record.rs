@@ -13,14 +13,14 @@ use sqlx::MySqlConnection;
 
 use super::DeadLetterRecord;
 use super::letter::{INSERT, Letter, LetterRow, letters, tries};
-use crate::bulk;
 use crate::decode::millis;
+use crate::erasure::erased_among;
 use crate::error::StoreError;
 use crate::history::lock::{Locked, lock};
 use crate::history::timeline::{bounded, lines};
 use crate::retry::Tries;
 use crate::stats::{Changes, Standing};
-use crate::{Kept, Store};
+use crate::{Kept, Store, bulk, content, erasure};
 
 /// The index is forced: by `status_due` it would lock the other pending ones as well.
 const END: &str = concat!(
@@ -73,22 +73,29 @@ impl Store {
     ) -> Result<Vec<Kept>, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let mut locked = lock(&mut transaction, records.iter().filter_map(about)).await?;
+        let erased = erased_among(&mut transaction, locked.keys().copied()).await?;
         let mut changes = Changes::default();
         let mut kept_each = Vec::with_capacity(records.len());
         let mut rows: Vec<Letter> = Vec::new();
+        let mut emptied = Vec::new();
         for record in records {
             let kept = match record {
                 DeadLetterRecord::Poison { .. } => Kept::Only,
                 DeadLetterRecord::Job { job, reason } => {
-                    end(
+                    let is_erased = erased.contains(&job.notification.id);
+                    let kept = end(
                         &mut transaction,
                         &mut locked,
                         &mut changes,
                         job,
-                        *reason,
+                        (!is_erased).then_some(*reason),
                         now,
                     )
-                    .await?
+                    .await?;
+                    if is_erased && kept != Kept::Not {
+                        emptied.push(job.notification.id);
+                    }
+                    kept
                 }
             };
             if kept != Kept::Not {
@@ -97,6 +104,7 @@ impl Store {
             kept_each.push(kept);
         }
         insert(&mut transaction, &rows, now).await?;
+        content::erase(&mut transaction, &emptied, &erasure::told(now)).await?;
         changes.write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(kept_each)
@@ -137,13 +145,13 @@ fn about(record: &DeadLetterRecord) -> Option<NotificationId> {
 }
 
 /// Ends the job's notification, if the job is the one that it waits for. A job whose round has been recorded is a
-/// copy: its successor is on its way and must not be cut off.
+/// copy: its successor is on its way and must not be cut off. Without a `reason` its customer was erased.
 async fn end(
     connection: &mut MySqlConnection,
     locked: &mut HashMap<NotificationId, Locked>,
     changes: &mut Changes,
     job: &Job,
-    reason: GiveUpReason,
+    reason: Option<GiveUpReason>,
     now: DateTime<Utc>,
 ) -> Result<Kept, StoreError> {
     let id = job.notification.id;
@@ -154,7 +162,7 @@ async fn end(
     if !row.awaits(job.round) {
         return Ok(Kept::Not);
     }
-    let ending = ending(job);
+    let ending = ending(job, reason);
     row.recorded = Recorded {
         status: ending.status(),
         round: job.round,
@@ -181,7 +189,7 @@ async fn write_end(
     connection: &mut MySqlConnection,
     job: &Job,
     ending: Ending,
-    reason: GiveUpReason,
+    reason: Option<GiveUpReason>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let now = millis(now);
@@ -226,10 +234,12 @@ fn given_up_targets(job: &Job) -> impl Iterator<Item = (RegistrationId, Provider
     given_up.chain(left)
 }
 
-fn ending(job: &Job) -> Ending {
+fn ending(job: &Job, reason: Option<GiveUpReason>) -> Ending {
     let results = &job.progress.results;
     if [results.fcm, results.expo].contains(&ProviderResult::Success) {
         Ending::Sent
+    } else if reason.is_none() {
+        Ending::Suppressed(Reason::Erased)
     } else {
         Ending::Failed(Reason::DeadLettered)
     }
@@ -249,12 +259,18 @@ const fn settled(result: ProviderResult) -> ProviderResult {
     }
 }
 
-fn told(job: &Job, ending: Ending, reason: GiveUpReason, now: DateTime<Utc>) -> [TimelineEntry; 2] {
+fn told(
+    job: &Job,
+    ending: Ending,
+    reason: Option<GiveUpReason>,
+    now: DateTime<Utc>,
+) -> [TimelineEntry; 2] {
+    let why = reason.map_or("", GiveUpReason::as_str);
     let kept = match job.progress.given_up.len() {
         given_up if job.is_given_up() && given_up > 0 => {
             format!("kept as {given_up} dead letter(s)")
         }
-        _ => format!("kept as a dead letter: {reason}"),
+        _ => format!("kept as a dead letter: {why}"),
     };
     let ended = match ending.reason() {
         Some(reason) => format!("{}: {reason}", ending.status()),

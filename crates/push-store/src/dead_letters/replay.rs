@@ -22,6 +22,7 @@ use super::{DeadLetterId, KeptBytes, Refusal, Replay, Replayed, ReplayedJob};
 use crate::Store;
 use crate::bulk;
 use crate::decode::{Row, millis};
+use crate::erasure::erased_among;
 use crate::error::StoreError;
 use crate::history::TABLE;
 use crate::history::content::NotificationRow;
@@ -166,6 +167,7 @@ pub(crate) async fn replay_in(
     let locked = lock_history(connection, about.into_iter().map(NotificationId::from)).await?;
     let letters = lock(connection, ids).await?;
     let known = Known::read(connection, locked).await?;
+    let known = known.without_erased(connection).await?;
     let judge = |letter: &LockedLetter| (DeadLetterId(letter.id), known.judge(letter, how, now));
     let mut judged: BTreeMap<DeadLetterId, Result<(), Refusal>> =
         letters.iter().map(judge).collect();
@@ -247,6 +249,18 @@ impl Known {
         })
     }
 
+    /// What was accepted before its customer was erased is not sent any more.
+    async fn without_erased(
+        mut self,
+        connection: &mut MySqlConnection,
+    ) -> Result<Self, StoreError> {
+        let ended = self.ended.keys().copied();
+        for id in erased_among(connection, ended.collect::<Vec<_>>()).await? {
+            self.ended.insert(id, Err(Refusal::ContentGone));
+        }
+        Ok(self)
+    }
+
     /// Whether a letter can be replayed.
     fn judge(
         &self,
@@ -256,6 +270,9 @@ impl Known {
     ) -> Result<(), Refusal> {
         if let Some(refusal) = letter.closed() {
             return Err(refusal);
+        }
+        if letter.emptied > 0 {
+            return Err(Refusal::ContentGone);
         }
         if let (Some(raw), Some(length)) = (&letter.raw, letter.raw_bytes) {
             let base64 = raw.clone();

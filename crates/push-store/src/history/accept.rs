@@ -26,9 +26,11 @@ use crate::{Store, bulk, customers, idempotency};
 
 const INSERT: &str = "\
     INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, \
-        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline) \
+        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline, \
+        erasure_mark) \
     SELECT UNHEX(id), customer, kind, title, body, data, \
-        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, send_at, unpublished, timeline \
+        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, send_at, unpublished, timeline, \
+        COALESCE(erasure.mark, 0) \
     FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
             customer BIGINT PATH '$.customer', \
@@ -45,7 +47,8 @@ const INSERT: &str = "\
             due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
             unpublished BIGINT PATH '$.unpublished', \
             timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
-        )) AS accepted";
+        )) AS accepted \
+    LEFT JOIN customer_erasures AS erasure ON erasure.customer_id = accepted.customer";
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];

@@ -103,10 +103,7 @@ impl Store {
                 return ended(&mut transaction, id).await;
             }
         }
-        let row: CancellableRow = sqlx::query_as(CANCELLABLE)
-            .bind(id.as_uuid())
-            .fetch_one(&mut *transaction)
-            .await?;
+        let row = waiting(&mut transaction, id).await?;
         if row.claim_holds {
             return Ok(Cancelling::InDelivery);
         }
@@ -114,7 +111,7 @@ impl Store {
         let Next::Done(ending) = settlement.next else {
             return Err(StoreError::Unusable("a cancelled job goes on"));
         };
-        write(&mut transaction, &settlement, ending, now).await?;
+        end(&mut transaction, &settlement, ending, now).await?;
         let standing = Standing {
             ending,
             results: settlement.results,
@@ -150,7 +147,19 @@ async fn ended(
     })
 }
 
-async fn write(
+/// A pending notification, whose row is locked.
+pub(crate) async fn waiting(
+    connection: &mut MySqlConnection,
+    id: NotificationId,
+) -> Result<WaitingRow, StoreError> {
+    Ok(sqlx::query_as(CANCELLABLE)
+        .bind(id.as_uuid())
+        .fetch_one(connection)
+        .await?)
+}
+
+/// Ends a pending notification, whose row is locked and that is in nobody's hands.
+pub(crate) async fn end(
     connection: &mut MySqlConnection,
     settlement: &Settlement,
     ending: Ending,
@@ -179,19 +188,21 @@ async fn write(
     }
 }
 
+/// What waits.
 #[derive(FromRow)]
-struct CancellableRow {
+pub(crate) struct WaitingRow {
     #[sqlx(flatten)]
     notification: NotificationRow,
     round: u32,
     next_job: Option<String>,
     in_hand: bool,
-    claim_holds: bool,
+    /// A worker has it in hand.
+    pub(crate) claim_holds: bool,
 }
 
-impl CancellableRow {
+impl WaitingRow {
     /// The job that waits. Whoever had it in hand and was interrupted may have sent it.
-    fn job(self) -> Result<Job, StoreError> {
+    pub(crate) fn job(self) -> Result<Job, StoreError> {
         let at = Row {
             table: TABLE,
             key: self.notification.notification_id,

@@ -33,13 +33,15 @@ use crate::retry::Tries;
 const LOOK: &str = "\
     SELECT history.notification_id, history.status, history.round, history.claimed_by, history.interruptions, \
         history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds, \
-        customer.version, head.notification_id AS newest, head.claimed_by AS key_claimed_by, \
+        customer.version, erasure.mark IS NOT NULL AS erased, head.notification_id AS newest, head.claimed_by AS key_claimed_by, \
         head.claimed_for AS key_claimed_for, \
         COALESCE(head.claimed_until > NOW(3), FALSE) AS key_is_held \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS job \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(job.id) \
     LEFT JOIN customer_versions AS customer ON customer.customer_id = history.customer_id \
+    LEFT JOIN customer_erasures AS erasure ON erasure.customer_id = history.customer_id \
+        AND erasure.mark > history.erasure_mark \
     LEFT JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
         AND head.raised_at >= history.created_at";
@@ -323,6 +325,8 @@ struct Seen {
     claim_holds: bool,
     interruptions: u32,
     version: CustomerVersion,
+    /// Its customer was erased after it was accepted.
+    erased: bool,
     key: Option<KeySeen>,
 }
 
@@ -370,6 +374,7 @@ impl Seen {
         let claimed = Claimed {
             recorded: self.recorded,
             ours: self.claim_holds && by.is(self.claimed_by),
+            erased: self.erased,
             newest: self.key.map(|key| key.newest),
             behind: !self.claim_holds && self.behind(notification, by),
             interruptions: self.interruptions,
@@ -391,6 +396,7 @@ struct SeenRow {
     in_hand: bool,
     claim_holds: bool,
     version: Option<u64>,
+    erased: bool,
     newest: Option<Uuid>,
     key_claimed_by: Option<Uuid>,
     key_claimed_for: Option<Uuid>,
@@ -416,6 +422,7 @@ impl TryFrom<SeenRow> for Seen {
             claim_holds: row.claim_holds,
             interruptions: row.interruptions,
             version: CustomerVersion(row.version.unwrap_or_default()),
+            erased: row.erased,
             key: row.newest.map(|newest| KeySeen {
                 newest: newest.into(),
                 claimed_by: row.key_claimed_by,

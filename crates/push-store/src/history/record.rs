@@ -8,7 +8,7 @@ use push_core::admit::Recorded;
 use push_core::id::NotificationId;
 use push_core::receipt::Ticket;
 use push_core::settle::{DeliveryOutcome, Next, Settlement};
-use push_core::status::Status;
+use push_core::status::{Reason, Status};
 use serde::Serialize;
 use sqlx::MySqlConnection;
 
@@ -19,7 +19,9 @@ use super::{ClaimedRound, Due, Recording};
 use crate::Store;
 use crate::bulk;
 use crate::collapse;
+use crate::content;
 use crate::devices::{DeadToken, switch_off_in};
+use crate::erasure::told;
 use crate::error::StoreError;
 use crate::quiet;
 use crate::receipts::open::open;
@@ -130,6 +132,7 @@ impl Store {
                 }
             }
             write(&mut transaction, &fresh, now, grace).await?;
+            erase(&mut transaction, &fresh, now).await?;
             let keyed = fresh.iter().filter(|(_, row)| row.collapses);
             collapse::let_through(
                 &mut transaction,
@@ -148,6 +151,21 @@ impl Store {
         transaction.commit().await?;
         Ok(recordings)
     }
+}
+
+/// Whose customer was erased keeps no content, also where the erasure has looked before it came.
+async fn erase(
+    connection: &mut MySqlConnection,
+    fresh: &[(&ClaimedRound, Locked)],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let erased = fresh.iter().map(|(round, _)| &round.settlement);
+    let erased = erased.filter(|settlement| match settlement.next {
+        Next::Done(ending) => ending.reason() == Some(Reason::Erased),
+        Next::Wait(..) | Next::Later(..) | Next::DeadLetter(_) => false,
+    });
+    let erased: Vec<_> = erased.map(|settlement| settlement.notification).collect();
+    content::erase(connection, &erased, &told(now)).await
 }
 
 /// Splits a batch so that no part has a notification twice: one statement changes a row once. As good as always there

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use push_core::replay::LetterState;
 use sqlx::MySqlConnection;
-use uuid::Uuid;
 
-use super::{NewOperation, OperationId, Parameters};
+use super::{NewOperation, OperationId, Parameters, Work};
 use crate::Store;
 use crate::dead_letters::Filter;
 use crate::dead_letters::filter::{Bind as _, Shape, of_shape};
 use crate::decode::millis;
+use crate::erasure::Scope;
 use crate::error::StoreError;
 
 macro_rules! count {
@@ -38,7 +38,7 @@ const CREATE: &str = "\
 
 const CANCEL: &str = "\
     UPDATE operations SET state = 'cancelled', version = version + 1, finished_at = ? \
-    WHERE operation_id = ? AND state = 'running'";
+    WHERE operation_id = ? AND state = 'running' AND kind <> 'erase_customer'";
 
 const FORGET_WAITING: &str = "DELETE FROM operation_letters WHERE operation_id = ?";
 
@@ -95,35 +95,26 @@ impl Store {
         new: NewOperation,
         now: DateTime<Utc>,
     ) -> Result<OperationId, StoreError> {
-        let id = OperationId(Uuid::now_v7());
+        let id = OperationId::generate();
         let filter = open(&new.filter);
         let mut transaction = self.pool.begin().await?;
         let up_to: u64 = sqlx::query_scalar(NEWEST)
             .fetch_one(&mut *transaction)
             .await?;
         let total = count(&mut transaction, &filter, up_to).await?;
-        let kind = new.work.kind();
         let parameters = Parameters {
             work: new.work,
             filter,
             per_second: new.per_second,
             up_to,
         };
-        sqlx::query(CREATE)
-            .bind(id.0)
-            .bind(kind)
-            // Plain structures, which always serialize.
-            .bind(serde_json::to_string(&parameters).unwrap_or_default())
-            .bind(total)
-            .bind(new.by)
-            .bind(millis(now))
-            .execute(&mut *transaction)
-            .await?;
+        create(&mut transaction, id, &parameters, total, &new.by, now).await?;
         transaction.commit().await?;
         Ok(id)
     }
 
-    /// Stops an operation, whose step under way counts as a whole or not at all. Says whether it was running.
+    /// Stops an operation, whose step under way counts as a whole or not at all. Says whether it was running; one that
+    /// erases a customer is not stopped.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -148,6 +139,54 @@ impl Store {
         transaction.commit().await?;
         Ok(cancelled == 1)
     }
+}
+
+/// Starts the operation that empties an erased customer's notifications, of which there are `total`.
+pub(crate) async fn start_erasing(
+    connection: &mut MySqlConnection,
+    id: OperationId,
+    scope: Scope,
+    total: u64,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let parameters = Parameters {
+        work: Work::Erase {
+            customer: scope.customer,
+            mark: scope.mark,
+        },
+        filter: Filter {
+            customer: Some(scope.customer),
+            ..Filter::default()
+        },
+        per_second: ERASED_PER_SECOND,
+        up_to: 0,
+    };
+    create(connection, id, &parameters, total, by, now).await
+}
+
+/// Enough for whoever waits for it, and others get their turn.
+const ERASED_PER_SECOND: u32 = 2_000;
+
+async fn create(
+    connection: &mut MySqlConnection,
+    id: OperationId,
+    parameters: &Parameters,
+    total: u64,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(CREATE)
+        .bind(id.0)
+        .bind(parameters.work.kind())
+        // Plain structures, which always serialize.
+        .bind(serde_json::to_string(parameters).unwrap_or_default())
+        .bind(total)
+        .bind(by)
+        .bind(millis(now))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn count(

@@ -1,8 +1,9 @@
-//! `operations`: replaying or discarding many dead letters. An operation's place stands in its row and moves in the
-//! same transaction as the letters, so that it goes on exactly where it stood, whoever dies.
+//! `operations`: replaying or discarding many dead letters, and erasing a customer. An operation's place stands in its row
+//! and moves in the same transaction as what it is about, so that it goes on exactly where it stood, whoever dies.
 
 pub(crate) mod bytes;
 pub(crate) mod create;
+pub(crate) mod erase;
 pub(crate) mod step;
 pub(crate) mod view;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use push_core::id::CustomerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,7 +24,15 @@ use crate::dead_letters::{Filter, Refusal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub Uuid);
 
-/// What is done with each letter.
+impl OperationId {
+    /// A new one.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+/// What is done, with each letter where it is about letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Work {
@@ -38,6 +48,14 @@ pub enum Work {
         /// Why.
         reason: String,
     },
+    /// What waits for the customer of the filter is ended, and the content of all notifications is emptied.
+    #[serde(rename_all = "camelCase")]
+    Erase {
+        /// Which customer.
+        customer: CustomerId,
+        /// `customer_erasures.mark`: of those that were accepted before it.
+        mark: u64,
+    },
 }
 
 impl Work {
@@ -47,16 +65,20 @@ impl Work {
         match self {
             Self::Replay { .. } => "replay_dead_letters",
             Self::Discard { .. } => "discard_dead_letters",
+            Self::Erase { .. } => ERASE,
         }
     }
 
     fn extend_ttl(&self) -> Option<Duration> {
         match self {
             Self::Replay { extend_ttl_seconds } => extend_ttl_seconds.map(Duration::from_secs),
-            Self::Discard { .. } => None,
+            Self::Discard { .. } | Self::Erase { .. } => None,
         }
     }
 }
+
+/// An operation of this kind goes on to its end: what it empties must not stay.
+const ERASE: &str = "erase_customer";
 
 /// `operations.state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +148,7 @@ pub struct OperationView {
     pub kind: String,
     /// How it stands.
     pub state: OperationState,
-    /// Letters that it is about.
+    /// Letters, or notifications, that it is about.
     pub total: u64,
     /// Those that were handled.
     pub done: u64,
@@ -138,7 +160,7 @@ pub struct OperationView {
     pub waiting: u64,
     /// Which letters.
     pub filter: Filter,
-    /// Letters a second at most.
+    /// Letters, or notifications, a second at most.
     pub per_second: u32,
     /// Who said so.
     pub by: Option<String>,

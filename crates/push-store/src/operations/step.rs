@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use push_core::status::Status;
 use sqlx::types::Json;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
 use super::create::open;
+use super::erase::erase_step;
 use super::{ALREADY_HANDLED, OperationId, Parameters, Work, failure};
 use crate::Store;
 use crate::dead_letters::discard::discard_in;
@@ -17,6 +19,7 @@ use crate::dead_letters::lock::array;
 use crate::dead_letters::replay::replay_in;
 use crate::dead_letters::{DeadLetterId, Discard, LetterPlace, Refusal, Replay, ReplayedJob};
 use crate::decode::millis;
+use crate::erasure::Scope;
 use crate::error::StoreError;
 use crate::retry::Tries;
 
@@ -121,11 +124,11 @@ pub struct Running {
     by: String,
     parameters: Parameters,
     version: u32,
-    last: Option<LetterPlace>,
-    total: u64,
-    done: u64,
+    pub(super) last: Option<LetterPlace>,
+    pub(super) total: u64,
+    pub(super) done: u64,
     failed: u64,
-    failures: BTreeMap<String, u64>,
+    pub(super) failures: BTreeMap<String, u64>,
 }
 
 impl Running {
@@ -169,10 +172,12 @@ pub struct How {
 pub struct Taken {
     /// To be published.
     pub jobs: Vec<ReplayedJob>,
-    /// Letters that were handled.
+    /// Letters, or notifications, that were handled.
     pub done: u64,
     /// Letters that could not be.
     pub failed: u64,
+    /// How notifications ended that had been waiting.
+    pub ended: Vec<Status>,
     /// Whether that was the last.
     pub finished: bool,
     /// For the next step.
@@ -253,6 +258,12 @@ impl Store {
             .await?;
         if held.is_none() {
             return Ok(None);
+        }
+        if let Work::Erase { customer, mark } = running.parameters.work {
+            let scope = Scope { customer, mark };
+            let taken = erase_step(&mut transaction, running, scope, how.step, now).await?;
+            transaction.commit().await?;
+            return Ok(Some(taken));
         }
         let chosen = choose(&mut transaction, running, how.step, how.waited).await?;
         let acted = act(&mut transaction, running, how, &chosen.ids, now).await?;
@@ -377,6 +388,7 @@ async fn act(
             };
             discard_in(connection, ids, &discard, now).await.map(only)
         }
+        Work::Erase { .. } => Err(StoreError::Unusable("to erase is not about letters")),
     }
 }
 
@@ -450,27 +462,57 @@ async fn progress(
             taken.failed += elsewhere;
         }
     }
-    let moved = sqlx::query(MOVE)
-        .bind(chosen.last.map_or(0, |last| last.id.0))
-        .bind(chosen.last.map(|last| millis(last.at)))
-        .bind(millis(now + pause(running, chosen, &taken)))
-        .bind(running.total.max(done + failed))
-        .bind(done)
-        .bind(failed)
-        .bind(Json(&failures))
-        .bind(taken.finished)
-        .bind(taken.finished.then(|| millis(now)))
-        .bind(running.id.0)
-        .bind(running.version)
-        .execute(connection)
-        .await?
-        .rows_affected();
-    if moved == 1 {
-        Ok(Some(taken))
-    } else {
-        Err(StoreError::Unusable(
-            "an operation that was held did not move",
-        ))
+    let moved = Moved {
+        last: chosen.last.map(|last| (last.at, last.id.0)),
+        next_at: now + pause(running, chosen, &taken),
+        done,
+        failed,
+        failures,
+        finished: taken.finished,
+    };
+    moved.write(connection, running, now).await?;
+    Ok(Some(taken))
+}
+
+/// Where an operation stands after a step.
+pub(super) struct Moved {
+    pub(super) last: Option<(DateTime<Utc>, u64)>,
+    pub(super) next_at: DateTime<Utc>,
+    pub(super) done: u64,
+    pub(super) failed: u64,
+    pub(super) failures: BTreeMap<String, u64>,
+    pub(super) finished: bool,
+}
+
+impl Moved {
+    pub(super) async fn write(
+        self,
+        connection: &mut MySqlConnection,
+        running: &Running,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let moved = sqlx::query(MOVE)
+            .bind(self.last.map_or(0, |(_, id)| id))
+            .bind(self.last.map(|(at, _)| millis(at)))
+            .bind(millis(self.next_at))
+            .bind(running.total.max(self.done + self.failed))
+            .bind(self.done)
+            .bind(self.failed)
+            .bind(Json(&self.failures))
+            .bind(self.finished)
+            .bind(self.finished.then(|| millis(now)))
+            .bind(running.id.0)
+            .bind(running.version)
+            .execute(connection)
+            .await?
+            .rows_affected();
+        if moved == 1 {
+            Ok(())
+        } else {
+            Err(StoreError::Unusable(
+                "an operation that was held did not move",
+            ))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod connecting;
 mod dead_letters;
 mod devices;
 mod due;
+mod erasing;
 mod history;
 mod idempotency;
 mod leases;

@@ -90,7 +90,16 @@ impl Db {
              SELECT UNHEX(SHA2(id, 256)), UNHEX(SHA2(id, 256)) FROM notification_history",
         )
         .await;
-        self.execute("ANALYZE TABLE quiet_hours_waits, customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
+        self.execute(
+            "INSERT INTO customer_erasures (customer_id, mark, look_again_at) \
+             SELECT id, 1, '2026-01-01 00:00:00' FROM notification_history",
+        )
+        .await;
+        self.execute(
+            "INSERT INTO booking_status (booking_id, customer_id, status) SELECT id, id, '' FROM notification_history",
+        )
+        .await;
+        self.execute("ANALYZE TABLE booking_status, customer_erasures, quiet_hours_waits, customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
     }
 }
 
@@ -213,6 +222,34 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("ENDED", &[id], history, "notification"),
         ("CANCEL", &cancelled, history, "notification"),
         ("LATER", &[t, id], history, "notification"),
+        ("TO_ERASE", &["5", "9", "2"], history, "by_customer"),
+        (
+            "ERASE_NEXT",
+            &["5", t, t, "0", "9", "2", "200"],
+            history,
+            "by_customer",
+        ),
+        (
+            "ERASE_STRANGERS",
+            &["2", "5", "2", t],
+            "letter",
+            "by_customer",
+        ),
+        ("DELETE_DEVICES", &["5"], device, "customer_device"),
+        ("DELETE_BOOKINGS", &["5"], "booking_status", "customer"),
+        ("MARK_OF", &["5"], "customer_erasures", "PRIMARY"),
+        (
+            "TO_LOOK_AT_AGAIN",
+            &[t, "9"],
+            "customer_erasures",
+            "look_again",
+        ),
+        (
+            "PURGE_ERASURES",
+            &["'2020-01-01 00:00:00.000'", "9"],
+            "customer_erasures",
+            "erased",
+        ),
         ("WAITING_OF", &["5", t, "9"], "waits", "customer"),
         ("WAITING_OF", &["5", t, "9"], "history", "notification"),
         (
@@ -362,6 +399,19 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("LET_THROUGH", &[held], "head", "PRIMARY"),
         ("LOOK", &[ids], "history", "notification"),
         ("LOOK", &[ids], "customer", "PRIMARY"),
+        ("LOOK", &[ids], "erasure", "PRIMARY"),
+        ("ERASED_AMONG", &[ids], "history", "notification"),
+        (
+            "ERASE_HISTORY",
+            &[ids, "''", "2"],
+            "history",
+            "notification",
+        ),
+        ("ERASE_DELIVERIES", &[ids], "delivery", "PRIMARY"),
+        ("ERASE_TICKETS", &[ids], "ticket", "PRIMARY"),
+        ("ERASE_LETTERS", &[ids, "2"], "letter", "notification"),
+        ("ERASE_WAITS", &[ids], "waits", "PRIMARY"),
+        ("ERASE_HEADS", &[ids], "head", "PRIMARY"),
         ("RENEW", &[held, "9", "9"], "history", "notification"),
         ("LET_GO", &[held], "history", "notification"),
         ("STATES", &[ids], "history", "notification"),

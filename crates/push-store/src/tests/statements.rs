@@ -7,8 +7,8 @@ use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
 use crate::{
-    bookings, collapse, customers, dead_letters, devices, history, idempotency, lease, migrate,
-    operations, preferences, quiet, rate, receipts, stats, store, switches, waiting,
+    bookings, collapse, content, customers, dead_letters, devices, erasure, history, idempotency,
+    lease, migrate, operations, preferences, quiet, rate, receipts, stats, store, switches, waiting,
     worker_reports,
 };
 
@@ -23,7 +23,9 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         worker_reports::STATEMENTS,
         collapse::STATEMENTS,
         bookings::STATEMENTS,
+        content::STATEMENTS,
         customers::STATEMENTS,
+        erasure::STATEMENTS,
         devices::active::STATEMENTS,
         devices::register::STATEMENTS,
         devices::off::STATEMENTS,
@@ -113,6 +115,7 @@ fn no_statement_is_missing_above() {
                     "TABLE",
                     "SESSION",
                     "ALREADY_HANDLED",
+                    "ERASE",
                     "AT_ONE_MOMENT",
                     "ONE_MOMENT",
                 ]

@@ -1,5 +1,6 @@
 //! What operators do: the scope `admin` for all of it.
 
+mod customers;
 mod dead_letters;
 mod operations;
 mod providers;
@@ -12,6 +13,7 @@ use crate::state::AppState;
 /// All of them.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .merge(customers::routes())
         .merge(dead_letters::routes())
         .merge(operations::routes())
         .merge(providers::routes())

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use push_store::Store;
+use push_store::{OperationState, Store};
 use uuid::Uuid;
 
 use super::{Answer, operation};
@@ -13,7 +13,8 @@ use crate::state::{AppState, now};
 
 /// Stops an operation.
 ///
-/// What it has done stays done; what it has not is left as it was. The answer says how far it came.
+/// What it has done stays done; what it has not is left as it was. The answer says how far it came. One that erases a
+/// customer is not stopped.
 #[utoipa::path(
     post,
     path = "/api/Push/admin/operations/{operationId}/cancel",
@@ -36,7 +37,12 @@ pub async fn cancel(
     };
     match state.ask(cancel).await? {
         (_, None) => Err(ApiError::UnknownOperation),
-        (false, Some(_)) => Err(ApiError::OperationEnded),
+        (false, Some(found)) => Err(match found.state {
+            OperationState::Running => ApiError::NotCancellable,
+            OperationState::Done | OperationState::Cancelled | OperationState::Failed => {
+                ApiError::OperationEnded
+            }
+        }),
         (true, Some(found)) => Ok(Json(Answer::new("Operation cancelled", found))),
     }
 }

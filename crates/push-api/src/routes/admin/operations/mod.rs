@@ -1,4 +1,4 @@
-//! Operations: what is done with many dead letters, and how far it is.
+//! Operations: what is done with many dead letters or with all notifications of a customer, and how far it is.
 
 mod cancel;
 mod detail;
@@ -41,13 +41,13 @@ fn operation(id: Result<Path<Uuid>, PathRejection>) -> Result<OperationId, ApiEr
 pub struct Operation {
     /// Its id.
     operation_id: Uuid,
-    /// What is done.
+    /// What is done: `replay_dead_letters`, `discard_dead_letters`, `erase_customer`.
     #[schema(example = "replay_dead_letters")]
     kind: String,
     /// How it stands.
     #[schema(schema_with = schemas::operation_state)]
     state: &'static str,
-    /// Dead letters that it is about.
+    /// Dead letters that it is about; with `erase_customer` notifications.
     total: u64,
     /// Those that were handled.
     done: u64,
@@ -59,9 +59,9 @@ pub struct Operation {
     failures: BTreeMap<String, u64>,
     /// Dead letters that wait for another replay of their notification.
     waiting: u64,
-    /// Which dead letters.
+    /// Which dead letters; with `erase_customer` which customer.
     filter: FilterSchema,
-    /// Dead letters a second at most.
+    /// Dead letters, or notifications, a second at most.
     per_second: u32,
     /// What a replay gives to what has expired.
     extend_ttl_seconds: Option<u64>,
@@ -82,7 +82,7 @@ impl From<OperationView> for Operation {
         let (extend_ttl_seconds, reason) = match view.work {
             Some(Work::Replay { extend_ttl_seconds }) => (extend_ttl_seconds, None),
             Some(Work::Discard { reason }) => (None, Some(reason)),
-            None => (None, None),
+            Some(Work::Erase { .. }) | None => (None, None),
         };
         Self {
             operation_id: view.id.0,
@@ -118,7 +118,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(message: &'static str, view: OperationView) -> Self {
+    pub(super) fn new(message: &'static str, view: OperationView) -> Self {
         Self {
             success: true,
             message,

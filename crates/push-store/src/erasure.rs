@@ -1,0 +1,451 @@
+//! Erasing a customer.
+//!
+//! One transaction marks the customer as erased and deletes devices and preferences. From its commit on nothing that was
+//! accepted before is sent any more: whoever claims it finds the mark (`history/claim.rs`), as does the recorder of dead
+//! letters. What waits is ended, and content is emptied, some notifications at a time, by an operation.
+//!
+//! What is accepted takes over the mark that it sees; so it is before or after an erasure by the database's order, and by no
+//! clock. What is being accepted at that very moment may be committed after the operation has looked: it is never sent, and
+//! emptied when the customer is [looked at again](Store::erase_again).
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use push_core::changed::Changed;
+use push_core::id::{CustomerId, NotificationId};
+use push_core::provider::PerProvider;
+use push_core::settle::{Next, Settlement, suppress};
+use push_core::status::{Ending, ProviderResult, Reason, Status};
+use push_core::timeline::{Step, TimelineEntry};
+use push_core::wanted::Suppression;
+use sqlx::{FromRow, MySqlConnection};
+use uuid::Uuid;
+
+use crate::Store;
+use crate::bulk::{self, KEYS_MAX};
+use crate::content::{self, Emptied, letter_content};
+use crate::customers::known;
+use crate::decode::millis;
+use crate::devices::count_up;
+use crate::error::StoreError;
+use crate::history::cancel::{end, waiting};
+use crate::history::lock::{Locked, lock};
+use crate::operations::OperationId;
+use crate::operations::create::start_erasing;
+use crate::retry::Tries;
+use crate::stats::{Changes, Standing};
+
+const KNOWN_BY_US: &str = "\
+    SELECT CAST(EXISTS (SELECT 1 FROM customer_push_tokens WHERE customer_id = ?) \
+        OR EXISTS (SELECT 1 FROM notification_preferences WHERE customer_id = ?) \
+        OR EXISTS (SELECT 1 FROM notification_history WHERE customer_id = ?) \
+        OR EXISTS (SELECT 1 FROM customer_erasures WHERE customer_id = ?) AS SIGNED)";
+
+const DELETE_DEVICES: &str = "DELETE FROM customer_push_tokens WHERE customer_id = ?";
+const DELETE_PREFERENCES: &str = "DELETE FROM notification_preferences WHERE customer_id = ?";
+const DELETE_BOOKINGS: &str = "DELETE FROM booking_status WHERE customer_id = ?";
+
+/// No two marks of a customer are equal, and none is smaller than one before.
+const MARK_ERASED: &str = "\
+    INSERT INTO customer_erasures (customer_id, mark, erased_at, look_again_at) \
+    VALUES (?, CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED), NOW(3), NOW(3) + INTERVAL ? MICROSECOND) \
+    ON DUPLICATE KEY UPDATE mark = GREATEST(mark + 1, VALUES(mark)), erased_at = VALUES(erased_at), \
+        look_again_at = VALUES(look_again_at)";
+
+const MARK_OF: &str = "SELECT mark FROM customer_erasures WHERE customer_id = ?";
+
+const TO_ERASE: &str = "\
+    SELECT CAST(COUNT(*) AS SIGNED) FROM notification_history FORCE INDEX (by_customer) \
+    WHERE customer_id = ? AND erasure_mark < ? AND emptied < ?";
+
+const ERASE_NEXT: &str = "\
+    SELECT id, notification_id, created_at FROM notification_history FORCE INDEX (by_customer) \
+    WHERE customer_id = ? AND created_at >= ? AND (created_at > ? OR id > ?) AND erasure_mark < ? AND emptied < ? \
+    ORDER BY created_at, id LIMIT ?";
+
+/// Dead letters of jobs that were none of ours.
+const ERASE_STRANGERS: &str = concat!(
+    "\
+    UPDATE dead_letters AS letter FORCE INDEX (by_customer) SET ",
+    letter_content!(),
+    ", letter.token_masked = NULL, letter.bytes_due_at = NULL, letter.emptied = ? \
+    WHERE letter.customer_id = ? AND letter.emptied < ? \
+        AND letter.created_at <= ? \
+        AND NOT EXISTS (SELECT 1 FROM notification_history AS history \
+            WHERE history.notification_id = letter.notification_id)"
+);
+
+const ERASED_AMONG: &str = "\
+    SELECT history.notification_id \
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS listed \
+    STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
+        ON history.notification_id = UNHEX(listed.id) \
+    STRAIGHT_JOIN customer_erasures AS erasure FORCE INDEX (PRIMARY) \
+        ON erasure.customer_id = history.customer_id AND erasure.mark > history.erasure_mark";
+
+const TO_LOOK_AT_AGAIN: &str = "\
+    SELECT customer_id, mark FROM customer_erasures FORCE INDEX (look_again) \
+    WHERE look_again_at <= ? ORDER BY look_again_at LIMIT ?";
+
+const LOOKED_AT_AGAIN: &str =
+    "UPDATE customer_erasures SET look_again_at = NULL WHERE customer_id = ? AND mark = ?";
+
+const PURGE_ERASURES: &str = "\
+    DELETE FROM customer_erasures WHERE erased_at < ? AND look_again_at IS NULL ORDER BY erased_at LIMIT ?";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[
+    ("KNOWN_BY_US", KNOWN_BY_US),
+    ("DELETE_DEVICES", DELETE_DEVICES),
+    ("DELETE_PREFERENCES", DELETE_PREFERENCES),
+    ("DELETE_BOOKINGS", DELETE_BOOKINGS),
+    ("MARK_ERASED", MARK_ERASED),
+    ("MARK_OF", MARK_OF),
+    ("TO_ERASE", TO_ERASE),
+    ("ERASE_NEXT", ERASE_NEXT),
+    ("ERASE_STRANGERS", ERASE_STRANGERS),
+    ("ERASED_AMONG", ERASED_AMONG),
+    ("TO_LOOK_AT_AGAIN", TO_LOOK_AT_AGAIN),
+    ("LOOKED_AT_AGAIN", LOOKED_AT_AGAIN),
+    ("PURGE_ERASURES", PURGE_ERASURES),
+];
+
+/// What is being accepted when a customer is erased is committed by then: no transaction lives for so long.
+const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(5);
+/// Before everything that a `TIMESTAMP` can hold.
+pub(crate) const BEGINNING: DateTime<Utc> = DateTime::UNIX_EPOCH;
+/// Customers who are looked at again in one go.
+const AGAIN_MAX: u32 = 100;
+/// Notifications of one transaction.
+pub(crate) const ERASED_AT_ONCE: u32 = 200;
+
+/// Which notifications an erasure is about: those of a customer that were accepted before the mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) customer: CustomerId,
+    pub(crate) mark: u64,
+}
+
+impl Scope {
+    /// The mark is a time.
+    fn erased_at(self) -> DateTime<Utc> {
+        let mark = i64::try_from(self.mark).unwrap_or(i64::MAX);
+        DateTime::from_timestamp_millis(mark).unwrap_or(BEGINNING)
+    }
+}
+
+/// A place among a customer's notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) id: u64,
+}
+
+/// What was done with some of them.
+#[derive(Debug)]
+pub(crate) struct Handled {
+    /// Notifications that are emptied now.
+    pub(crate) done: u64,
+    /// How those ended that had been waiting.
+    pub(crate) ended: Vec<Status>,
+    /// The last one that was looked at.
+    pub(crate) last: Option<Place>,
+    /// There is none after that.
+    pub(crate) at_the_end: bool,
+}
+
+impl Store {
+    /// Whether anything is known of a customer, here or in the booking backend's table; also that it was erased.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn knows(&self, customer: CustomerId) -> Result<bool, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let by_us: i64 = sqlx::query_scalar(KNOWN_BY_US)
+            .bind(customer.get())
+            .bind(customer.get())
+            .bind(customer.get())
+            .bind(customer.get())
+            .fetch_one(&mut *connection)
+            .await?;
+        Ok(by_us == 1 || !known(&mut connection, &[customer]).await?.is_empty())
+    }
+
+    /// Erases a customer: devices and preferences are gone, and nothing that was accepted before is sent any more. The
+    /// operation `id`, which a worker runs, ends what waits and empties content. To do so again is harmless.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was changed, unless the connection broke during the commit.
+    pub async fn erase_customer(
+        &self,
+        id: OperationId,
+        customer: CustomerId,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Changed>, StoreError> {
+        let mut tries = Tries::new();
+        loop {
+            match self.erase_customer_once(id, customer, by, now).await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn erase_customer_once(
+        &self,
+        id: OperationId,
+        customer: CustomerId,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Changed>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        for statement in [DELETE_DEVICES, DELETE_PREFERENCES, DELETE_BOOKINGS] {
+            sqlx::query(statement)
+                .bind(customer.get())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query(MARK_ERASED)
+            .bind(customer.get())
+            .bind(LOOK_AGAIN_AFTER.num_microseconds())
+            .execute(&mut *transaction)
+            .await?;
+        let mark: u64 = sqlx::query_scalar(MARK_OF)
+            .bind(customer.get())
+            .fetch_one(&mut *transaction)
+            .await?;
+        let scope = Scope { customer, mark };
+        let total = remaining(&mut transaction, scope).await?;
+        start_erasing(&mut transaction, id, scope, total, by, now).await?;
+        let changed = count_up(&mut transaction, &[customer]).await?;
+        transaction.commit().await?;
+        Ok(changed)
+    }
+
+    /// Looks again at customers who were erased a while ago, for what was being accepted at that moment. Returns how those
+    /// ended that had been waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked; what is left is looked at the next time.
+    pub async fn erase_again(&self, now: DateTime<Utc>) -> Result<Vec<Status>, StoreError> {
+        let due: Vec<(i64, u64)> = sqlx::query_as(TO_LOOK_AT_AGAIN)
+            .bind(millis(now))
+            .bind(AGAIN_MAX)
+            .fetch_all(&self.pool)
+            .await?;
+        let mut ended = Vec::new();
+        for (customer, mark) in due {
+            let Ok(customer) = CustomerId::try_from(customer) else {
+                continue;
+            };
+            let scope = Scope { customer, mark };
+            let mut place = None;
+            loop {
+                let handled = self.erase_more(scope, place, now).await?;
+                ended.extend(handled.ended);
+                place = handled.last;
+                if handled.at_the_end {
+                    break;
+                }
+            }
+            let mut connection = self.pool.acquire().await?;
+            // What is in a worker's hands is looked at the next time.
+            if remaining(&mut connection, scope).await? == 0 {
+                sqlx::query(LOOKED_AT_AGAIN)
+                    .bind(customer.get())
+                    .bind(mark)
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+        Ok(ended)
+    }
+
+    async fn erase_more(
+        &self,
+        scope: Scope,
+        after: Option<Place>,
+        now: DateTime<Utc>,
+    ) -> Result<Handled, StoreError> {
+        let mut tries = Tries::new();
+        loop {
+            let erased = async {
+                let mut transaction = self.pool.begin().await?;
+                let handled =
+                    erase_some(&mut transaction, scope, after, ERASED_AT_ONCE, now).await?;
+                transaction.commit().await?;
+                Ok(handled)
+            };
+            match erased.await {
+                Err(error) if tries.again(&error).await => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Forgets erasures of before `until`, `limit` at most: nothing that was accepted before them can be in a queue any
+    /// more. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn purge_erasures(
+        &self,
+        until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.purge(PURGE_ERASURES, until, limit).await
+    }
+}
+
+/// How many notifications still have content, or wait.
+pub(crate) async fn remaining(
+    connection: &mut MySqlConnection,
+    scope: Scope,
+) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar(TO_ERASE)
+        .bind(scope.customer.get())
+        .bind(scope.mark)
+        .bind(Emptied::Erased.as_u8())
+        .fetch_one(connection)
+        .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Ends and empties the next notifications of a customer, the oldest first. One that a worker has in hand is left out: its
+/// record comes first.
+pub(crate) async fn erase_some(
+    connection: &mut MySqlConnection,
+    scope: Scope,
+    after: Option<Place>,
+    limit: u32,
+    now: DateTime<Utc>,
+) -> Result<Handled, StoreError> {
+    let from = after.map_or(BEGINNING, |place| place.at);
+    let rows: Vec<NextRow> = sqlx::query_as(ERASE_NEXT)
+        .bind(scope.customer.get())
+        .bind(from)
+        .bind(from)
+        .bind(after.map_or(0, |place| place.id))
+        .bind(scope.mark)
+        .bind(Emptied::Erased.as_u8())
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    let ids: Vec<NotificationId> = rows.iter().map(|row| row.notification_id.into()).collect();
+    let locked = lock(connection, ids.iter().copied()).await?;
+    let (mut changes, mut ended) = (Changes::default(), Vec::new());
+    let mut to_empty = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some(row) = locked.get(&id) else { continue };
+        match row.recorded.status {
+            Status::Sent | Status::Failed | Status::Suppressed => {}
+            Status::Pending => match end_one(connection, id, row, &mut changes, now).await? {
+                Some(status) => ended.push(status),
+                None => continue,
+            },
+        }
+        to_empty.push(id);
+    }
+    content::erase(connection, &to_empty, &told(now)).await?;
+    let at_the_end = rows.len() < limit as usize;
+    if at_the_end {
+        sqlx::query(ERASE_STRANGERS)
+            .bind(Emptied::Erased.as_u8())
+            .bind(scope.customer.get())
+            .bind(Emptied::Erased.as_u8())
+            .bind(scope.erased_at())
+            .execute(&mut *connection)
+            .await?;
+    }
+    changes.write(connection).await?;
+    let last = rows.last().map(|row| Place {
+        at: row.created_at,
+        id: row.id,
+    });
+    Ok(Handled {
+        done: to_empty.len() as u64,
+        ended,
+        last: last.or(after),
+        at_the_end,
+    })
+}
+
+/// Those of them whose customer was erased after they were accepted.
+pub(crate) async fn erased_among(
+    connection: &mut MySqlConnection,
+    ids: impl IntoIterator<Item = NotificationId>,
+) -> Result<HashSet<NotificationId>, StoreError> {
+    let ids: Vec<NotificationId> = ids.into_iter().collect();
+    let mut erased = HashSet::new();
+    for some in ids.chunks(KEYS_MAX) {
+        let found: Vec<Uuid> = sqlx::query_scalar(ERASED_AMONG)
+            .bind(bulk::ids(some)?)
+            .fetch_all(&mut *connection)
+            .await?;
+        erased.extend(found.into_iter().map(NotificationId::from));
+    }
+    Ok(erased)
+}
+
+/// All that the timeline of an erased notification says.
+pub(crate) fn told(now: DateTime<Utc>) -> TimelineEntry {
+    let text = "the customer was erased: the content is gone, and what was told here before";
+    TimelineEntry::new(millis(now), Step::Erased, text)
+}
+
+/// Ends a pending one, unless a worker has it in hand. Says how it ended.
+async fn end_one(
+    connection: &mut MySqlConnection,
+    id: NotificationId,
+    locked: &Locked,
+    changes: &mut Changes,
+    now: DateTime<Utc>,
+) -> Result<Option<Status>, StoreError> {
+    let row = waiting(connection, id).await?;
+    if row.claim_holds {
+        return Ok(None);
+    }
+    let settlement = match row.job() {
+        Ok(job) => suppress(&job, Suppression::Erased, now),
+        Err(error) => {
+            tracing::warn!(notification.id = %id, %error, "an erased notification cannot be read; it is ended all the same");
+            unread(id, locked, now)
+        }
+    };
+    let Next::Done(ending) = settlement.next else {
+        return Err(StoreError::Unusable("an erased job goes on"));
+    };
+    end(connection, &settlement, ending, now).await?;
+    let standing = Standing {
+        ending,
+        results: settlement.results,
+        sent_at: locked.sent_at.or(Some(now)),
+    };
+    changes.moved(&locked.counted, None, Some(&standing));
+    Ok(Some(ending.status()))
+}
+
+/// The end of what nobody can make a job of.
+fn unread(id: NotificationId, locked: &Locked, now: DateTime<Utc>) -> Settlement {
+    let results = PerProvider {
+        fcm: ProviderResult::NotSent,
+        expo: ProviderResult::NotSent,
+    };
+    Settlement {
+        notification: id,
+        round: locked.recorded.round.saturating_add(1),
+        attempts: 0,
+        results,
+        deliveries: Vec::new(),
+        timeline: vec![told(now)],
+        next: Next::Done(Ending::Suppressed(Reason::Erased)),
+    }
+}
+
+#[derive(FromRow)]
+struct NextRow {
+    id: u64,
+    notification_id: Uuid,
+    created_at: DateTime<Utc>,
+}

@@ -1,0 +1,340 @@
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use push_core::admit::Claimed;
+use push_core::id::NotificationId;
+use push_core::job::GiveUpReason;
+use push_core::notification::{CollapseKey, Notification};
+use push_core::settle::suppress;
+use push_core::status::{Reason, Status};
+use push_core::timeline::Step as Told;
+use push_core::wanted::Suppression;
+use sqlx::Row;
+
+use super::Db;
+use super::recording::{RECEIPTS_AFTER, under};
+use super::seed::{customer, follow_up, gives_up, later, notification, registration, sent, waits};
+use crate::{
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, How, Kept, OperationId, OperationState,
+    OperationView, Recording, Refusal, Replay, Step, UnknownCustomer,
+};
+
+const LONG: Duration = Duration::from_secs(600);
+const GRACE: Duration = Duration::from_secs(60);
+
+impl Db {
+    async fn accept_one(&self, one: &Notification) {
+        let accepted = self.store.accept(
+            std::slice::from_ref(one),
+            UnknownCustomer::Create,
+            later(60_000),
+        );
+        accepted.await.unwrap();
+    }
+
+    async fn learns(&self, by: ClaimId, notification: NotificationId, round: u32) -> Claimed {
+        let claims = [Claim {
+            notification,
+            round,
+        }];
+        let claimed = self.store.claim(by, &claims, LONG);
+        claimed.await.unwrap()[&notification].claimed
+    }
+
+    async fn erase(&self, of: i64) -> OperationId {
+        let id = OperationId::generate();
+        let erased = self
+            .store
+            .erase_customer(id, customer(of), "ops", later(500));
+        assert_eq!(erased.await.unwrap()[0].customer, customer(of));
+        id
+    }
+
+    /// Takes steps, `most` at most, as a worker does whose clock runs fast.
+    async fn empties(&self, id: OperationId, most: usize) -> OperationView {
+        let mut now = later(1_000);
+        for _ in 0..most {
+            now += TimeDelta::seconds(2);
+            let how = How {
+                step: Step::Full,
+                waited: DeadLetterId(0),
+                due_after: GRACE,
+            };
+            for running in self.store.running_operations(now).await.unwrap() {
+                self.store.take_step(&running, &how, now).await.unwrap();
+            }
+        }
+        self.store.operation(id).await.unwrap().unwrap()
+    }
+
+    async fn standing(&self, id: NotificationId) -> (Status, Option<Reason>, bool) {
+        let view = self.store.notification(id).await.unwrap().unwrap();
+        let empty = view.content.title.is_empty()
+            && view.content.body.is_empty()
+            && view.content.data == push_core::notification::Data::default()
+            && view.collapse_key.is_none();
+        (view.state.status, view.state.reason, empty)
+    }
+
+    /// Every value of every table that is not a number.
+    pub(super) async fn dump(&self) -> String {
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = DATABASE()",
+        )
+        .fetch_all(&self.store.pool)
+        .await
+        .unwrap();
+        assert!(tables.len() > 15);
+        let mut dump = String::new();
+        for table in tables {
+            let columns: Vec<String> = sqlx::query_scalar(
+                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
+                 WHERE table_schema = DATABASE() AND table_name = ?",
+            )
+            .bind(&table)
+            .fetch_all(&self.store.pool)
+            .await
+            .unwrap();
+            let columns: Vec<_> = columns
+                .iter()
+                .map(|column| format!("COALESCE(CAST({column} AS BINARY), '')"))
+                .collect();
+            let all = format!("SELECT CONCAT_WS('|', {}) FROM {table}", columns.join(", "));
+            let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(all))
+                .fetch_all(&self.store.pool)
+                .await
+                .unwrap();
+            for row in rows {
+                let bytes: Vec<u8> = row.get(0);
+                dump += &format!("{table}: {}\n", String::from_utf8_lossy(&bytes));
+            }
+        }
+        dump
+    }
+}
+
+#[tokio::test]
+async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
+    let db = Db::new().await;
+    for of in [1, 2] {
+        let device = registration(of, Some("phone"), Some(&format!("token{of}")), None);
+        db.store.ensure_customer(customer(of)).await.unwrap();
+        db.store.register(&device, later(0)).await.unwrap();
+    }
+    let five = db.accepted(5).await;
+    let [_, tried, gone, to_be_recorded, done] = &five[..] else {
+        panic!("five")
+    };
+    db.record(&[waits(tried, 1), sent(done, 1)], later(0), GRACE)
+        .await
+        .unwrap();
+    let given_up = |n: &Notification| DeadLetterRecord::Job {
+        job: Box::new(gives_up(n, 1).1),
+        reason: GiveUpReason::Unprocessable,
+    };
+    for letter in [gone, to_be_recorded] {
+        db.record(&[gives_up(letter, 1).0], later(0), GRACE)
+            .await
+            .unwrap();
+    }
+    let letter = [given_up(gone)];
+    let kept = db.store.record_dead_letters(&letter, later(10));
+    assert_eq!(kept.await.unwrap(), [Kept::AndEnded(Status::Failed)]);
+    let mut scheduled = notification(1);
+    scheduled.send_at = Some(later(3_600_000));
+    scheduled.collapse_key = Some(CollapseKey::parse("booking-77").unwrap());
+    db.accept_one(&scheduled).await;
+    let n = [&five[..], &[scheduled]].concat();
+    let others = notification(2);
+    db.accept_one(&others).await;
+    let before = db.store.books(later(0)).await.unwrap();
+
+    let id = db.erase(1).await;
+    // From here on nothing is sent, whether it is emptied or not.
+    let by = ClaimId::generate();
+    for (round, one) in [(1, &n[0]), (2, &n[1])] {
+        let claimed = db.learns(by, one.id, round).await;
+        assert!(claimed.ours && claimed.erased);
+        db.store
+            .let_go(&[crate::Held {
+                notification: one.id,
+                claim: by,
+                sent: false,
+            }])
+            .await
+            .unwrap();
+    }
+    assert!(!db.learns(by, others.id, 1).await.erased);
+    let letter = DeadLetterId(1);
+    let how = Replay {
+        by: "ops".to_owned(),
+        extend_ttl: Some(LONG),
+        due_after: GRACE,
+    };
+    let refused = db.store.replay_dead_letter(letter, &how, later(600)).await;
+    assert_eq!(refused.unwrap(), Err(Refusal::ContentGone));
+    // One reaches the recorder now.
+    let kept = db
+        .store
+        .record_dead_letters(&[given_up(to_be_recorded)], later(700))
+        .await;
+    assert_eq!(kept.unwrap(), [Kept::AndEnded(Status::Suppressed)]);
+
+    let view = db.empties(id, 1).await;
+    assert_eq!((view.state, view.total), (OperationState::Done, 6));
+    assert_eq!(view.done, 6);
+    let erased = (Status::Suppressed, Some(Reason::Erased), true);
+    for (one, ended) in n.iter().zip([
+        erased,
+        erased,
+        (Status::Failed, Some(Reason::DeadLettered), true),
+        erased,
+        (Status::Sent, None, true),
+        erased,
+    ]) {
+        assert_eq!(db.standing(one.id).await, ended);
+        let view = db.store.notification(one.id).await.unwrap().unwrap();
+        assert_eq!(view.timeline.len(), 1);
+        assert_eq!(view.timeline[0].step, Told::Erased.as_str());
+    }
+    assert_eq!(
+        db.standing(others.id).await,
+        (Status::Pending, None, false),
+        "another customer's"
+    );
+    let letters = "SELECT COUNT(*) FROM dead_letters WHERE emptied = 2 AND job IS NULL";
+    assert_eq!(db.one(letters).await, 2);
+    let refused = db.store.replay_dead_letter(letter, &how, later(600)).await;
+    assert_eq!(refused.unwrap(), Err(Refusal::ContentGone));
+    for table in ["expo_tickets", "quiet_hours_waits", "collapse_heads"] {
+        let left = format!("SELECT COUNT(*) FROM {table}");
+        let left: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(left))
+            .fetch_one(&db.store.pool)
+            .await
+            .unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+    let dump = db.dump().await;
+    assert_eq!(dump.matches("has started").count(), 1, "{dump}");
+    for gone in ["token1", "booking-77", "projects/p/messages"] {
+        assert!(!dump.contains(gone), "{gone}: {dump}");
+    }
+    assert!(dump.contains("token2"));
+    let after = db.store.books(later(0)).await.unwrap();
+    assert_eq!(
+        (
+            after.accepted,
+            after.sent,
+            after.failed,
+            after.suppressed,
+            after.pending
+        ),
+        (before.accepted, 1, 1, 4, 1)
+    );
+    assert_eq!(db.store.recount_hour(later(0)).await.unwrap(), []);
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_has_in_hand_is_waited_for_and_its_record_is_emptied() {
+    let db = Db::new().await;
+    let n = db.accepted(2).await;
+    let by = db.claims(&[sent(&n[0], 1), waits(&n[1], 1)]).await;
+    let id = db.erase(1).await;
+    let view = db.empties(id, 3).await;
+    assert_eq!((view.state, view.done), (OperationState::Running, 0));
+    let rounds = under(by, &[sent(&n[0], 1), waits(&n[1], 1)]);
+    let recorded = db.store.record(&rounds, later(600), GRACE, RECEIPTS_AFTER);
+    assert_eq!(recorded.await.unwrap(), [Recording::Recorded; 2]);
+    let view = db.empties(id, 1).await;
+    assert_eq!((view.state, view.done), (OperationState::Done, 2));
+    assert_eq!(db.standing(n[0].id).await, (Status::Sent, None, true));
+    let erased = (Status::Suppressed, Some(Reason::Erased), true);
+    assert_eq!(db.standing(n[1].id).await, erased);
+    assert!(!db.dump().await.contains("has started"));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn who_is_erased_begins_anew_and_may_be_erased_again() {
+    let db = Db::new().await;
+    for _ in 0..3 {
+        let n = db.accepted(1).await.remove(0);
+        let by = ClaimId::generate();
+        assert!(!db.learns(by, n.id, 1).await.erased, "accepted since");
+        let rounds = under(by, &[sent(&n, 1)]);
+        let recorded = db.store.record(&rounds, later(600), GRACE, RECEIPTS_AFTER);
+        recorded.await.unwrap();
+        let id = db.erase(1).await;
+        let view = db.empties(id, 1).await;
+        assert_eq!(
+            (view.state, view.total, view.done),
+            (OperationState::Done, 1, 1)
+        );
+    }
+    let id = db.erase(1).await;
+    assert_eq!(db.empties(id, 1).await.total, 0);
+    assert!(!db.store.knows(customer(77)).await.unwrap());
+    assert!(db.store.knows(customer(1)).await.unwrap());
+    assert!(!db.store.cancel_operation(id, later(0)).await.unwrap());
+    db.done().await;
+}
+
+/// What is accepted at the moment of the erasure, and committed after the operation has looked: it is not sent, and not
+/// kept.
+#[tokio::test]
+async fn what_is_being_accepted_at_that_moment_is_before_it() {
+    let db = Db::new().await;
+    let n = db.accepted(2).await;
+    let hidden = "UPDATE notification_history SET customer_id = 9";
+    db.execute(hidden).await;
+    let id = db.erase(1).await;
+    assert_eq!(db.empties(id, 1).await.state, OperationState::Done);
+    // It appears.
+    db.execute("UPDATE notification_history SET customer_id = 1")
+        .await;
+    let by = ClaimId::generate();
+    assert!(db.learns(by, n[0].id, 1).await.erased);
+    let ended = suppress(&follow_up(&n[0], 1), Suppression::Erased, later(700));
+    let rounds = under(by, &[ended]);
+    let recorded = db.store.record(&rounds, later(700), GRACE, RECEIPTS_AFTER);
+    assert_eq!(recorded.await.unwrap(), [Recording::Recorded]);
+    let erased = (Status::Suppressed, Some(Reason::Erased), true);
+    assert_eq!(db.standing(n[0].id).await, erased);
+    // The other one is found a while later.
+    assert_eq!(db.store.erase_again(later(0)).await.unwrap(), []);
+    let now = chrono::Utc::now() + TimeDelta::minutes(6);
+    let ended = db.store.erase_again(now).await.unwrap();
+    assert_eq!(ended, [Status::Suppressed]);
+    assert_eq!(db.standing(n[1].id).await, erased);
+    let again = "SELECT COUNT(*) FROM customer_erasures WHERE look_again_at IS NOT NULL";
+    assert_eq!(db.one(again).await, 0);
+    db.done().await;
+}
+
+/// P1: accepted before or after, by the database's order; never in between.
+#[tokio::test]
+async fn of_accepting_and_erasing_at_the_same_moment_either_comes_first() {
+    let db = Db::new().await;
+    for _ in 0..30 {
+        let one = notification(1);
+        let id = OperationId::generate();
+        let (accepted, erased) = tokio::join!(
+            db.store.accept(
+                std::slice::from_ref(&one),
+                UnknownCustomer::Create,
+                later(60_000)
+            ),
+            db.store.erase_customer(id, customer(1), "ops", later(500)),
+        );
+        accepted.unwrap();
+        erased.unwrap();
+        let after = notification(1);
+        db.accept_one(&after).await;
+        let by = ClaimId::generate();
+        let first = db.learns(by, one.id, 1).await;
+        assert!(first.ours);
+        assert!(!db.learns(by, after.id, 1).await.erased);
+    }
+    db.done().await;
+}
