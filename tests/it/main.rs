@@ -53,6 +53,7 @@ mod register;
 mod replay;
 mod replay_many;
 mod restarts;
+mod retention;
 mod retries;
 mod rolling;
 mod schedule;

@@ -260,13 +260,14 @@ impl Broker {
         Some((message.delivery.data, message.delivery.properties))
     }
 
-    /// Takes all messages off all queues: what they hold, a message a line.
+    /// Takes all messages off all queues but those that are one program's own: what they hold, a message a line.
     ///
     /// # Panics
     /// When it cannot.
     pub async fn take_all(&self) -> String {
         let mut all = String::new();
-        for queue in self.listed("queues").await {
+        let shared = |queue: &Value| queue["exclusive"] != true;
+        for queue in self.listed("queues").await.into_iter().filter(shared) {
             let name = queue["name"].as_str().unwrap_or_default();
             while let Some((body, _)) = self.take(name).await {
                 all += &format!("{name}: {}\n", String::from_utf8_lossy(&body));

@@ -248,7 +248,8 @@ impl Database {
             let rows = format!("SELECT CONCAT_WS('|', {}) FROM {table}", columns.join(", "));
             for row in self.fetch(&rows).await {
                 let bytes: Vec<u8> = row.get(0);
-                dump += &format!("{table}: {}\n", String::from_utf8_lossy(&bytes));
+                let text = String::from_utf8_lossy(&bytes).replace('\n', " ");
+                dump += &format!("{table}: {text}\n");
             }
         }
         dump

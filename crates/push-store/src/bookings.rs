@@ -12,6 +12,7 @@ use push_core::notification::NotificationType;
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 
+use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
@@ -47,12 +48,30 @@ const LEARN: &str = "\
     SET known.customer_id = learnt.customer, known.status = learnt.status, known.technician_hash = UNHEX(learnt.technician), \
         known.other_type = learnt.other, known.occurred_at = learnt.occurred";
 
+const PURGE_BOOKINGS: &str =
+    "DELETE FROM booking_status WHERE updated_at < ? ORDER BY updated_at LIMIT ?";
+
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("LOCK_BOOKINGS", LOCK_BOOKINGS),
     ("LAST_KNOWN", LAST_KNOWN),
     ("LEARN", LEARN),
+    ("PURGE_BOOKINGS", PURGE_BOOKINGS),
 ];
+
+impl Store {
+    /// Forgets bookings of which nothing was heard since `until`, `limit` at most. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn purge_bookings(
+        &self,
+        until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.purge(PURGE_BOOKINGS, until, limit).await
+    }
+}
 
 /// Bookings whose rows a transaction has locked, as they were and as they are after the events so far.
 #[derive(Debug, Default)]

@@ -15,6 +15,8 @@ use crate::history::timeline::lines;
 /// `notification_history.emptied` and `dead_letters.emptied`: why content is gone. Never less than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Emptied {
+    /// It was older than it is kept.
+    Old,
     /// Its customer was erased.
     Erased,
 }
@@ -22,6 +24,7 @@ pub(crate) enum Emptied {
 impl Emptied {
     pub(crate) const fn as_u8(self) -> u8 {
         match self {
+            Self::Old => 1,
             Self::Erased => 2,
         }
     }
@@ -42,7 +45,7 @@ macro_rules! letter_content {
          letter.dedupe_key = UNHEX(SHA2(CONCAT('emptied ', letter.id), 256))"
     };
 }
-pub(crate) use letter_content;
+pub(crate) use {history_content, letter_content};
 
 const ERASE_HISTORY: &str = concat!(
     "\

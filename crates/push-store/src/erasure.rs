@@ -112,8 +112,11 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
 
 /// What is being accepted when a customer is erased is committed by then: no transaction lives for so long.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(5);
-/// Before everything that a `TIMESTAMP` can hold.
-pub(crate) const BEGINNING: DateTime<Utc> = DateTime::UNIX_EPOCH;
+/// The first moment that a `TIMESTAMP` can hold.
+pub(crate) const BEGINNING: DateTime<Utc> = match DateTime::from_timestamp_secs(1) {
+    Some(time) => time,
+    None => DateTime::UNIX_EPOCH,
+};
 /// Customers who are looked at again in one go.
 const AGAIN_MAX: u32 = 100;
 /// Notifications of one transaction.

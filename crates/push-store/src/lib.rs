@@ -32,6 +32,7 @@ mod purge;
 mod quiet;
 mod rate;
 mod receipts;
+mod retention;
 mod retry;
 mod stats;
 mod store;
@@ -61,6 +62,7 @@ pub use operations::{
 };
 pub use owner::Owner;
 pub use receipts::{Noted, ReceiptsRecorded};
+pub use retention::{Aging, EmptiedRows};
 pub use stats::{Correction, Figures, FiguresOf, Interval, ProviderFigures, Spread};
 pub use store::{Store, StoreSettings, parse_url};
 pub use switches::Switch;

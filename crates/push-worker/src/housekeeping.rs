@@ -1,11 +1,12 @@
-//! Deletes what nobody needs any more, and adds up what was counted. Any worker may do it; of the first, one at a time does.
+//! Deletes what nobody needs any more, empties content that is too old, and adds up what was counted. Any worker may do it; of the first, one at a time does.
 //! In small batches, so that it is in nobody's way; and it can stop at any moment, because what is left is found again.
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use push_core::notification::Ttl;
-use push_store::{KEPT_FOR, Store, StoreError};
+use push_store::{Aging, KEPT_FOR, Store, StoreError};
+use tokio::time::Instant;
 
 use crate::database::in_time;
 use crate::metrics;
@@ -23,6 +24,13 @@ const MARGIN: TimeDelta = TimeDelta::hours(1);
 const ADD_UP_EVERY: Duration = Duration::from_secs(5);
 /// Changes of so many transactions in one.
 const ADD_UP_MAX: u32 = 500;
+/// How long content is emptied in one go, of each table: then it is another worker's turn, if it likes.
+const EMPTYING_MAX: Duration = Duration::from_secs(20);
+/// Rows that are emptied in one transaction at most.
+const EMPTIED_AT_ONCE: u32 = 500;
+/// Bookings and erasures are known for so long at least, however short content is kept: an event may be repeated, and a job
+/// that was accepted before its customer was erased may wait for its time, and be alive from then on.
+const KNOWN_FOR: TimeDelta = TimeDelta::days(60);
 /// The lock that makes it one at a time.
 const LEASE: &str = "push.housekeeping";
 
@@ -72,12 +80,39 @@ async fn keep_house(worker: &Worker) -> Result<(), StoreError> {
     let Some(lease) = worker.store.try_lease(LEASE).await? else {
         return Ok(());
     };
-    let purged = purge_all(&worker.store).await;
+    let purged = purge_all(&worker.store, worker.retention).await;
+    let purged = match purged {
+        Ok(()) => empty_old(&worker.store, worker.retention).await,
+        Err(error) => Err(error),
+    };
     lease.release().await;
     purged
 }
 
-async fn purge_all(store: &Store) -> Result<(), StoreError> {
+/// Content that is older than it is kept.
+async fn empty_old(store: &Store, kept_for: TimeDelta) -> Result<(), StoreError> {
+    let before = ago(kept_for);
+    for what in Aging::ALL {
+        let until = Instant::now() + EMPTYING_MAX;
+        loop {
+            let emptied = in_time(store.empty_old(what, before, EMPTIED_AT_ONCE)).await?;
+            metrics::emptied(what.table(), &emptied);
+            if !emptied.more || Instant::now() > until {
+                break;
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+    Ok(())
+}
+
+/// So long ago, as far as the database can tell.
+fn ago(time: TimeDelta) -> DateTime<Utc> {
+    let beginning = DateTime::UNIX_EPOCH + TimeDelta::seconds(1);
+    (Utc::now() - time).max(beginning)
+}
+
+async fn purge_all(store: &Store, kept_for: TimeDelta) -> Result<(), StoreError> {
     let keys = Utc::now() - KEPT_FOR - MARGIN;
     purge("idempotency_keys", || {
         store.purge_idempotency_keys(keys, BATCH_MAX)
@@ -90,6 +125,12 @@ async fn purge_all(store: &Store) -> Result<(), StoreError> {
     })
     .await?;
     metrics::ended(&in_time(store.erase_again(Utc::now())).await?);
+    let known = ago(kept_for.max(KNOWN_FOR));
+    purge("booking_status", || store.purge_bookings(known, BATCH_MAX)).await?;
+    purge("customer_erasures", || {
+        store.purge_erasures(known, BATCH_MAX)
+    })
+    .await?;
     let waits = Utc::now() - TimeDelta::days(1);
     purge("quiet_hours_waits", || {
         store.purge_quiet_hours_waits(waits, BATCH_MAX)

@@ -10,7 +10,7 @@ use push_core::provider::Provider;
 use push_core::receipt::{Answer, Receipt};
 use push_core::settle::{Next, Settlement};
 use push_core::status::Status;
-use push_store::{DeadLetterRecord, Kept, Noted};
+use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted};
 
 /// Notifications that have ended, by status. The same name as in the contract.
 const SETTLED: &str = "push_notifications_settled_total";
@@ -54,6 +54,10 @@ const REOPENED: &str = "push_notifications_reopened_total";
 const OPERATION_LETTERS: &str = "push_operation_letters_total";
 /// Rows deleted because their time was over, by table.
 const PURGED: &str = "push_purged_rows_total";
+/// Rows whose content was emptied because it was older than it is kept, by table.
+const EMPTIED: &str = "push_emptied_rows_total";
+/// By how many seconds the oldest content is too old that is not emptied yet, by table.
+const RETENTION_BEHIND: &str = "push_retention_behind_seconds";
 /// Customers that the cache was asked for, by what came of it.
 const CACHE_REQUESTS: &str = "push_cache_requests_total";
 /// Customers in the cache.
@@ -229,6 +233,12 @@ pub fn reopened(was: Status) {
 pub fn operation(kind: &'static str, done: u64, failed: u64) {
     counter!(OPERATION_LETTERS, "kind" => kind, "result" => "done").increment(done);
     counter!(OPERATION_LETTERS, "kind" => kind, "result" => "failed").increment(failed);
+}
+
+/// Content was emptied because it was too old.
+pub fn emptied(table: &'static str, rows: &EmptiedRows) {
+    counter!(EMPTIED, "table" => table).increment(rows.rows);
+    gauge!(RETENTION_BEHIND, "table" => table).set(rows.behind.as_secs_f64());
 }
 
 /// Rows were deleted because their time was over.

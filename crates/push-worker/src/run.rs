@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::TimeDelta;
 use futures::future::join_all;
 use push_core::ladder::{Ladder, RetryDelay};
 use push_core::plan::Reach;
@@ -53,6 +54,8 @@ pub struct Worker {
     /// to the next rung.
     pub claim_for: Duration,
     pub prefetch: u16,
+    /// How long content is kept.
+    pub retention: TimeDelta,
     /// `prefetch` permits: rounds that may be in hand at one time.
     pub room: Arc<Semaphore>,
     pub hand: Hand,
@@ -124,6 +127,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         answer_max: settings.provider_timeout,
         claim_for: settings.provider_timeout * 2,
         prefetch: settings.prefetch,
+        retention: settings.retention,
         room: Arc::new(Semaphore::new(usize::from(settings.prefetch))),
         hand: Hand::default(),
         abandoned: Abandoned::default(),

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use push_core::ladder::{Ladder, RetryDelay};
 use push_core::preferences::MandatoryTypes;
 use push_core::provider::{DeliveryPolicy, Provider};
@@ -46,6 +47,7 @@ settings! {
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
     GIVE_BACK_AFTER = "60s", "how long jobs wait in the worker for a database that is away before they go back to the queue, 1s to 600s; less than RabbitMQ's consumer_timeout (30 minutes)";
     PREFETCH = "500", "jobs in the worker at one time, 1 to 10000: at least one and a half times as many as notifications a second to one provider";
+    RETENTION_DAYS = "90", "how many days the content of notifications and dead letters is kept, 1 to 36500; then it is emptied, and what became of them stays";
     PUSH_SOUND = "notificationtone.wav", "the sound's file name in the app";
     PUSH_CHANNEL_ID = "urgent", "Android's notification channel";
     PUSH_BADGE = "1", "the number on the app's icon (iOS), 0 to 9999";
@@ -76,6 +78,8 @@ pub struct Settings {
     pub give_back_after: Duration,
     pub receipts: Rhythm,
     pub prefetch: u16,
+    /// How long content is kept.
+    pub retention: TimeDelta,
     pub shutdown_grace: Duration,
 }
 
@@ -107,6 +111,7 @@ impl Settings {
             .map(RetryDelay::as_duration);
         let give_back_after = env.or_default(GIVE_BACK_AFTER, parse::seconds(600));
         let prefetch = env.or_default(PREFETCH, parse::number(10_000));
+        let retention = env.or_default(RETENTION_DAYS, parse::number(36_500));
         let shutdown_grace = env.or_default(SHUTDOWN_GRACE, parse::seconds(600));
         let (fcm, expo) = providers?;
         let ladder = ladder.unwrap_or_default();
@@ -136,6 +141,7 @@ impl Settings {
             reconcile_after: reconcile_after?,
             give_back_after: give_back_after?,
             receipts,
+            retention: TimeDelta::days(retention?.get().into()),
             prefetch: u16::try_from(prefetch?.get()).unwrap_or(u16::MAX),
             shutdown_grace: shutdown_grace?,
         })

@@ -24,6 +24,7 @@ mod rates;
 mod receipts;
 mod recording;
 mod replaying;
+mod retaining;
 mod seed;
 mod statements;
 mod stats;

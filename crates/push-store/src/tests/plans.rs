@@ -99,7 +99,13 @@ impl Db {
             "INSERT INTO booking_status (booking_id, customer_id, status) SELECT id, id, '' FROM notification_history",
         )
         .await;
-        self.execute("ANALYZE TABLE booking_status, customer_erasures, quiet_hours_waits, customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
+        self.execute(
+            "INSERT INTO retention_leftovers SELECT notification_id FROM notification_history",
+        )
+        .await;
+        self.execute("INSERT INTO retention_places (name, last_id) VALUES ('notification_history', 7), ('a', 1), ('b', 1)")
+            .await;
+        self.execute("ANALYZE TABLE retention_leftovers, retention_places, booking_status, customer_erasures, quiet_hours_waits, customer_versions, notification_preferences, idempotency_keys, notification_history, notification_deliveries, customer_push_tokens, customers").await;
     }
 }
 
@@ -142,6 +148,20 @@ impl Db {
                 assert!(covered || !name.starts_with("PLACES"), "{name}: {extra}");
             }
         }
+        // What is old is read from where it was left, as far as it is emptied in one go.
+        let (place, cut) = ("'2026-09-20 00:00:00.000'", "'2026-09-22 00:00:00.000'");
+        for (name, key) in [("OLD_NOTIFICATIONS", "by_time"), ("OLD_LETTERS", "created")] {
+            let parameters = [place, cut, place, "7", "500"];
+            let plan = self.plan(name, &parameters).await;
+            let extra = self.extra(name, &parameters).await;
+            assert!(
+                matches!(plan.as_slice(), [(_, how, used)] if how == "range" && used == key),
+                "{name}: {plan:?}"
+            );
+            assert!(!extra.contains("filesort"), "{name}: {extra}");
+        }
+        let plan = self.plan("LEFT_OVER", &["500"]).await;
+        assert_eq!(reads(&plan, "leftover"), [("index", "PRIMARY")], "{plan:?}");
         let plan = self.plan("HISTORY_AT", &["'[5]'"]).await;
         assert_eq!(reads(&plan, "history"), [("eq_ref", "PRIMARY")], "{plan:?}");
     }
@@ -222,6 +242,18 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("ENDED", &[id], history, "notification"),
         ("CANCEL", &cancelled, history, "notification"),
         ("LATER", &[t, id], history, "notification"),
+        (
+            "PURGE_BOOKINGS",
+            &["'2020-01-01 00:00:00.000'", "9"],
+            "booking_status",
+            "updated",
+        ),
+        (
+            "PLACE",
+            &["'notification_history'"],
+            "retention_places",
+            "PRIMARY",
+        ),
         ("TO_ERASE", &["5", "9", "2"], history, "by_customer"),
         (
             "ERASE_NEXT",
@@ -400,6 +432,14 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("LOOK", &[ids], "history", "notification"),
         ("LOOK", &[ids], "customer", "PRIMARY"),
         ("LOOK", &[ids], "erasure", "PRIMARY"),
+        (
+            "EMPTY_NOTIFICATIONS",
+            &[ids, "1", "1"],
+            "history",
+            "notification",
+        ),
+        ("EMPTY_LETTERS", &["'[5]'", "1", "1"], "letter", "PRIMARY"),
+        ("NOT_LEFT_OVER", &[ids], "leftover", "PRIMARY"),
         ("ERASED_AMONG", &[ids], "history", "notification"),
         (
             "ERASE_HISTORY",

@@ -8,8 +8,8 @@ use sqlx::{Executor, SqlSafeStr};
 use super::Db;
 use crate::{
     bookings, collapse, content, customers, dead_letters, devices, erasure, history, idempotency,
-    lease, migrate, operations, preferences, quiet, rate, receipts, stats, store, switches, waiting,
-    worker_reports,
+    lease, migrate, operations, preferences, quiet, rate, receipts, retention, stats, store,
+    switches, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -64,6 +64,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         preferences::STATEMENTS,
         quiet::STATEMENTS,
         rate::STATEMENTS,
+        retention::STATEMENTS,
         stats::changes::STATEMENTS,
         stats::fold::STATEMENTS,
         stats::read::STATEMENTS,
