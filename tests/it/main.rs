@@ -57,6 +57,7 @@ mod retention;
 mod retries;
 mod rolling;
 mod schedule;
+mod schemathesis;
 mod send;
 mod send_batch;
 mod settings;
