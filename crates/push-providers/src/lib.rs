@@ -14,6 +14,8 @@ mod at_once;
 mod error;
 pub mod expo;
 pub mod fcm;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod providers;
 mod push;

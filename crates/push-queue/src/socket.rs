@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_compat::CompatExt;
+use async_compat::{Compat, CompatExt};
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::{Connection, ConnectionProperties};
 use tokio::net::TcpStream;
@@ -21,6 +21,9 @@ use crate::settings::Address;
 
 /// For TCP's handshake; the caller's own limit is not above it.
 const OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// What lapin gets.
+type Stream = AsyncTcpStream<Compat<TcpStream>>;
 
 /// Shuts the socket down when it is dropped.
 #[derive(Clone, Default)]
@@ -60,30 +63,42 @@ impl Cutter {
 }
 
 /// Opens a connection that `cutter` can end. Has no limit of its own.
+///
+/// lapin comes in once the socket is there: what it makes for a connection that is never opened it does not free, and
+/// an outage has an attempt every few seconds.
 pub(crate) async fn connect(
     address: &Address,
     properties: ConnectionProperties,
     cutter: Cutter,
 ) -> lapin::Result<Connection> {
-    let is_tls = address.is_tls();
-    let open = async move |uri: lapin::uri::AMQPUri, _| {
-        let host = uri.authority.host.as_str();
-        // From here on the cutter ends it; a connect has no socket yet.
-        let opened = TcpStream::connect((host, uri.authority.port));
-        let socket = timeout(OPEN_MAX, opened)
-            .await
-            .map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
-        socket.set_nodelay(true)?;
-        cutter.watch(&socket)?;
-        let stream = AsyncTcpStream::Plain(socket.compat());
-        if is_tls {
-            Ok(stream
-                .into_tls(host, OwnedTLSConfig::default().as_ref())
-                .await?)
-        } else {
-            Ok(stream)
-        }
+    let opened = Mutex::new(Some(open(address, &cutter).await?));
+    let hand_over = async move |_, _| {
+        let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked again it would be for another connection, and that is the supervisor's business.
+        opened
+            .take()
+            .ok_or_else(|| std::io::Error::from(ErrorKind::NotConnected).into())
     };
     let runtime = lapin::runtime::default_runtime()?;
-    Connection::connector(address.0.clone(), runtime, open, properties).await
+    Connection::connector(address.0.clone(), runtime, hand_over, properties).await
+}
+
+/// Opens the socket, and the TLS session on it.
+async fn open(address: &Address, cutter: &Cutter) -> lapin::Result<Stream> {
+    let authority = &address.0.authority;
+    let host = authority.host.as_str();
+    // From here on the cutter ends it; a connect has no socket yet.
+    let socket = timeout(OPEN_MAX, TcpStream::connect((host, authority.port)))
+        .await
+        .map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
+    socket.set_nodelay(true)?;
+    cutter.watch(&socket)?;
+    let stream = AsyncTcpStream::Plain(socket.compat());
+    if address.is_tls() {
+        Ok(stream
+            .into_tls(host, OwnedTLSConfig::default().as_ref())
+            .await?)
+    } else {
+        Ok(stream)
+    }
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod chaos;
 mod demo;
+mod fuzz;
 mod guard;
 mod http;
 mod install;
@@ -40,6 +41,8 @@ enum Command {
     Chaos(chaos::Args),
     /// Measure what the promises say about time, with optimised programs
     Bench(bench::Args),
+    /// Meet everything that reads bytes from outside with bytes from anywhere
+    Fuzz(fuzz::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
     Tidy(tidy::Args),
     /// List what the two programs are made of, as CycloneDX (SBOM)
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Sbom(args) => sbom::run(&args),

@@ -1,12 +1,12 @@
 //! FCM HTTP v1.
 
 mod access_token;
-mod classify;
+pub(crate) mod classify;
 pub(crate) mod client;
 pub(crate) mod connections;
 mod first;
 mod message;
-mod service_account;
+pub(crate) mod service_account;
 
 use std::time::Duration;
 
