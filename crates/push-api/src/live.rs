@@ -71,12 +71,15 @@ impl<T: fmt::Debug> fmt::Debug for Live<T> {
     }
 }
 
+/// Takes a new content, or says what is wrong with it.
+type Take = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// A file that a setting is read from.
 #[derive(Clone)]
 pub struct SettingFile {
     setting: &'static str,
     path: PathBuf,
-    take: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    take: Arc<Take>,
 }
 
 impl fmt::Debug for SettingFile {

@@ -28,7 +28,6 @@ const REPLAYED: &str = "push_idempotent_replays_total";
 const EVENTS_IGNORED: &str = "push_events_ignored_total";
 const RATE_LIMITED: &str = "push_rate_limited_total";
 const RELOAD_FAILED: &str = "push_settings_reload_failed";
-const RATE_LIMITED: &str = "push_rate_limited_total";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.

@@ -36,7 +36,8 @@ impl AdminClaim {
                 *text == self.value || text.split(' ').any(|word| word == self.value)
             }
             Some(Value::Array(list)) => list.iter().any(|item| *item == self.value.as_str()),
-            Some(other @ (Value::Bool(_) | Value::Number(_))) => other.to_string() == self.value,
+            Some(Value::Bool(flag)) => self.value == if *flag { "true" } else { "false" },
+            Some(Value::Number(number)) => number.to_string() == self.value,
             Some(Value::Object(_) | Value::Null) | None => false,
         }
     }
