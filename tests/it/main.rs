@@ -19,6 +19,7 @@ mod claims;
 mod crash_points;
 mod crash_points_api;
 mod dead_letters;
+mod encryption;
 mod erasure;
 mod errors;
 mod events;

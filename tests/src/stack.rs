@@ -239,6 +239,8 @@ fn settings(
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
             .collect()
     };
+    // None, as by default; or to try everything with them.
+    let keys = std::env::var("PUSH_TEST_ENCRYPTION_KEYS").unwrap_or_default();
     let api = own(&[
         (
             "DATABASE_URL",
@@ -252,6 +254,7 @@ fn settings(
         // No load balancer has to turn away.
         ("SHUTDOWN_DRAIN", "0s".to_owned()),
         ("API_KEYS", Key::setting()),
+        ("ENCRYPTION_KEYS", keys.clone()),
     ]);
     let worker = own(&[
         (
@@ -275,6 +278,7 @@ fn settings(
         ("EXPO_BASE_URL", simulator.replace("127.0.0.1", "localhost")),
         ("PROVIDER_TIMEOUT", "10s".to_owned()),
         ("RETRY_DELAYS", "200ms,400ms,800ms".to_owned()),
+        ("ENCRYPTION_KEYS", keys),
     ]);
     (api, worker)
 }
@@ -582,6 +586,14 @@ impl Stack {
         self.secrets.learn_settings(&settings);
         let worker = start_worker(settings, self.logs.len()).await;
         self.add_worker(worker);
+    }
+
+    /// From their next start on all programs have these `ENCRYPTION_KEYS`.
+    pub fn change_keys(&mut self, keys: &str) {
+        for settings in [&mut self.api_settings, &mut self.worker_settings] {
+            let own = vec![("ENCRYPTION_KEYS".to_owned(), keys.to_owned())];
+            *settings = merged(std::mem::take(settings), own);
+        }
     }
 
     /// SIGKILL to the first replica of the API.

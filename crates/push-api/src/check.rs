@@ -41,6 +41,9 @@ async fn database(settings: &ApiSettings) -> Result<String, String> {
                 .to_owned(),
         );
     }
+    if !pending {
+        store.keys_in_use().await.map_err(told)?;
+    }
     let transport = store.transport().await.map_err(told)?;
     Ok(transport.to_string())
 }

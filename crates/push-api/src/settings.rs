@@ -11,6 +11,7 @@ use push_core::rate::Rate;
 use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
+use push_seal::Keyring;
 use push_store::{StoreSettings, UnknownCustomer};
 
 use crate::caller::{Access, Credentials};
@@ -38,6 +39,11 @@ const DATABASE_CONNECTIONS: Setting = Setting {
     name: "DATABASE_CONNECTIONS",
     default: "10",
     meaning: "connections to the database at most",
+};
+const ENCRYPTION_KEYS: Setting = Setting {
+    name: "ENCRYPTION_KEYS",
+    default: "",
+    meaning: "what tokens and content are sealed with in the database and the queue: name:key of 32 bytes in base64, comma-separated; the first seals, all open; default: they are kept clear",
 };
 const AMQP_URL: Setting = Setting {
     name: "AMQP_URL",
@@ -209,7 +215,9 @@ impl Settings {
     /// Reads all settings; `None` when a problem was noted.
     pub fn read(env: &mut Env) -> Option<Self> {
         let store = store(env);
-        let broker = env.required(AMQP_URL, push_queue::parse_url).map(broker);
+        let keys = store.as_ref().map(|store| store.keys.clone());
+        let broker = env.required(AMQP_URL, push_queue::parse_url);
+        let broker = broker.zip(keys).map(|(url, keys)| broker_of(url, keys));
         let http = http_address(env);
         let metrics = env.optional(METRICS_ADDR, parse::address);
         let access = access(env);
@@ -311,16 +319,18 @@ pub fn http_address(env: &mut Env) -> Option<SocketAddr> {
 pub fn store(env: &mut Env) -> Option<StoreSettings> {
     let url = env.required(DATABASE_URL, push_store::parse_url);
     let connections = env.or_default(DATABASE_CONNECTIONS, parse::number(CONNECTIONS_MAX));
+    let keys = env.or_default(ENCRYPTION_KEYS, Keyring::parse);
     Some(StoreSettings {
         url: url?,
         connections_max: connections?.get(),
         acquire_timeout: ACQUIRE_TIMEOUT,
+        keys: keys?,
     })
 }
 
 /// The API publishes first jobs only: it declares what those need, and leaves the rungs to the worker,
 /// whose settings they are.
-fn broker(url: String) -> BrokerSettings {
+fn broker_of(url: String, keys: Keyring) -> BrokerSettings {
     BrokerSettings {
         url,
         topology: Topology {
@@ -328,6 +338,7 @@ fn broker(url: String) -> BrokerSettings {
             receipt_delays: Vec::new(),
         },
         connection_name: "push-api".to_owned(),
+        keys,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use push_core::changed::Changed;
+use push_seal::Keyring;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -35,6 +36,7 @@ struct Shared {
     links: Links,
     state: watch::Receiver<BrokerState>,
     close: CancellationToken,
+    keys: Keyring,
     _close_with_the_last: DropGuard,
 }
 
@@ -106,6 +108,7 @@ impl Broker {
         let reason = "not connected yet".to_owned();
         let (state_in, state) = watch::channel(BrokerState::Disconnected { reason });
         let close = CancellationToken::new();
+        let keys = settings.keys.clone();
         let supervisor = Supervisor {
             address,
             settings,
@@ -120,6 +123,7 @@ impl Broker {
             links,
             state,
             close,
+            keys,
             _close_with_the_last,
         })))
     }
@@ -161,6 +165,7 @@ impl Broker {
     /// # Errors
     /// [`PublishError`] says whether the message may be on the broker all the same.
     pub async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
+        let message = message.sealed(&self.0.keys)?;
         publisher::publish(self.link_to_publish()?, route, message).await
     }
 
@@ -175,9 +180,16 @@ impl Broker {
         // In portions, so that the last of many does not spend its 2 s waiting for the first.
         while messages.peek().is_some() {
             let portion: Vec<_> = messages.by_ref().take(publisher::PIPELINE_MAX).collect();
-            match self.link_to_publish() {
-                Ok(link) => results.extend(publisher::publish_in_order(link, portion).await),
-                Err(error) => results.extend(portion.into_iter().map(|_| Err(error.clone()))),
+            let count = portion.len();
+            let sealed: Result<Vec<_>, PublishError> = portion
+                .into_iter()
+                .map(|(route, message)| Ok((route, message.sealed(&self.0.keys)?)))
+                .collect();
+            match self.link_to_publish().and_then(|link| Ok((link, sealed?))) {
+                Ok((link, sealed)) => {
+                    results.extend(publisher::publish_in_order(link, sealed).await);
+                }
+                Err(error) => results.extend(std::iter::repeat_n(Err(error), count)),
             }
         }
         results
@@ -207,7 +219,8 @@ impl Broker {
     /// delivered and not yet settled ("Consumer Prefetch"); it is at least 1.
     #[must_use]
     pub fn consume(&self, from: ConsumeFrom, prefetch: u16, stop: CancellationToken) -> Deliveries {
-        consumer::start(self.0.links.clone(), from.into(), prefetch.max(1), stop)
+        let (links, keys) = (self.0.links.clone(), self.0.keys.clone());
+        consumer::start(links, keys, from.into(), prefetch.max(1), stop)
     }
 
     /// Hears of changes, over all reconnects, until `stop` is cancelled.

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
+use push_seal::Keyring;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,7 @@ impl Deliveries {
 
 pub(crate) fn start(
     links: Links,
+    keys: Keyring,
     queue: Queue,
     prefetch: u16,
     stop: CancellationToken,
@@ -71,6 +73,7 @@ pub(crate) fn start(
     let (outgoing, incoming) = mpsc::channel(usize::from(prefetch));
     let worker = Worker {
         links,
+        keys,
         queue,
         prefetch,
         stop,
@@ -82,6 +85,7 @@ pub(crate) fn start(
 
 struct Worker {
     links: Links,
+    keys: Keyring,
     queue: Queue,
     prefetch: u16,
     stop: CancellationToken,
@@ -200,7 +204,7 @@ impl Worker {
 
     /// If nobody reads any more, the delivery is dropped, and so goes back to its queue.
     async fn hand_over(&self, origin: &Arc<Origin>, delivery: lapin::message::Delivery) {
-        let delivery = Delivery::new(Arc::clone(origin), delivery);
+        let delivery = Delivery::new(Arc::clone(origin), delivery, &self.keys);
         let _ = self.outgoing.send(delivery).await;
     }
 }

@@ -8,12 +8,14 @@ use futures::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, DeliveryTag, FieldTable};
 use lapin::{Acker, Channel};
-use push_core::job::GiveUpReason;
+use push_core::job::{GiveUpReason, Job};
+use push_seal::{Keyring, Unopened};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::ChannelLost;
 use crate::message::{GIVEN_UP, Message, TRACE_PARENT};
+use crate::sealed::{self, Unreadable};
 use crate::topology::DELIVERY_LIMIT;
 
 /// For an acknowledgement to leave this process. It takes longer only when the connection is stuck.
@@ -23,7 +25,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// [`dead_letter`](Delivery::dead_letter) settles it. One that is dropped goes back to its queue: a
 /// task that panics must not keep its message until the process ends.
 pub struct Delivery {
-    /// The payload, whoever wrote it.
+    /// The payload, whoever wrote it; opened, if it was sealed and could be.
     pub body: Vec<u8>,
     /// Property `message_id`.
     pub message_id: Option<String>,
@@ -41,6 +43,8 @@ pub struct Delivery {
     pub trace_parent: Option<String>,
     /// Header `x-push-given-up`: why a worker gave it up as a whole.
     pub given_up: Option<GiveUpReason>,
+    /// Why it could not be opened.
+    unopened: Option<Unopened>,
     pending: Pending,
 }
 
@@ -60,12 +64,20 @@ pub struct Death {
 }
 
 impl Delivery {
-    pub(crate) fn new(origin: Arc<Origin>, delivery: lapin::message::Delivery) -> Self {
+    pub(crate) fn new(
+        origin: Arc<Origin>,
+        delivery: lapin::message::Delivery,
+        keys: &Keyring,
+    ) -> Self {
+        let (body, unopened) = match sealed::open(keys, &delivery.data) {
+            Ok(opened) => (opened.unwrap_or(delivery.data), None),
+            Err(why) => (delivery.data, Some(why)),
+        };
         let properties = delivery.properties;
         let no_headers = FieldTable::default();
         let headers = properties.headers().as_ref().unwrap_or(&no_headers);
         Self {
-            body: delivery.data,
+            body,
             message_id: properties.message_id().as_ref().map(ToString::to_string),
             kind: properties.kind().as_ref().map(ToString::to_string),
             timestamp: *properties.timestamp(),
@@ -75,8 +87,17 @@ impl Delivery {
             trace_parent: text(headers, TRACE_PARENT),
             given_up: text(headers, GIVEN_UP)
                 .and_then(|reason| GiveUpReason::from_spelling(&reason)),
+            unopened,
             pending: Pending::new(origin, delivery.delivery_tag, delivery.acker),
         }
+    }
+
+    /// The job in it.
+    ///
+    /// # Errors
+    /// [`Unreadable`] says why there is none.
+    pub fn job(&self) -> Result<Job, Unreadable> {
+        sealed::read(&self.body, self.unopened)
     }
 
     /// Whether it was handed out more often than [`DELIVERY_LIMIT`] allows. The broker gives up what it counts

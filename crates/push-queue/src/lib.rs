@@ -19,6 +19,7 @@ mod link;
 mod message;
 mod outage;
 mod publisher;
+mod sealed;
 mod settings;
 mod socket;
 mod supervisor;
@@ -30,6 +31,7 @@ pub use consumer::Deliveries;
 pub use delivery::{Death, Delivery, ack_all};
 pub use error::{BrokerUrlError, ChannelLost, ConnectError, DepthError, PublishError};
 pub use message::Message;
+pub use sealed::Unreadable;
 pub use settings::{BrokerSettings, parse_url};
 pub use topology::{ConsumeFrom, Queue, Route, Topology};
 

@@ -5,8 +5,11 @@ use lapin::types::{AMQPValue, FieldTable};
 use push_core::changed::Changed;
 use push_core::job::{GiveUpReason, Job};
 use push_core::receipt_batch::ReceiptBatch;
+use push_seal::Keyring;
 
 use crate::delivery::Delivery;
+use crate::error::PublishError;
+use crate::sealed;
 
 /// The header of the W3C "Trace Context" recommendation.
 pub(crate) const TRACE_PARENT: &str = "traceparent";
@@ -107,6 +110,15 @@ impl Message {
             trace_parent: None,
             given_up: None,
         }
+    }
+
+    /// As it is published: only jobs hold what a customer reads.
+    pub(crate) fn sealed(self, keys: &Keyring) -> Result<Self, PublishError> {
+        if self.kind != Self::JOB {
+            return Ok(self);
+        }
+        let body = sealed::seal(keys, self.body).map_err(|_| PublishError::Refused)?;
+        Ok(Self { body, ..self })
     }
 
     pub(crate) fn properties(&self) -> BasicProperties {

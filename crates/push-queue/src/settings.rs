@@ -5,6 +5,8 @@ use std::fmt;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use push_core::host;
 
+use push_seal::Keyring;
+
 use crate::error::BrokerUrlError;
 use crate::topology::Topology;
 
@@ -21,6 +23,8 @@ pub struct BrokerSettings {
     pub topology: Topology,
     /// What the management page shows for our connections, such as `push-worker`.
     pub connection_name: String,
+    /// What jobs are sealed with, and opened.
+    pub keys: Keyring,
 }
 
 impl fmt::Debug for BrokerSettings {
@@ -29,6 +33,7 @@ impl fmt::Debug for BrokerSettings {
             .field("url", &"<redacted>")
             .field("topology", &self.topology)
             .field("connection_name", &self.connection_name)
+            .field("keys", &self.keys)
             .finish()
     }
 }
@@ -203,6 +208,7 @@ mod tests {
                 receipt_delays: Vec::new(),
             },
             connection_name: "test".to_owned(),
+            keys: Keyring::default(),
         };
         assert!(!format!("{settings:?}").contains("s3cret"));
     }

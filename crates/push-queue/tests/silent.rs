@@ -26,6 +26,7 @@ async fn attempts_against_a_server_that_never_answers_leave_nothing_behind() {
             receipt_delays: Vec::new(),
         },
         connection_name: "silent".to_owned(),
+        keys: push_seal::Keyring::default(),
     };
     let broker = Broker::start(settings, CancellationToken::new()).unwrap();
     let mut held = Vec::new();

@@ -33,7 +33,8 @@ impl Emptied {
 /// The content columns of `notification_history AS history`.
 macro_rules! history_content {
     () => {
-        "history.title = '', history.body = '', history.data = NULL, history.image_url = NULL, history.next_job = NULL"
+        "history.title = '', history.body = '', history.data = NULL, history.image_url = NULL, history.sealed = NULL, \
+         history.next_job = NULL"
     };
 }
 

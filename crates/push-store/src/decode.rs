@@ -16,12 +16,17 @@ pub(crate) struct Row<K> {
 impl<K: Display> Row<K> {
     /// A value that our types accept, or the error that says where it stands.
     pub(crate) fn read<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
-        value.ok_or_else(|| StoreError::Corrupt {
+        value.ok_or_else(|| self.corrupt(column, "not what the program writes there"))
+    }
+
+    /// The error that says where a value stands that is wrong.
+    pub(crate) fn corrupt(&self, column: &'static str, problem: &'static str) -> StoreError {
+        StoreError::Corrupt {
             table: self.table,
             column,
             row: self.key.to_string(),
-            problem: "not what the program writes there",
-        })
+            problem,
+        }
     }
 
     /// The same for a column that may be NULL.

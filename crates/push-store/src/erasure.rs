@@ -18,6 +18,7 @@ use push_core::settle::{Next, Settlement, suppress};
 use push_core::status::{Ending, ProviderResult, Reason, Status};
 use push_core::timeline::{Step, TimelineEntry};
 use push_core::wanted::Suppression;
+use push_seal::Keyring;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
@@ -276,7 +277,8 @@ impl Store {
             let erased = async {
                 let mut transaction = self.pool.begin().await?;
                 let handled =
-                    erase_some(&mut transaction, scope, after, ERASED_AT_ONCE, now).await?;
+                    erase_some(&mut transaction, &self.keys, scope, after, ERASED_AT_ONCE, now)
+                        .await?;
                 transaction.commit().await?;
                 Ok(handled)
             };
@@ -319,6 +321,7 @@ pub(crate) async fn remaining(
 /// record comes first.
 pub(crate) async fn erase_some(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     scope: Scope,
     after: Option<Place>,
     limit: u32,
@@ -343,7 +346,7 @@ pub(crate) async fn erase_some(
         let Some(row) = locked.get(&id) else { continue };
         match row.recorded.status {
             Status::Sent | Status::Failed | Status::Suppressed => {}
-            Status::Pending => match end_one(connection, id, row, &mut changes, now).await? {
+            Status::Pending => match end_one(connection, keys, id, row, &mut changes, now).await? {
                 Some(status) => ended.push(status),
                 None => continue,
             },
@@ -400,6 +403,7 @@ pub(crate) fn told(now: DateTime<Utc>) -> TimelineEntry {
 /// Ends a pending one, unless a worker has it in hand. Says how it ended.
 async fn end_one(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     id: NotificationId,
     locked: &Locked,
     changes: &mut Changes,
@@ -409,7 +413,7 @@ async fn end_one(
     if row.claim_holds {
         return Ok(None);
     }
-    let settlement = match row.job() {
+    let settlement = match row.job(keys) {
         Ok(job) => suppress(&job, Suppression::Erased, now),
         Err(error) => {
             tracing::warn!(notification.id = %id, %error, "an erased notification cannot be read; it is ended all the same");

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use push_seal::KeyId;
+
 /// Why a call to the store failed. Neither `Display` nor `Debug` holds data or secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -90,6 +92,16 @@ pub enum Unavailable {
     /// cluster has no quorum, or an error that nobody has thought of. Someone must look at it.
     #[error("it refuses our statements with error {0}{hint}", hint = hint(*.0))]
     OutOfOrder(u16),
+    /// Rows are sealed with a key that this program does not have. Nothing is lost: it waits for the key.
+    #[error(
+        "it holds what is sealed with the encryption key {0:?}, which is not configured; add it to ENCRYPTION_KEYS"
+    )]
+    KeyMissing(KeyId),
+    /// Rows are sealed with a key of that name, which is another one than ours.
+    #[error(
+        "the encryption key {0:?} in ENCRYPTION_KEYS is another one than what the database is sealed with"
+    )]
+    KeyDiffers(KeyId),
 }
 
 /// Why TLS could not be agreed on. Without it nothing is said to the server.
@@ -133,7 +145,14 @@ impl StoreError {
     /// Whether it is unavailable for a reason that does not pass by itself: someone must act.
     #[must_use]
     pub const fn is_out_of_order(&self) -> bool {
-        matches!(self, Self::Unavailable(Unavailable::OutOfOrder(_)))
+        matches!(
+            self,
+            Self::Unavailable(
+                Unavailable::OutOfOrder(_)
+                    | Unavailable::KeyMissing(_)
+                    | Unavailable::KeyDiffers(_)
+            )
+        )
     }
 
     /// Whether somebody must look at it: waiting alone does not help.
@@ -210,7 +229,15 @@ impl Unavailable {
             Self::Deadlocked => "deadlocked",
             Self::Locked => "locked",
             Self::OutOfOrder(_) => "out_of_order",
+            Self::KeyMissing(_) => "key_missing",
+            Self::KeyDiffers(_) => "key_differs",
         }
+    }
+}
+
+impl From<Unavailable> for StoreError {
+    fn from(why: Unavailable) -> Self {
+        Self::Unavailable(why)
     }
 }
 

@@ -18,6 +18,7 @@ mod customers;
 mod dead_letters;
 mod decode;
 mod devices;
+mod encryption;
 mod erasure;
 mod error;
 mod hash;
@@ -32,8 +33,10 @@ mod purge;
 mod quiet;
 mod rate;
 mod receipts;
+mod reseal;
 mod retention;
 mod retry;
+mod sealing;
 mod stats;
 mod store;
 mod switches;
@@ -46,6 +49,7 @@ pub use dead_letters::{
     LetterPlace, LetterView, Refusal, Replay, Replayed, ReplayedJob, TargetNow,
 };
 pub use devices::{Customer, DeadToken, Identification, Registered, Registration, SwitchedOff};
+pub use encryption::KeyInUse;
 pub use error::{StoreError, TlsFault, Unavailable};
 pub use history::{
     Acceptance, Books, Cancelling, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView,
@@ -62,6 +66,7 @@ pub use operations::{
 };
 pub use owner::Owner;
 pub use receipts::{Noted, ReceiptsRecorded};
+pub use reseal::Resealed;
 pub use retention::{Aging, EmptiedRows};
 pub use stats::{Correction, Figures, FiguresOf, Interval, ProviderFigures, Spread};
 pub use store::{Store, StoreSettings, parse_url};

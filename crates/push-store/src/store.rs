@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use push_core::rate::Rate;
+use push_seal::Keyring;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, Row};
@@ -20,6 +21,8 @@ pub struct StoreSettings {
     pub connections_max: u32,
     /// How long a call waits for a free connection; 2 s are enough for the pool to open a new one.
     pub acquire_timeout: Duration,
+    /// What tokens and content are sealed with, and opened.
+    pub keys: Keyring,
 }
 
 /// Reads `DATABASE_URL`, as far as that can be done without a database. The error does not repeat it:
@@ -46,6 +49,7 @@ pub fn parse_url(url: &str) -> Result<SecretString, &'static str> {
 pub struct Store {
     pub(crate) pool: MySqlPool,
     pub(crate) customer_rate: Option<Rate>,
+    pub(crate) keys: Keyring,
     pub(crate) options: MySqlConnectOptions,
 }
 
@@ -107,8 +111,10 @@ impl Store {
                 Box::pin(async move { answers_or_is_replaced(connection, &again).await })
             })
             .connect_lazy_with(options.clone());
+        let keys = settings.keys.clone();
         Ok(Self {
             pool,
+            keys,
             customer_rate: None,
             options,
         })

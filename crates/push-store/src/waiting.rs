@@ -6,16 +6,17 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use push_core::job::Job;
+use push_seal::Keyring;
 use sqlx::FromRow;
+use uuid::Uuid;
 
-use crate::Store;
-use crate::decode::millis;
+use crate::decode::{Row, millis};
 use crate::error::StoreError;
+use crate::{Store, sealing};
 
 /// What a worker has in hand does not wait any more.
 const LONGEST_PENDING: &str = "\
-    SELECT due_at, next_job FROM notification_history FORCE INDEX (status_due) \
+    SELECT notification_id, due_at, next_job FROM notification_history FORCE INDEX (status_due) \
     WHERE status = 'pending' AND unpublished = ? AND due_at <= ? \
         AND (claimed_until IS NULL OR claimed_until <= NOW(3)) \
     ORDER BY due_at LIMIT ?";
@@ -57,7 +58,9 @@ impl Store {
     ) -> Result<Waiting, StoreError> {
         let grace = TimeDelta::from_std(grace).unwrap_or_default();
         let published = self.longest(false, now + grace, LOOKED_AT).await?;
-        let (dead, jobs): (Vec<_>, Vec<_>) = published.iter().partition(|row| row.is_given_up());
+        let (dead, jobs): (Vec<_>, Vec<_>) = published
+            .iter()
+            .partition(|row| row.is_given_up(&self.keys));
         let unpublished = self.longest(true, now, 1).await?;
         let receipts: Option<DateTime<Utc>> = sqlx::query_scalar(LONGEST_TICKET)
             .fetch_one(&self.pool)
@@ -90,15 +93,20 @@ impl Store {
 
 #[derive(FromRow)]
 struct PendingRow {
+    notification_id: Uuid,
     due_at: DateTime<Utc>,
     next_job: Option<String>,
 }
 
 impl PendingRow {
     /// What cannot be read is tried again, hence not given up.
-    fn is_given_up(&self) -> bool {
-        let job = self.next_job.as_ref();
-        job.and_then(|job| Job::decode(job.as_bytes()).ok())
+    fn is_given_up(&self, keys: &Keyring) -> bool {
+        let at = Row {
+            table: "notification_history",
+            key: self.notification_id,
+        };
+        let job = self.next_job.clone();
+        job.and_then(|job| sealing::read_next_job(keys, job, &at).ok())
             .is_some_and(|job| job.is_given_up())
     }
 }

@@ -100,7 +100,7 @@ async fn take(
             give_up(worker, delivery, GiveUpReason::DeliveryLimit).await;
             continue;
         }
-        match Job::decode(&delivery.body) {
+        match delivery.job() {
             Ok(job) => {
                 let Some(room) = room(worker, pause).await else {
                     too_many.push(delivery);

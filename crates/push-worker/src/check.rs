@@ -47,6 +47,10 @@ async fn database(settings: &Settings) -> Result<String, String> {
     let told = |error: push_store::StoreError| error.to_string();
     let store = Store::connect(&settings.store).await.map_err(told)?;
     store.ping().await.map_err(told)?;
+    // Without a schema there is nothing yet that is sealed.
+    if let Ok(false) = store.migration_pending().await {
+        store.keys_in_use().await.map_err(told)?;
+    }
     let transport = store.transport().await.map_err(told)?;
     Ok(transport.to_string())
 }

@@ -26,6 +26,7 @@ mod readiness;
 mod receipts;
 mod reconciler;
 mod recorder;
+mod reseal;
 mod run;
 mod settings;
 mod settle;

@@ -10,6 +10,7 @@ use push_core::provider::Provider;
 use push_core::receipt::{Answer, Receipt};
 use push_core::settle::{Next, Settlement};
 use push_core::status::Status;
+use push_seal::{KeyId, Keyring};
 use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted};
 
 /// Notifications that have ended, by status. The same name as in the contract.
@@ -58,6 +59,11 @@ const PURGED: &str = "push_purged_rows_total";
 const EMPTIED: &str = "push_emptied_rows_total";
 /// By how many seconds the oldest content is too old that is not emptied yet, by table.
 const RETENTION_BEHIND: &str = "push_retention_behind_seconds";
+/// 1 for a key that values of the database may be sealed with, 0 for one that none is any more; `clear`: for those that are
+/// not sealed.
+const KEY_IN_USE: &str = "push_encryption_key_in_use";
+/// Rows brought under the key that seals now.
+const RESEALED: &str = "push_resealed_rows_total";
 /// Customers that the cache was asked for, by what came of it.
 const CACHE_REQUESTS: &str = "push_cache_requests_total";
 /// Customers in the cache.
@@ -239,6 +245,21 @@ pub fn operation(kind: &'static str, done: u64, failed: u64) {
 pub fn emptied(table: &'static str, rows: &EmptiedRows) {
     counter!(EMPTIED, "table" => table).increment(rows.rows);
     gauge!(RETENTION_BEHIND, "table" => table).set(rows.behind.as_secs_f64());
+}
+
+/// Under which keys values of the database may be; `None`: clear ones.
+pub fn keys_in_use(keys: &Keyring, used: &[Option<KeyId>]) {
+    let ours = keys.ids().map(Some).chain([None]);
+    for key in ours.chain(used.iter().copied()) {
+        let name = key.map_or_else(|| "clear".to_owned(), |key| key.to_string());
+        let in_use = if used.contains(&key) { 1.0 } else { 0.0 };
+        gauge!(KEY_IN_USE, "key" => name).set(in_use);
+    }
+}
+
+/// Rows were brought under the key that seals now.
+pub fn resealed(rows: u64) {
+    counter!(RESEALED).increment(rows);
 }
 
 /// Rows were deleted because their time was over.

@@ -27,13 +27,14 @@ pub fn broker(state: &BrokerState) -> Check {
     }
 }
 
-/// How the database stands.
+/// How the database stands. With that it is said which key this worker seals with.
 pub async fn database(store: &Store) -> Check {
     match store.migration_pending().await {
         // It answers, and yet work waits for it: a right that was taken away, a table that is gone.
-        Ok(false) => match trouble() {
-            Some(error) => Check::Down(format!("work waits: {error}")),
-            None => Check::Ok,
+        Ok(false) => match (trouble(), store.use_keys().await) {
+            (Some(error), _) => Check::Down(format!("work waits: {error}")),
+            (None, Err(error)) => Check::Down(error.to_string()),
+            (None, Ok(_)) => Check::Ok,
         },
         Ok(true) => Check::Down("the schema is not migrated yet; push-api does that at its start, or run `push-api migrate`".to_owned()),
         Err(error) => Check::Down(error.to_string()),

@@ -2,7 +2,7 @@
 //! find, mend and replay them. Acknowledges only what is committed.
 
 use chrono::Utc;
-use push_core::job::{GiveUpReason, Job};
+use push_core::job::GiveUpReason;
 use push_queue::{ConsumeFrom, Delivery};
 use push_store::{DeadLetterRecord, Kept};
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,7 @@ async fn record(
 /// What a message on `push.dead` is: a job given up by a worker, one given up by the broker or
 /// rejected by a worker, or no job at all.
 fn read(delivery: &Delivery) -> DeadLetterRecord {
-    match Job::decode(&delivery.body) {
+    match delivery.job() {
         Ok(job) => DeadLetterRecord::Job {
             reason: reason(delivery),
             job: Box::new(job),

@@ -29,7 +29,8 @@ use crate::lanes::{Lanes, keeper, lane_settings};
 use crate::reconciler::Watermark;
 use crate::settings::Settings;
 use crate::{
-    changes, consume, housekeeping, operator, readiness, receipts, reconciler, recorder, timer,
+    changes, consume, housekeeping, operator, readiness, receipts, reconciler, recorder, reseal,
+    timer,
 };
 
 /// All that the stages share.
@@ -179,6 +180,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
     let housekeeping = beside(worker, |worker| async move {
         housekeeping::run(&worker).await;
     });
+    let reseal = beside(worker, |worker| async move { reseal::run(&worker).await });
     let claims = beside(worker, |worker| async move {
         tokio::join!(
             worker.hand.keep(
@@ -204,6 +206,7 @@ async fn work(worker: &Arc<Worker>) -> anyhow::Result<()> {
         ("the timer", timer.await),
         ("the operator", operator.await),
         ("the housekeeping", housekeeping.await),
+        ("sealing anew", reseal.await),
     ];
     worker.hand.let_go_of_dropped(&worker.store).await;
     worker.abandoned.give_back().await;

@@ -13,6 +13,7 @@ use push_providers::{ExpoSettings, FcmSettings, Look};
 use push_queue::{BrokerSettings, Topology};
 use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
+use push_seal::Keyring;
 use push_store::StoreSettings;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -26,6 +27,7 @@ macro_rules! settings {
 settings! {
     DATABASE_URL = "", "the database, mysql://user:password@host:3306/name";
     DATABASE_CONNECTIONS = "8", "database connections at most, 1 to 1000";
+    ENCRYPTION_KEYS = "", "what tokens and content are sealed with in the database and the queue: name:key of 32 bytes in base64, comma-separated; the first seals, all open; default: they are kept clear; the same as the APIs'";
     AMQP_URL = "", "RabbitMQ, amqp://user:password@host:5672/%2f or amqps://";
     METRICS_ADDR = "127.0.0.1:9091", "where /healthz, /readyz and /metrics listen";
     PROVIDERS = "", "fcm, expo or both, separated by a comma; default: those that are configured";
@@ -95,6 +97,7 @@ impl Settings {
         let log = LogSettings::read(env, &always);
         let database_url = env.required(DATABASE_URL, push_store::parse_url);
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
+        let keys = env.or_default(ENCRYPTION_KEYS, Keyring::parse);
         let amqp_url = env.required(AMQP_URL, push_queue::parse_url);
         let probes = read_probes(env);
         let provider_timeout = env.or_default(PROVIDER_TIMEOUT, parse_provider_timeout);
@@ -122,6 +125,7 @@ impl Settings {
                 url: database_url?,
                 connections_max: database_connections?.get(),
                 acquire_timeout: ACQUIRE_TIMEOUT,
+                keys: keys.clone()?,
             },
             broker: BrokerSettings {
                 url: amqp_url?,
@@ -130,6 +134,7 @@ impl Settings {
                     receipt_delays: receipts.delays(),
                 },
                 connection_name: "push-worker".to_owned(),
+                keys: keys?,
             },
             probes: probes?,
             fcm,

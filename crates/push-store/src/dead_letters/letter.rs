@@ -2,13 +2,17 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
 use push_core::job::{GiveUpReason, GivenUp, Job, JobTarget};
 use push_core::outcome::Cause;
+use push_seal::Keyring;
 use serde::Serialize;
 
 use super::DeadLetterRecord;
-use crate::{bulk, hash};
+use crate::decode::millis;
+use crate::error::StoreError;
+use crate::{bulk, hash, sealing};
 
 /// Recording the same again changes nothing.
 pub(super) const INSERT: &str = "\
@@ -188,35 +192,48 @@ struct RawColumns {
 }
 
 impl<'a> LetterRow<'a> {
-    pub(super) fn of(letter: &'a Letter<'a>) -> Self {
-        Self {
+    pub(super) fn of(
+        keys: &Keyring,
+        letter: &'a Letter<'a>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let job = letter
+            .job
+            .map(|job| JobColumns::of(keys, job, letter.target));
+        let raw = letter.raw.map(|raw| RawColumns::of(keys, raw, now));
+        Ok(Self {
             dedupe_key: bulk::hex(&letter.dedupe_key),
             reason: letter.reason.as_str(),
             error_code: &letter.cause.code,
             error_text: &letter.cause.text,
             attempts: letter.attempts,
-            job: letter.job.map(|job| JobColumns::of(job, letter.target)),
+            job: job.transpose()?,
             target: letter.target.map(TargetColumns::of),
-            raw: letter.raw.map(RawColumns::of),
-        }
+            raw: raw.transpose()?,
+        })
     }
 }
 
 impl JobColumns {
     /// Of a job that was given up for many, each letter keeps its own target only.
-    fn of(job: &Job, target: Option<&GivenUp>) -> Self {
+    fn of(keys: &Keyring, job: &Job, target: Option<&GivenUp>) -> Result<Self, StoreError> {
         let mut job = job.clone();
         if let Some(target) = target {
             job.progress.given_up = vec![target.clone()];
         }
-        Self {
+        let place = sealing::letter_job(
+            Some(job.notification.id.as_uuid()),
+            target.map(|target| target.registration.0),
+            target.map(|target| target.provider.as_str()),
+        );
+        Ok(Self {
             notification: bulk::id(job.notification.id),
             customer: job.notification.customer,
             round: job.round,
             // Plain structures, which always serialize.
             trail: serde_json::to_string(&job.progress.trail).unwrap_or_default(),
-            job: String::from_utf8_lossy(&job.encode()).into_owned(),
-        }
+            job: sealing::seal_job(keys, &place, &job)?,
+        })
     }
 }
 
@@ -232,11 +249,12 @@ impl<'a> TargetColumns<'a> {
 }
 
 impl RawColumns {
-    fn of(raw: &[u8]) -> Self {
+    fn of(keys: &Keyring, raw: &[u8], now: DateTime<Utc>) -> Result<Self, StoreError> {
         let kept = raw.get(..DeadLetterRecord::RAW_BYTES_MAX).unwrap_or(raw);
-        Self {
-            raw: STANDARD.encode(kept),
+        let place = sealing::letter_raw(millis(now));
+        Ok(Self {
+            raw: sealing::seal(keys, &place, STANDARD.encode(kept))?,
             raw_bytes: u32::try_from(raw.len()).unwrap_or(u32::MAX),
-        }
+        })
     }
 }

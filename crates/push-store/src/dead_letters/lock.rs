@@ -1,18 +1,21 @@
 //! Locking dead letters before something is decided about them.
 
+use chrono::{DateTime, Utc};
 use push_core::provider::Provider;
 use push_core::token::MaskedToken;
+use push_seal::Keyring;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
 use super::{DeadLetterId, Refusal};
-use crate::bulk;
+use crate::decode::Row;
 use crate::error::StoreError;
+use crate::{bulk, sealing};
 
 /// Row by row in the order of the array, as the history is locked.
 const LOCK_LETTERS: &str = "\
     SELECT letter.id, letter.notification_id, letter.registration_id, letter.provider, letter.token_masked, \
-        letter.state, letter.job, letter.raw, letter.raw_bytes, letter.emptied \
+        letter.state, letter.job, letter.raw, letter.raw_bytes, letter.emptied, letter.created_at \
     FROM (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS listed) AS wanted \
     STRAIGHT_JOIN dead_letters AS letter FORCE INDEX (PRIMARY) ON letter.id = wanted.id \
     FOR UPDATE";
@@ -34,9 +37,34 @@ pub(super) struct LockedLetter {
     pub(super) raw_bytes: Option<u32>,
     /// Its content is gone.
     pub(super) emptied: u8,
+    created_at: DateTime<Utc>,
 }
 
 impl LockedLetter {
+    /// To be replayed. What does not open is as good as cut.
+    pub(super) fn open(mut self, keys: &Keyring) -> Result<Self, StoreError> {
+        let at = Row {
+            table: "dead_letters",
+            key: self.id,
+        };
+        let place = sealing::letter_job(
+            self.notification_id,
+            self.registration_id,
+            self.provider.as_deref(),
+        );
+        let opened = |place, value: Option<String>, column| {
+            let opened = value.map(|value| sealing::open(keys, place, value, &at, column));
+            match opened.transpose() {
+                Err(error) if !error.is_unavailable() => Ok(Some(String::new())),
+                other => other,
+            }
+        };
+        self.job = opened(&place, self.job.take(), "job")?;
+        let place = sealing::letter_raw(self.created_at);
+        self.raw = opened(&place, self.raw.take(), "raw")?;
+        Ok(self)
+    }
+
     /// Why nothing more can be done with it, if somebody has done something already.
     pub(super) fn closed(&self) -> Option<Refusal> {
         match self.state.as_str() {

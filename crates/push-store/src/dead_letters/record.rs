@@ -9,6 +9,7 @@ use push_core::job::{GiveUpReason, Job};
 use push_core::provider::{PerProvider, Provider};
 use push_core::status::{Ending, ProviderResult, Reason};
 use push_core::timeline::{Step, TimelineEntry};
+use push_seal::Keyring;
 use sqlx::MySqlConnection;
 
 use super::DeadLetterRecord;
@@ -103,7 +104,7 @@ impl Store {
             }
             kept_each.push(kept);
         }
-        insert(&mut transaction, &rows, now).await?;
+        insert(&mut transaction, &self.keys, &rows, now).await?;
         content::erase(&mut transaction, &emptied, &erasure::told(now)).await?;
         changes.write(&mut transaction).await?;
         transaction.commit().await?;
@@ -114,19 +115,24 @@ impl Store {
 /// Keeps dead letters whose notifications have ended already.
 pub(crate) async fn keep(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     records: &[DeadLetterRecord],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let rows: Vec<Letter> = records.iter().flat_map(letters).collect();
-    insert(connection, &rows, now).await
+    insert(connection, keys, &rows, now).await
 }
 
 async fn insert(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     rows: &[Letter<'_>],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let rows: Vec<LetterRow> = rows.iter().map(LetterRow::of).collect();
+    let rows: Vec<LetterRow> = rows
+        .iter()
+        .map(|letter| LetterRow::of(keys, letter, now))
+        .collect::<Result<_, _>>()?;
     for some in bulk::arrays(&rows, ROWS_MAX)? {
         sqlx::query(INSERT)
             .bind(millis(now))

@@ -12,6 +12,7 @@ use push_core::provider::{PerProvider, Provider};
 use push_core::replay::{self, Ended, Letter};
 use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::{Step, TimelineEntry};
+use push_seal::Keyring;
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
@@ -29,6 +30,7 @@ use crate::history::content::NotificationRow;
 use crate::history::lock::{Locked, lock as lock_history};
 use crate::history::timeline::{bounded, lines};
 use crate::retry::Tries;
+use crate::sealing;
 use crate::stats::{Changes, Standing};
 
 const ABOUT: &str = "\
@@ -39,7 +41,7 @@ const ABOUT: &str = "\
 
 const STANDING: &str = "\
     SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
-        history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
+        history.data, history.image_url, history.sealed, history.priority, history.collapse_key, history.created_at, \
         history.send_at, history.expires_at, history.round, history.fcm_result, history.expo_result, history.reason \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS wanted \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
@@ -138,7 +140,7 @@ impl Store {
         loop {
             let replayed = async {
                 let mut transaction = self.pool.begin().await?;
-                let mut replays = replay_in(&mut transaction, &[id], how, now).await?;
+                let mut replays = replay_in(&mut transaction, &self.keys, &[id], how, now).await?;
                 transaction.commit().await?;
                 let job = replays.jobs.pop();
                 let (_, judged) = replays.letters.pop().unwrap_or((id, Err(Refusal::Unknown)));
@@ -155,6 +157,7 @@ impl Store {
 /// Replays those that can be. Letters of one notification become one job.
 pub(crate) async fn replay_in(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     ids: &[DeadLetterId],
     how: &Replay,
     now: DateTime<Utc>,
@@ -165,14 +168,17 @@ pub(crate) async fn replay_in(
         .fetch_all(&mut *connection)
         .await?;
     let locked = lock_history(connection, about.into_iter().map(NotificationId::from)).await?;
-    let letters = lock(connection, ids).await?;
-    let known = Known::read(connection, locked).await?;
+    let letters = lock(connection, ids).await?.into_iter();
+    let letters: Vec<_> = letters
+        .map(|letter| letter.open(keys))
+        .collect::<Result<_, _>>()?;
+    let known = Known::read(connection, keys, locked).await?;
     let known = known.without_erased(connection).await?;
     let judge = |letter: &LockedLetter| (DeadLetterId(letter.id), known.judge(letter, how, now));
     let mut judged: BTreeMap<DeadLetterId, Result<(), Refusal>> =
         letters.iter().map(judge).collect();
     let reopened = known.reopen(&letters, &mut judged, how, now);
-    write(connection, &reopened, &judged, how, now).await?;
+    write(connection, keys, &reopened, &judged, how, now).await?;
     known.count(&reopened).write(connection).await?;
     Ok(Replays {
         letters: judged.into_iter().collect(),
@@ -204,6 +210,7 @@ struct Reopened {
 impl Known {
     async fn read(
         connection: &mut MySqlConnection,
+        keys: &Keyring,
         locked: HashMap<NotificationId, Locked>,
     ) -> Result<Self, StoreError> {
         let has_ended = |locked: &Locked| locked.recorded.status != Status::Pending;
@@ -226,7 +233,7 @@ impl Known {
                 {
                     standings.insert(id, standing);
                 }
-                ended.insert(id, row.read()?);
+                ended.insert(id, row.read(keys)?);
             }
             let overtaken: Vec<Uuid> = sqlx::query_scalar(OVERTAKEN)
                 .bind(&ids)
@@ -403,6 +410,7 @@ fn as_core(letter: &LockedLetter, sent: Sent) -> Option<Letter> {
 
 async fn write(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     reopened: &[Reopened],
     judged: &BTreeMap<DeadLetterId, Result<(), Refusal>>,
     how: &Replay,
@@ -411,8 +419,8 @@ async fn write(
     let due = now + TimeDelta::from_std(how.due_after).unwrap_or(TimeDelta::MAX);
     let rows: Vec<ReopenedRow> = reopened
         .iter()
-        .map(|reopened| ReopenedRow::of(reopened, due, now))
-        .collect();
+        .map(|reopened| ReopenedRow::of(keys, reopened, due, now))
+        .collect::<Result<_, _>>()?;
     for some in bulk::arrays(&rows, ROWS_MAX)? {
         let changed = sqlx::query(REOPEN)
             .bind(some.json)
@@ -465,17 +473,23 @@ struct ReopenedRow {
 }
 
 impl ReopenedRow {
-    fn of(reopened: &Reopened, due: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+    fn of(
+        keys: &Keyring,
+        reopened: &Reopened,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
         let job = &reopened.replayed.job;
         let told = TimelineEntry::new(millis(now), Step::Replayed, reopened.told.as_str());
-        Self {
+        let place = sealing::next_job(job.notification.id.as_uuid());
+        Ok(Self {
             id: bulk::id(job.notification.id),
             round: reopened.round,
             expires_at: bulk::time(job.notification.expires_at),
             due_at: bulk::time(due),
             timeline: lines(&[told]),
-            next_job: String::from_utf8_lossy(&job.encode()).into_owned(),
-        }
+            next_job: sealing::seal_job(keys, &place, job)?,
+        })
     }
 }
 
@@ -490,7 +504,7 @@ struct EndedRow {
 }
 
 impl EndedRow {
-    fn read(self) -> Result<Result<Ended, Refusal>, StoreError> {
+    fn read(self, keys: &Keyring) -> Result<Result<Ended, Refusal>, StoreError> {
         let ended_as = |reason: Reason| self.reason.as_deref() == Some(reason.as_str());
         if ended_as(Reason::Erased) || self.notification.is_emptied() {
             return Ok(Err(Refusal::ContentGone));
@@ -500,7 +514,7 @@ impl EndedRow {
         }
         let results = self.results()?;
         Ok(Ok(Ended {
-            notification: self.notification.try_into()?,
+            notification: self.notification.read(keys)?,
             round: self.round,
             results,
         }))

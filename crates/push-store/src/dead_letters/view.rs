@@ -4,14 +4,15 @@ use push_core::id::NotificationId;
 use push_core::job::TrailEntry;
 use push_core::outcome::Cause;
 use push_core::settle::DeliveryOutcome;
+use push_seal::Keyring;
 use sqlx::FromRow;
 use sqlx::types::Json;
 
 use super::list::LetterViewRow;
 use super::{DeadLetterId, KeptBytes, LetterDetails, TargetNow};
-use crate::Store;
 use crate::decode::Row;
 use crate::error::StoreError;
+use crate::{Store, sealing};
 
 const LETTER: &str = "\
     SELECT id, notification_id, customer_id, provider, platform, token_masked, reason, error_code, error_text, \
@@ -46,7 +47,7 @@ impl Store {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let registration = row.registration_id;
-        let mut details = row.details()?;
+        let mut details = row.details(&self.keys)?;
         let Some(notification) = details.letter.notification else {
             return Ok(Some(details));
         };
@@ -97,12 +98,21 @@ struct DetailsRow {
 }
 
 impl DetailsRow {
-    fn details(self) -> Result<LetterDetails, StoreError> {
+    fn details(self, keys: &Keyring) -> Result<LetterDetails, StoreError> {
+        let letter = self.letter.view()?;
+        let at = Row {
+            table: "dead_letters",
+            key: letter.id.0,
+        };
+        let place = sealing::letter_raw(letter.created_at);
+        let raw = self
+            .raw
+            .map(|raw| sealing::open(keys, &place, raw, &at, "raw"));
+        let raw = raw.transpose()?;
         Ok(LetterDetails {
-            letter: self.letter.view()?,
+            letter,
             trail: self.trail.map(|trail| trail.0).unwrap_or_default(),
-            bytes: self
-                .raw
+            bytes: raw
                 .zip(self.raw_bytes)
                 .map(|(base64, length)| KeptBytes { base64, length }),
             notification: None,

@@ -6,11 +6,12 @@ use push_core::changed::CustomerVersion;
 use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::plan::Device;
 use push_core::preferences::Preferences;
-use push_core::provider::Platform;
+use push_core::provider::{Platform, Provider};
 use push_core::token::{ExpoToken, FcmToken};
+use push_seal::Keyring;
 use sqlx::FromRow;
 
-use super::{Customer, TABLE};
+use super::{Customer, TABLE, open_token};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
@@ -60,8 +61,10 @@ impl Store {
                     devices: Vec::new(),
                     off: Vec::new(),
                 });
-                match row.device() {
+                match row.device(&self.keys) {
                     Ok(device) => customer.devices.extend(device),
+                    // It could be read with the key: to take it for no device would lose a push.
+                    Err(error) if error.is_unavailable() => return Err(error),
                     Err(error) => {
                         tracing::error!(%error, "a device cannot be read; no push goes there")
                     }
@@ -110,7 +113,7 @@ impl ActiveRow {
     }
 
     /// The device, if there is one that can be reached.
-    fn device(self) -> Result<Option<Device>, StoreError> {
+    fn device(self, keys: &Keyring) -> Result<Option<Device>, StoreError> {
         let Some(id) = self.id else {
             return Ok(None);
         };
@@ -118,16 +121,19 @@ impl ActiveRow {
             table: TABLE,
             key: id,
         };
+        let customer = self.customer_id;
+        let (fcm, expo) = (self.fcm_token, self.expo_push_token);
+        let open = |token, provider| open_token(keys, token, provider, customer, &at);
         let platform = self.platform.as_deref().and_then(Platform::from_spelling);
         let device = Device {
             registration: RegistrationId(id),
             device_id: at
                 .read_nullable("device_id", self.device_id, |id| DeviceId::parse(&id).ok())?,
             platform: at.read("platform", platform)?,
-            fcm: at.read_nullable("fcm_token", self.fcm_token, |token| {
+            fcm: at.read_nullable("fcm_token", open(fcm, Provider::Fcm)?, |token| {
                 FcmToken::parse(&token).ok()
             })?,
-            expo: at.read_nullable("expo_push_token", self.expo_push_token, |token| {
+            expo: at.read_nullable("expo_push_token", open(expo, Provider::Expo)?, |token| {
                 ExpoToken::parse(&token).ok()
             })?,
         };

@@ -11,12 +11,17 @@ use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::left_out::TokenOff;
 use push_core::plan::Device;
 use push_core::preferences::Preferences;
-use push_core::provider::Platform;
+use push_core::provider::{Platform, Provider};
 use push_core::token::{ExpoToken, FcmToken};
+use push_seal::Keyring;
 
 pub(crate) use off::{DeadKey, switch_off_in, switch_off_keys_in};
 pub use off::{DeadToken, SwitchedOff};
 pub(crate) use version::count_up;
+
+use crate::decode::Row;
+use crate::error::StoreError;
+use crate::sealing;
 
 /// The table of the rows that are read here.
 const TABLE: &str = "customer_push_tokens";
@@ -70,4 +75,21 @@ pub struct Identification {
     pub fcm: Option<FcmToken>,
     /// This token, wherever the customer has it.
     pub expo: Option<ExpoToken>,
+}
+
+/// A token as it was given.
+pub(crate) fn open_token(
+    keys: &Keyring,
+    kept: Option<String>,
+    provider: Provider,
+    customer: i64,
+    at: &Row<u64>,
+) -> Result<Option<String>, StoreError> {
+    let column = match provider {
+        Provider::Fcm => "fcm_token",
+        Provider::Expo => "expo_push_token",
+    };
+    let place = sealing::token(provider, customer);
+    kept.map(|kept| sealing::open(keys, &place, kept, at, column))
+        .transpose()
 }

@@ -5,9 +5,10 @@ use push_core::id::{CustomerId, DeviceId, RegistrationId};
 use push_core::left_out::{TokenOff, WhyOff};
 use push_core::provider::Provider;
 use push_core::token::{ExpoToken, FcmToken, MaskedToken, Token};
+use push_seal::Keyring;
 use sqlx::FromRow;
 
-use super::TABLE;
+use super::{TABLE, open_token};
 use crate::Store;
 use crate::bulk;
 use crate::decode::Row;
@@ -45,7 +46,7 @@ impl Store {
             let Ok(customer) = CustomerId::try_from(row.customer_id) else {
                 continue;
             };
-            match row.tokens() {
+            match row.tokens(&self.keys) {
                 Ok(tokens) => off.extend(tokens.map(|token| (customer, token))),
                 Err(error) => {
                     tracing::warn!(%error, "a device cannot be read; no timeline tells of it")
@@ -72,17 +73,17 @@ struct OffRow {
 }
 
 impl OffRow {
-    fn tokens(self) -> Result<impl Iterator<Item = TokenOff>, StoreError> {
+    fn tokens(self, keys: &Keyring) -> Result<impl Iterator<Item = TokenOff>, StoreError> {
         let at = Row {
             table: TABLE,
             key: self.id,
         };
         let device_id =
             at.read_nullable("device_id", self.device_id, |id| DeviceId::parse(&id).ok())?;
-        let fcm = self
-            .fcm_token
-            .and_then(|token| FcmToken::parse(&token).ok());
-        let expo = self.expo_push_token;
+        let open = |token, provider| open_token(keys, token, provider, self.customer_id, &at);
+        let fcm = open(self.fcm_token, Provider::Fcm)?;
+        let fcm = fcm.and_then(|token| FcmToken::parse(&token).ok());
+        let expo = open(self.expo_push_token, Provider::Expo)?;
         let expo = expo.and_then(|token| ExpoToken::parse(&token).ok());
         let why = |text: Option<String>| text.and_then(|text| WhyOff::from_spelling(&text));
         let sides = [

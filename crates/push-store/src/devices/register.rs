@@ -2,15 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, RegistrationId};
+use push_core::provider::Provider;
+use push_seal::Keyring;
 use sqlx::{FromRow, MySqlConnection};
 
 use super::version::count_up;
 use super::{Registered, Registration, TABLE};
-use crate::Store;
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
-use crate::hash;
 use crate::retry::Tries;
+use crate::{Store, hash, sealing};
 
 /// At most three rows: the device's, and one for each token. Each part is served by a unique key.
 const FIND: &str = "\
@@ -85,7 +86,7 @@ impl Store {
         registration: &Registration,
         now: DateTime<Utc>,
     ) -> Result<Registered, StoreError> {
-        let wanted = Wanted::of(registration, now);
+        let wanted = Wanted::of(&self.keys, registration, now)?;
         let mut tries = Tries::new();
         loop {
             match self.register_once(&wanted).await {
@@ -133,6 +134,9 @@ struct Wanted<'a> {
     given: &'a Registration,
     fcm_hash: Option<Vec<u8>>,
     expo_hash: Option<Vec<u8>>,
+    /// The tokens as they are kept.
+    fcm: Option<String>,
+    expo: Option<String>,
     now: DateTime<Utc>,
 }
 
@@ -151,8 +155,18 @@ struct Match {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(given: &'a Registration, now: DateTime<Utc>) -> Self {
-        Self {
+    fn of(keys: &Keyring, given: &'a Registration, now: DateTime<Utc>) -> Result<Self, StoreError> {
+        let kept = |token: &str, provider| {
+            let place = sealing::token(provider, given.customer.get());
+            sealing::seal(keys, &place, token.to_owned())
+        };
+        let fcm = given.fcm.as_ref();
+        let fcm = fcm.map(|token| kept(token.reveal(), Provider::Fcm));
+        let expo = given.expo.as_ref();
+        let expo = expo.map(|token| kept(token.reveal(), Provider::Expo));
+        Ok(Self {
+            fcm: fcm.transpose()?,
+            expo: expo.transpose()?,
             given,
             fcm_hash: given
                 .fcm
@@ -163,7 +177,7 @@ impl<'a> Wanted<'a> {
                 .as_ref()
                 .map(|token| hash::of_token(token.reveal())),
             now: millis(now),
-        }
+        })
     }
 
     fn device_id(&self) -> Option<&str> {
@@ -266,9 +280,9 @@ async fn insert(connection: &mut MySqlConnection, wanted: &Wanted<'_>) -> Result
         .bind(given.customer.get())
         .bind(wanted.device_id())
         .bind(given.platform.as_str())
-        .bind(given.fcm.as_ref().map(|token| token.reveal()))
+        .bind(&wanted.fcm)
         .bind(&wanted.fcm_hash)
-        .bind(given.expo.as_ref().map(|token| token.reveal()))
+        .bind(&wanted.expo)
         .bind(&wanted.expo_hash)
         .bind(wanted.now)
         .bind(wanted.now)
@@ -288,10 +302,10 @@ async fn update(
         .bind(wanted.device_id())
         .bind(given.platform.as_str())
         .bind(&wanted.fcm_hash)
-        .bind(given.fcm.as_ref().map(|token| token.reveal()))
+        .bind(&wanted.fcm)
         .bind(&wanted.fcm_hash)
         .bind(&wanted.expo_hash)
-        .bind(given.expo.as_ref().map(|token| token.reveal()))
+        .bind(&wanted.expo)
         .bind(&wanted.expo_hash)
         .bind(wanted.now)
         .bind(wanted.now)

@@ -7,9 +7,11 @@ use push_core::booking::{BookingEvent, Ignored};
 use push_core::id::CustomerId;
 use push_core::notification::{Notification, Priority};
 use push_core::timeline::{Step, TimelineEntry};
+use push_seal::Keyring;
 use serde::Serialize;
 use sqlx::MySqlConnection;
 
+use super::content::sealed;
 use super::late::end_late;
 use super::timeline::lines;
 use super::{Acceptance, Committed, Due, Item, UnknownCustomer};
@@ -26,10 +28,10 @@ use crate::{Store, bulk, customers, idempotency};
 
 const INSERT: &str = "\
     INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, \
-        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline, \
+        image_url, sealed, priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline, \
         erasure_mark) \
     SELECT UNHEX(id), customer, kind, title, body, data, \
-        image_url, priority, collapse_key, created_at, send_at, expires_at, due_at, send_at, unpublished, timeline, \
+        image_url, sealed, priority, collapse_key, created_at, send_at, expires_at, due_at, send_at, unpublished, timeline, \
         COALESCE(erasure.mark, 0) \
     FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
@@ -39,6 +41,7 @@ const INSERT: &str = "\
             body MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.body', \
             data MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.data', \
             image_url MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.image_url', \
+            sealed MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.sealed', \
             priority MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.priority', \
             collapse_key MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.collapse_key', \
             created_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.created_at', \
@@ -53,8 +56,7 @@ const INSERT: &str = "\
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];
 
-/// Rows of one [`INSERT`]: with the largest content (every byte of `data` escaped) still below the 16 MiB that a
-/// server takes as one packet by default.
+/// Rows of one [`INSERT`].
 const ROWS_MAX: usize = 400;
 
 /// A request that is to be accepted: its notifications, and its key if it has one.
@@ -142,7 +144,7 @@ impl Store {
         judge_again(&requests, &known, &mut bookings, &mut budgets)?;
         budgets.write(&mut transaction).await?;
         bookings.learn(&mut transaction).await?;
-        insert(&mut transaction, &requests, due_at).await?;
+        insert(&mut transaction, &self.keys, &requests, due_at).await?;
         let accepted = requests.iter().flat_map(Request::accepted);
         let overtaken = collapse::raise(&mut transaction, accepted.filter_map(newest)).await?;
         let changed = count_up(&mut transaction, &overtaken).await?;
@@ -395,17 +397,18 @@ async fn customers_of(
 
 async fn insert(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     requests: &[Request<'_>],
     due_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let accepted: Vec<&Notification> = requests.iter().flat_map(Request::accepted).collect();
     let rows: Vec<AcceptedRow<'_>> = requests
         .iter()
-        .flat_map(|request| rows_of(request, due_at))
-        .collect();
-    for some in rows.chunks(ROWS_MAX) {
+        .flat_map(|request| rows_of(keys, request, due_at))
+        .collect::<Result<_, _>>()?;
+    for some in bulk::arrays(&rows, ROWS_MAX)? {
         sqlx::query(INSERT)
-            .bind(bulk::array(some)?)
+            .bind(some.json)
             .execute(&mut *connection)
             .await?;
     }
@@ -414,11 +417,15 @@ async fn insert(
     changes.write(connection).await
 }
 
-fn rows_of<'a>(request: &Request<'a>, due_at: DateTime<Utc>) -> Vec<AcceptedRow<'a>> {
+fn rows_of<'a>(
+    keys: &Keyring,
+    request: &Request<'a>,
+    due_at: DateTime<Utc>,
+) -> Vec<Result<AcceptedRow<'a>, StoreError>> {
     let origin = request.asked.origin;
     request
         .accepted()
-        .map(|notification| AcceptedRow::of(notification, origin, due_at))
+        .map(|notification| AcceptedRow::of(keys, notification, origin, due_at))
         .collect()
 }
 
@@ -440,21 +447,35 @@ struct AcceptedRow<'a> {
     timeline: String,
     body: &'a str,
     /// JSON as text, as both databases take it.
-    data: String,
+    data: Option<String>,
+    /// Instead of the content above, which is empty then.
+    sealed: Option<String>,
 }
 
 impl<'a> AcceptedRow<'a> {
-    fn of(notification: &'a Notification, origin: &str, due_at: DateTime<Utc>) -> Self {
+    fn of(
+        keys: &Keyring,
+        notification: &'a Notification,
+        origin: &str,
+        due_at: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
         let content = &notification.content;
-        Self {
+        let sealed = sealed(keys, notification.id.as_uuid(), content)?;
+        let clear = sealed.is_none();
+        Ok(Self {
             id: bulk::id(notification.id),
             customer: notification.customer,
             kind: notification.kind.as_str(),
-            title: content.title.as_str(),
-            body: content.body.as_str(),
+            title: if clear { content.title.as_str() } else { "" },
+            body: if clear { content.body.as_str() } else { "" },
             // A map of strings always serializes.
-            data: serde_json::to_string(&content.data).unwrap_or_default(),
-            image_url: content.image_url.as_ref().map(|url| url.as_str()),
+            data: clear.then(|| serde_json::to_string(&content.data).unwrap_or_default()),
+            image_url: content
+                .image_url
+                .as_ref()
+                .filter(|_| clear)
+                .map(|url| url.as_str()),
+            sealed,
             priority: notification.priority.as_str(),
             collapse_key: notification.collapse_key.as_ref().map(|key| key.as_str()),
             created_at: bulk::time(notification.created_at),
@@ -466,7 +487,7 @@ impl<'a> AcceptedRow<'a> {
                 Some(_) => Due::Timed.unpublished(),
             },
             timeline: lines(&[told(notification, origin)]),
-        }
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use push_core::id::NotificationId;
 use push_core::job::Job;
 use push_core::settle::{Next, Settlement, cancel};
 use push_core::status::{Ending, Reason, Status};
+use push_seal::Keyring;
 use sqlx::{FromRow, MySqlConnection};
 
 use super::content::NotificationRow;
@@ -19,10 +20,11 @@ use crate::Store;
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
 use crate::retry::Tries;
+use crate::sealing;
 use crate::stats::{Changes, Standing};
 
 const CANCELLABLE: &str = "\
-    SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
+    SELECT notification_id, customer_id, notification_type, title, body, data, image_url, sealed, priority, collapse_key, \
         created_at, send_at, expires_at, round, next_job, claimed_until IS NOT NULL AS in_hand, \
         COALESCE(claimed_until > NOW(3), FALSE) AS claim_holds \
     FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
@@ -107,7 +109,7 @@ impl Store {
         if row.claim_holds {
             return Ok(Cancelling::InDelivery);
         }
-        let settlement = cancel(&row.job()?, by, now);
+        let settlement = cancel(&row.job(&self.keys)?, by, now);
         let Next::Done(ending) = settlement.next else {
             return Err(StoreError::Unusable("a cancelled job goes on"));
         };
@@ -202,14 +204,14 @@ pub(crate) struct WaitingRow {
 
 impl WaitingRow {
     /// The job that waits. Whoever had it in hand and was interrupted may have sent it.
-    pub(crate) fn job(self) -> Result<Job, StoreError> {
+    pub(crate) fn job(self, keys: &Keyring) -> Result<Job, StoreError> {
         let at = Row {
             table: TABLE,
             key: self.notification.notification_id,
         };
-        let mut job = match &self.next_job {
-            Some(next) => at.read("next_job", Job::decode(next.as_bytes()).ok())?,
-            None => Job::first(self.notification.try_into()?),
+        let mut job = match self.next_job {
+            Some(next) => sealing::read_next_job(keys, next, &at)?,
+            None => Job::first(self.notification.read(keys)?),
         };
         job.round = job.round.max(self.round.saturating_add(1));
         job.interrupted = self.in_hand;

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use push_core::id::NotificationId;
 use push_core::job::Job;
 use push_core::timeline::TimelineEntry;
+use push_seal::Keyring;
 use sqlx::FromRow;
 
 use super::content::NotificationRow;
@@ -17,11 +18,12 @@ use crate::devices::count_up;
 use crate::error::StoreError;
 use crate::quiet;
 use crate::retry::Tries;
+use crate::sealing;
 
 /// What is locked is in somebody's hands just now. It is left for the next look, so that one lock whose owner is gone does
 /// not keep all the others waiting.
 const DUE: &str = "\
-    SELECT notification_id, customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
+    SELECT notification_id, customer_id, notification_type, title, body, data, image_url, sealed, priority, collapse_key, \
         created_at, send_at, expires_at, round, due_at, next_job \
     FROM notification_history FORCE INDEX (status_due) \
     WHERE status = 'pending' AND unpublished = ? AND due_at <= ? \
@@ -137,8 +139,9 @@ impl Store {
         let mut taken = DueTaken::default();
         for row in rows {
             let id = row.notification.notification_id;
-            match DueJob::try_from(row) {
+            match row.due(&self.keys) {
                 Ok(job) => taken.jobs.push(job),
+                Err(error) if error.is_unavailable() => return Err(error),
                 Err(error) => {
                     tracing::error!(notification.id = %id, %error, "a due notification cannot be read; again in an hour");
                     sqlx::query(LATER)
@@ -238,22 +241,21 @@ struct DueRow {
     next_job: Option<String>,
 }
 
-impl TryFrom<DueRow> for DueJob {
-    type Error = StoreError;
-
-    fn try_from(row: DueRow) -> Result<Self, StoreError> {
+impl DueRow {
+    fn due(self, keys: &Keyring) -> Result<DueJob, StoreError> {
+        let row = self;
         let at = Row {
             table: TABLE,
             key: row.notification.notification_id,
         };
         let (due_at, recorded) = (row.due_at, row.round);
-        let mut job = match &row.next_job {
-            Some(next) => at.read("next_job", Job::decode(next.as_bytes()).ok())?,
-            None => Job::first(row.notification.try_into()?),
+        let mut job = match row.next_job {
+            Some(next) => sealing::read_next_job(keys, next, &at)?,
+            None => Job::first(row.notification.read(keys)?),
         };
         // Whatever was recorded, the next round must be news to the worker.
         job.round = job.round.max(recorded.saturating_add(1));
         let why = WhyDue::Lost;
-        Ok(Self { job, due_at, why })
+        Ok(DueJob { job, due_at, why })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use push_core::status::{Reason, Status};
+use push_seal::Keyring;
 use sqlx::mysql::{MySql, MySqlArguments};
 use sqlx::query::QueryAs;
 use sqlx::{FromRow, MySqlConnection};
@@ -21,7 +22,7 @@ macro_rules! items {
         concat!(
             "SELECT history.id, history.notification_id, history.status, history.fcm_result, history.expo_result, \
                 history.reason, history.attempts, history.customer_id, history.notification_type, history.title, \
-                history.body, history.data, history.image_url, history.priority, history.collapse_key, \
+                history.body, history.data, history.image_url, history.sealed, history.priority, history.collapse_key, \
                 history.created_at, history.send_at, history.expires_at, history.completed_at, history.opened_at, NULL AS timeline ",
             $rest
         )
@@ -118,7 +119,7 @@ impl Store {
                 self.page_of(Some(kind.as_str()), &outcomes, &part).await?
             }
         };
-        rows.into_iter().map(ItemRow::item).collect()
+        rows.into_iter().map(|row| row.item(&self.keys)).collect()
     }
 
     /// The page that several ranges make together.
@@ -213,12 +214,12 @@ struct ItemRow {
 }
 
 impl ItemRow {
-    fn item(self) -> Result<HistoryItem, StoreError> {
+    fn item(self, keys: &Keyring) -> Result<HistoryItem, StoreError> {
         let place = HistoryPlace {
             at: self.view.created_at,
             row: self.id,
         };
-        let notification = self.view.view(Vec::new())?;
+        let notification = self.view.view(keys, Vec::new())?;
         Ok(HistoryItem {
             place,
             notification,

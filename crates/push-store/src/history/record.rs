@@ -9,6 +9,7 @@ use push_core::id::NotificationId;
 use push_core::receipt::Ticket;
 use push_core::settle::{DeliveryOutcome, Next, Settlement};
 use push_core::status::{Reason, Status};
+use push_seal::Keyring;
 use serde::Serialize;
 use sqlx::MySqlConnection;
 
@@ -26,6 +27,7 @@ use crate::error::StoreError;
 use crate::quiet;
 use crate::receipts::open::open;
 use crate::retry::Tries;
+use crate::sealing;
 use crate::stats::{Changes, Standing};
 
 /// The rows are locked, and known to be fresh; the condition is repeated all the same, because a statement that settles
@@ -131,7 +133,7 @@ impl Store {
                     *recording = Recording::Recorded;
                 }
             }
-            write(&mut transaction, &fresh, now, grace).await?;
+            write(&mut transaction, &self.keys, &fresh, now, grace).await?;
             erase(&mut transaction, &fresh, now).await?;
             let keyed = fresh.iter().filter(|(_, row)| row.collapses);
             collapse::let_through(
@@ -237,6 +239,7 @@ fn count(changes: &mut Changes, settlement: &Settlement, row: &Locked, now: Date
 
 async fn write(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     fresh: &[(&ClaimedRound, Locked)],
     now: DateTime<Utc>,
     grace: Duration,
@@ -244,8 +247,8 @@ async fn write(
     write_deliveries(connection, fresh).await?;
     let changes: Vec<Change> = fresh
         .iter()
-        .map(|(round, _)| Change::of(round, now, grace))
-        .collect();
+        .map(|(round, _)| Change::of(keys, round, now, grace))
+        .collect::<Result<_, _>>()?;
     for some in bulk::arrays(&changes, ROWS_MAX)? {
         let changed = sqlx::query(SETTLE)
             .bind(some.json)
@@ -299,7 +302,12 @@ struct Change {
 }
 
 impl Change {
-    fn of(round: &ClaimedRound, now: DateTime<Utc>, grace: Duration) -> Self {
+    fn of(
+        keys: &Keyring,
+        round: &ClaimedRound,
+        now: DateTime<Utc>,
+        grace: Duration,
+    ) -> Result<Self, StoreError> {
         let settlement = &round.settlement;
         let status = status(&settlement.next);
         let after = |wait| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
@@ -314,8 +322,10 @@ impl Change {
             Next::Later(..) => (Due::Timed, Duration::ZERO),
             Next::Done(_) | Next::Wait(..) | Next::DeadLetter(_) => (Due::Overdue, grace),
         };
+        let place = sealing::next_job(settlement.notification.as_uuid());
+        let next_job = next_job.map(|job| sealing::seal_job(keys, &place, job));
         let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
-        Self {
+        Ok(Self {
             id: bulk::id(settlement.notification),
             claim: round.claim.hex(),
             round: settlement.round,
@@ -330,7 +340,7 @@ impl Change {
             due_at: due_at.map(bulk::time),
             unpublished: due.unpublished(),
             next_at: next_at.map(bulk::time),
-            next_job: next_job.map(|job| String::from_utf8_lossy(&job.encode()).into_owned()),
-        }
+            next_job: next_job.transpose()?,
+        })
     }
 }

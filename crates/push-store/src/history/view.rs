@@ -2,23 +2,24 @@
 
 use chrono::{DateTime, Utc};
 use push_core::id::{CustomerId, DeviceId, NotificationId, RegistrationId};
-use push_core::notification::{CollapseKey, Data, NotificationType, Priority};
+use push_core::notification::{CollapseKey, NotificationType, Priority};
 use push_core::outcome::Cause;
 use push_core::provider::{Platform, Provider};
 use push_core::settle::DeliveryOutcome;
 use push_core::token::MaskedToken;
+use push_seal::Keyring;
 use sqlx::FromRow;
-use sqlx::types::Json;
 
+use super::content::ContentRow;
 use super::state::StateRow;
-use super::{DeliveryView, NotificationView, StoredContent, TABLE, timeline};
+use super::{DeliveryView, NotificationView, TABLE, timeline};
 use crate::Store;
 use crate::decode::Row;
 use crate::error::StoreError;
 
 const VIEW: &str = "\
     SELECT notification_id, status, fcm_result, expo_result, reason, attempts, \
-        customer_id, notification_type, title, body, data, image_url, priority, collapse_key, \
+        customer_id, notification_type, title, body, data, image_url, sealed, priority, collapse_key, \
         created_at, send_at, expires_at, completed_at, opened_at, timeline \
     FROM notification_history WHERE notification_id = ?";
 
@@ -52,7 +53,8 @@ impl Store {
             .fetch_all(&self.pool)
             .await?;
         let deliveries = deliveries.into_iter().map(TryInto::try_into);
-        row.view(deliveries.collect::<Result<_, _>>()?).map(Some)
+        row.view(&self.keys, deliveries.collect::<Result<_, _>>()?)
+            .map(Some)
     }
 }
 
@@ -63,10 +65,8 @@ pub(super) struct ViewRow {
     state: StateRow,
     customer_id: i64,
     notification_type: String,
-    title: String,
-    body: String,
-    data: Option<Json<Data>>,
-    image_url: Option<String>,
+    #[sqlx(flatten)]
+    content: ContentRow,
     priority: String,
     collapse_key: Option<String>,
     pub(super) created_at: DateTime<Utc>,
@@ -80,6 +80,7 @@ pub(super) struct ViewRow {
 impl ViewRow {
     pub(super) fn view(
         self,
+        keys: &Keyring,
         deliveries: Vec<DeliveryView>,
     ) -> Result<NotificationView, StoreError> {
         let at = Row {
@@ -94,12 +95,7 @@ impl ViewRow {
                 "notification_type",
                 NotificationType::parse(&self.notification_type).ok(),
             )?,
-            content: StoredContent {
-                title: self.title,
-                body: self.body,
-                data: self.data.map(|data| data.0).unwrap_or_default(),
-                image_url: self.image_url,
-            },
+            content: self.content.open(keys, self.state.notification_id)?,
             priority: at.read("priority", Priority::from_spelling(&self.priority))?,
             collapse_key: at.read_nullable("collapse_key", self.collapse_key, |key| {
                 CollapseKey::parse(&key).ok()

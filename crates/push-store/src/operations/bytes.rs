@@ -3,15 +3,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use push_seal::Keyring;
 use sqlx::FromRow;
 
-use crate::Store;
 use crate::dead_letters::DeadLetterId;
 use crate::decode::{Row, millis};
 use crate::error::StoreError;
+use crate::{Store, sealing};
 
 const BYTES_DUE: &str = "\
-    SELECT id, raw FROM dead_letters FORCE INDEX (bytes_due) \
+    SELECT id, raw, created_at FROM dead_letters FORCE INDEX (bytes_due) \
     WHERE bytes_due_at <= ? ORDER BY bytes_due_at LIMIT ?";
 
 const BYTES_OUT: &str = "UPDATE dead_letters SET bytes_due_at = NULL WHERE id = ?";
@@ -51,7 +52,7 @@ impl Store {
             .bind(limit)
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(BytesRow::due).collect()
+        rows.into_iter().map(|row| row.due(&self.keys)).collect()
     }
 
     /// They are published.
@@ -71,15 +72,20 @@ impl Store {
 struct BytesRow {
     id: u64,
     raw: Option<String>,
+    created_at: DateTime<Utc>,
 }
 
 impl BytesRow {
-    fn due(self) -> Result<DueBytes, StoreError> {
+    fn due(self, keys: &Keyring) -> Result<DueBytes, StoreError> {
         let at = Row {
             table: "dead_letters",
             key: self.id,
         };
-        let bytes = self.raw.and_then(|raw| STANDARD.decode(raw).ok());
+        let place = sealing::letter_raw(self.created_at);
+        let raw = self
+            .raw
+            .map(|raw| sealing::open(keys, &place, raw, &at, "raw"));
+        let bytes = raw.transpose()?.and_then(|raw| STANDARD.decode(raw).ok());
         Ok(DueBytes {
             letter: DeadLetterId(self.id),
             bytes: at.read("raw", bytes)?,

@@ -1,6 +1,7 @@
 //! A step of erasing a customer: some notifications, and the operation's own row, in one transaction.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use push_seal::Keyring;
 use sqlx::MySqlConnection;
 
 use super::step::{Moved, Running, Step, Taken};
@@ -15,6 +16,7 @@ const IN_HAND_PAUSE: TimeDelta = TimeDelta::milliseconds(500);
 /// Goes through the customer's notifications, and again through what a worker had in hand meanwhile, until nothing is left.
 pub(super) async fn erase_step(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     running: &Running,
     scope: Scope,
     step: Step,
@@ -29,7 +31,7 @@ pub(super) async fn erase_step(
         // None is left out for good.
         Step::One | Step::SkipOne => 1,
     };
-    let handled = erase_some(connection, scope, after, limit, now).await?;
+    let handled = erase_some(connection, keys, scope, after, limit, now).await?;
     let finished = handled.at_the_end && remaining(connection, scope).await? == 0;
     let (last, pause) = if handled.at_the_end {
         (None, IN_HAND_PAUSE)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::status::Status;
+use push_seal::Keyring;
 use sqlx::types::Json;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
@@ -261,12 +262,12 @@ impl Store {
         }
         if let Work::Erase { customer, mark } = running.parameters.work {
             let scope = Scope { customer, mark };
-            let taken = erase_step(&mut transaction, running, scope, how.step, now).await?;
+            let taken = erase_step(&mut transaction, &self.keys, running, scope, how.step, now).await?;
             transaction.commit().await?;
             return Ok(Some(taken));
         }
         let chosen = choose(&mut transaction, running, how.step, how.waited).await?;
-        let acted = act(&mut transaction, running, how, &chosen.ids, now).await?;
+        let acted = act(&mut transaction, &self.keys, running, how, &chosen.ids, now).await?;
         remember(&mut transaction, running.id, &acted.judged).await?;
         let taken = progress(&mut transaction, running, &chosen, acted, now).await?;
         transaction.commit().await?;
@@ -352,6 +353,7 @@ struct Acted {
 
 async fn act(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     running: &Running,
     how: &How,
     ids: &[DeadLetterId],
@@ -375,7 +377,7 @@ async fn act(
                 extend_ttl: running.parameters.work.extend_ttl(),
                 due_after: how.due_after,
             };
-            let replays = replay_in(connection, ids, &replay, now).await?;
+            let replays = replay_in(connection, keys, ids, &replay, now).await?;
             Ok(Acted {
                 judged: replays.letters,
                 jobs: replays.jobs,

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use push_core::id::NotificationId;
 use push_core::job::{GiveUpReason, GivenUp, Job, Progress, TrailEntry};
-use push_core::notification::Notification;
 use push_core::outcome::{Cause, Sent};
 use push_core::provider::PerProvider;
 use push_core::receipt::{Failure, recount};
 use push_core::settle::DeliveryOutcome;
 use push_core::status::{self, ProviderResult, Reason, Status};
 use push_core::timeline::{Step, TimelineEntry};
+use push_seal::Keyring;
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 
@@ -28,7 +28,7 @@ use crate::stats;
 
 const TO_TAKE_BACK: &str = "\
     SELECT history.notification_id, history.customer_id, history.notification_type, history.title, history.body, \
-        history.data, history.image_url, history.priority, history.collapse_key, history.created_at, \
+        history.data, history.image_url, history.sealed, history.priority, history.collapse_key, history.created_at, \
         history.send_at, history.expires_at, history.status, history.reason, history.round, history.fcm_result, history.expo_result \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) AS failed \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
@@ -79,6 +79,7 @@ pub(super) struct Ending<'a> {
     pub(super) locked: &'a HashMap<NotificationId, Locked>,
     pub(super) counters: &'a mut stats::Changes,
     pub(super) now: DateTime<Utc>,
+    pub(super) keys: &'a Keyring,
 }
 
 impl Ending<'_> {
@@ -117,7 +118,7 @@ impl Ending<'_> {
                 .execute(&mut *connection)
                 .await?;
         }
-        keep(connection, &ended.letters, self.now).await?;
+        keep(connection, self.keys, &ended.letters, self.now).await?;
         Ok(ended)
     }
 
@@ -133,7 +134,7 @@ impl Ending<'_> {
         };
         let standing = Standing::of(&row)?;
         let just_now = rows.iter_mut().filter(|row| row.is_in(self.failed));
-        let letter = letter(row, &standing, just_now, self.now);
+        let letter = letter(self.keys, row, &standing, just_now, self.now)?;
         let change = Change::of(&standing, rows, letter.as_ref(), timeline, self.now);
         let counted_before = standing.counted(locked.sent_at);
         let counted_after = change.counted(&standing, locked.sent_at);
@@ -165,22 +166,26 @@ async fn ended_rows(
 /// have one already: a second one could be replayed as well.) Without its content there is nothing to send again, and the
 /// push is refused for good.
 fn letter<'a>(
+    keys: &Keyring,
     row: EndedRow,
     standing: &Standing,
     just_now: impl Iterator<Item = &'a mut DeliveryRow>,
     now: DateTime<Utc>,
-) -> Option<DeadLetterRecord> {
+) -> Result<Option<DeadLetterRecord>, StoreError> {
     let mut given_up: Vec<_> = just_now.filter_map(given_up).collect();
-    let (_, reason, _) = given_up.first()?;
+    let Some((_, reason, _)) = given_up.first() else {
+        return Ok(None);
+    };
     let reason = *reason;
-    let notification = match Notification::try_from(row.notification) {
+    let notification = match row.notification.read(keys) {
         Ok(notification) => notification,
+        Err(error) if error.is_unavailable() => return Err(error),
         Err(error) => {
             tracing::warn!(%error, "a push that could be sent again has no content any more: no dead letter");
             for (delivery, ..) in given_up {
                 delivery.outcome = DeliveryOutcome::Refused;
             }
-            return None;
+            return Ok(None);
         }
     };
     let mut progress = Progress {
@@ -213,10 +218,10 @@ fn letter<'a>(
         progress,
         ..Job::first(notification)
     };
-    Some(DeadLetterRecord::Job {
+    Ok(Some(DeadLetterRecord::Job {
         job: Box::new(job),
         reason,
-    })
+    }))
 }
 
 /// A delivery that is given up now, and why.

@@ -13,6 +13,7 @@ use push_core::settle::DeliveryOutcome;
 use push_core::status::Status;
 use push_core::timeline::TimelineEntry;
 use push_core::token::{ExpoToken, MaskedToken, Token};
+use push_seal::Keyring;
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
@@ -23,7 +24,7 @@ use super::{Noted, ReceiptsRecorded};
 use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
-use crate::devices::{DeadKey, DeadToken, switch_off_keys_in};
+use crate::devices::{DeadKey, DeadToken, open_token, switch_off_keys_in};
 use crate::error::StoreError;
 use crate::hash;
 use crate::history::lock::{Locked, lock};
@@ -66,7 +67,7 @@ const CLOSE_TICKETS: &str = "\
 
 /// Those that are off now; one that was registered again after its ticket is not.
 const TOKENS_OFF: &str = "\
-    SELECT device.expo_push_token \
+    SELECT device.id, device.customer_id, device.expo_push_token \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (hash CHAR(64) PATH '$')) AS dead \
     STRAIGHT_JOIN customer_push_tokens AS device FORCE INDEX (expo_token_once) \
         ON device.expo_token_hash = UNHEX(dead.hash) \
@@ -134,7 +135,7 @@ impl Store {
             .iter()
             .map(|(ticket, answer)| book.note(ticket, answer));
         let noted: Vec<_> = noted.collect();
-        let recorded = book.write(&mut transaction, grace).await?;
+        let recorded = book.write(&mut transaction, &self.keys, grace).await?;
         transaction.commit().await?;
         Ok(ReceiptsRecorded { noted, ..recorded })
     }
@@ -236,6 +237,7 @@ impl Book {
     async fn write(
         self,
         connection: &mut MySqlConnection,
+        keys: &Keyring,
         grace: Duration,
     ) -> Result<ReceiptsRecorded, StoreError> {
         let Self {
@@ -252,10 +254,11 @@ impl Book {
             locked: &locked,
             counters: &mut changes.counters,
             now,
+            keys,
         };
         let ended = ended.write(connection, timelines).await?;
         changes
-            .write(connection, ended, deliveries, now, grace)
+            .write(connection, keys, ended, deliveries, now, grace)
             .await
     }
 
@@ -275,6 +278,7 @@ impl Changes {
     async fn write(
         self,
         connection: &mut MySqlConnection,
+        keys: &Keyring,
         Ended { failed, letters }: Ended,
         deliveries: HashMap<NotificationId, Vec<DeliveryRow>>,
         now: DateTime<Utc>,
@@ -318,7 +322,7 @@ impl Changes {
         Ok(ReceiptsRecorded {
             noted: Vec::new(),
             failed,
-            dead: tokens_off(connection, &dead).await?,
+            dead: tokens_off(connection, keys, &dead).await?,
             letters,
         })
     }
@@ -362,6 +366,7 @@ async fn deliveries_of(
 
 async fn tokens_off(
     connection: &mut MySqlConnection,
+    keys: &Keyring,
     dead: &[DeadKey],
 ) -> Result<Vec<DeadToken>, StoreError> {
     let at: BTreeMap<_, _> = dead
@@ -371,18 +376,52 @@ async fn tokens_off(
     let hashes: Vec<_> = at.keys().map(|hash| bulk::hex(hash)).collect();
     let mut off = Vec::new();
     for some in hashes.chunks(KEYS_MAX) {
-        let tokens: Vec<Option<String>> = sqlx::query_scalar(TOKENS_OFF)
+        let rows: Vec<OffRow> = sqlx::query_as(TOKENS_OFF)
             .bind(bulk::array(some)?)
             .fetch_all(&mut *connection)
             .await?;
-        off.extend(tokens.into_iter().filter_map(|token| {
-            let token = ExpoToken::parse(&token?).ok()?;
-            let at = *at.get(hash::of_token(token.reveal()).as_slice())?;
-            let token = Token::Expo(token);
-            Some(DeadToken { token, at })
-        }));
+        for row in rows {
+            let token = match row.token(keys) {
+                Ok(token) => token,
+                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a token that is off cannot be read");
+                    continue;
+                }
+            };
+            let token = token.and_then(|token| ExpoToken::parse(&token).ok());
+            off.extend(token.and_then(|token| {
+                let at = *at.get(hash::of_token(token.reveal()).as_slice())?;
+                let token = Token::Expo(token);
+                Some(DeadToken { token, at })
+            }));
+        }
     }
     Ok(off)
+}
+
+/// A device whose token at Expo is off.
+#[derive(FromRow)]
+struct OffRow {
+    id: u64,
+    customer_id: i64,
+    expo_push_token: Option<String>,
+}
+
+impl OffRow {
+    fn token(self, keys: &Keyring) -> Result<Option<String>, StoreError> {
+        let at = Row {
+            table: "customer_push_tokens",
+            key: self.id,
+        };
+        open_token(
+            keys,
+            self.expo_push_token,
+            Provider::Expo,
+            self.customer_id,
+            &at,
+        )
+    }
 }
 
 /// The last word on a device at a provider.

@@ -10,6 +10,7 @@ mod connecting;
 mod dead_letters;
 mod devices;
 mod due;
+mod encryption;
 mod erasing;
 mod history;
 mod idempotency;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
 use push_core::id::NotificationId;
+use push_seal::Keyring;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use uuid::Uuid;
@@ -131,7 +133,14 @@ fn settings(url: &str) -> StoreSettings {
         url: SecretString::from(url.to_owned()),
         connections_max: 8,
         acquire_timeout: Duration::from_secs(10),
+        keys: keys(),
     }
+}
+
+/// None, as by default; or those of `PUSH_TEST_ENCRYPTION_KEYS`, to try everything with them.
+fn keys() -> Keyring {
+    let keys = std::env::var("PUSH_TEST_ENCRYPTION_KEYS").unwrap_or_default();
+    Keyring::parse(&keys).unwrap()
 }
 
 /// The start of every story, plus some milliseconds.

@@ -7,9 +7,9 @@ use sqlx::{Executor, SqlSafeStr};
 
 use super::Db;
 use crate::{
-    bookings, collapse, content, customers, dead_letters, devices, erasure, history, idempotency,
-    lease, migrate, operations, preferences, quiet, rate, receipts, retention, stats, store,
-    switches, waiting, worker_reports,
+    bookings, collapse, content, customers, dead_letters, devices, encryption, erasure, history,
+    idempotency, lease, migrate, operations, preferences, quiet, rate, receipts, reseal, retention,
+    stats, store, switches, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -22,6 +22,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         waiting::STATEMENTS,
         worker_reports::STATEMENTS,
         collapse::STATEMENTS,
+        encryption::STATEMENTS,
         bookings::STATEMENTS,
         content::STATEMENTS,
         customers::STATEMENTS,
@@ -64,6 +65,10 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         preferences::STATEMENTS,
         quiet::STATEMENTS,
         rate::STATEMENTS,
+        reseal::STATEMENTS,
+        reseal::devices::STATEMENTS,
+        reseal::history::STATEMENTS,
+        reseal::letters::STATEMENTS,
         retention::STATEMENTS,
         stats::changes::STATEMENTS,
         stats::fold::STATEMENTS,
@@ -119,6 +124,7 @@ fn no_statement_is_missing_above() {
                     "ERASE",
                     "AT_ONE_MOMENT",
                     "ONE_MOMENT",
+                    "PROOF",
                 ]
                 .contains(&name)
                 {

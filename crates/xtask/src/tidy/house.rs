@@ -22,13 +22,18 @@ const ROOMS: &[Room] = &[
         why: "every rule without IO, testable in microseconds",
     },
     Room {
+        name: "push-seal",
+        ours: &[],
+        why: "one reading of keys and sealed values, for the database and the broker",
+    },
+    Room {
         name: "push-queue",
-        ours: &["push-core"],
+        ours: &["push-core", "push-seal"],
         why: "the broker is understood, and changed, from one room",
     },
     Room {
         name: "push-store",
-        ours: &["push-core"],
+        ours: &["push-core", "push-seal"],
         why: "every query beside its index and its row type",
     },
     Room {
@@ -43,13 +48,20 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "push-api",
-        ours: &["push-core", "push-queue", "push-store", "push-runtime"],
+        ours: &[
+            "push-core",
+            "push-seal",
+            "push-queue",
+            "push-store",
+            "push-runtime",
+        ],
         why: "admit, commit, publish, answer",
     },
     Room {
         name: "push-worker",
         ours: &[
             "push-core",
+            "push-seal",
             "push-queue",
             "push-store",
             "push-providers",

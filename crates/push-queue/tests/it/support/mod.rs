@@ -111,6 +111,7 @@ pub fn settings(url: String) -> BrokerSettings {
             receipt_delays: vec![delay("15m")],
         },
         connection_name: "push-queue tests".to_owned(),
+        keys: push_seal::Keyring::default(),
     }
 }
 

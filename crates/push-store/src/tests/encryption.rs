@@ -1,0 +1,442 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use push_core::id::CustomerId;
+use push_core::job::GiveUpReason;
+use push_core::notification::{ImageUrl, Notification};
+use push_core::token::Token;
+use push_seal::{KeyId, Keyring};
+use sqlx::AssertSqlSafe;
+
+use super::recording::under;
+use super::seed::{customer, expo, fcm, gives_up, later, notification, registration, sent, waits};
+use super::{Db, settings};
+use crate::{
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, Replay, Resealed, Store, StoreError,
+    StoreSettings, Unavailable, UnknownCustomer,
+};
+
+const GRACE: Duration = Duration::from_secs(60);
+const A: &str = "a:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const B: &str = "b:BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OTHER_A: &str = "a:BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// What must not be seen at rest, of [`told_all`].
+const SECRETS: [&str; 7] = [
+    "Technician is on",
+    "has started",
+    "bookingId",
+    "https://example.com/a-picture.png",
+    "APA91b",
+    "ExponentPushToken",
+    // The same bytes in base64, as unreadable messages are kept.
+    "dGhlIHNlY3JldCBvZi",
+];
+
+impl Db {
+    /// A program with these keys.
+    async fn keyed(&self, keys: &str) -> Store {
+        let settings = settings(&format!("{}/{}", self.server, self.name));
+        let keys = Keyring::parse(keys).unwrap();
+        Store::connect(&StoreSettings { keys, ..settings })
+            .await
+            .unwrap()
+    }
+
+    /// Whatever of the secrets stands anywhere in the database.
+    async fn seen_at_rest(&self) -> Vec<String> {
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR) FROM information_schema.columns \
+             WHERE table_schema = DATABASE()",
+        )
+        .fetch_all(&self.store.pool)
+        .await
+        .unwrap();
+        assert!(columns.len() > 100);
+        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (table, column) in columns {
+            let column = format!("CAST({column} AS BINARY)");
+            tables.entry(table).or_default().push(column);
+        }
+        let mut seen = Vec::new();
+        for (table, columns) in tables {
+            let columns = columns.join(", ");
+            for secret in SECRETS {
+                let sql = format!(
+                    "SELECT COUNT(*) FROM {table} WHERE INSTR(CONCAT_WS('|', {columns}), ?) > 0"
+                );
+                let rows: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(secret.as_bytes())
+                    .fetch_one(&self.store.pool)
+                    .await
+                    .unwrap();
+                if rows > 0 {
+                    seen.push(format!("{table}: {secret}"));
+                }
+            }
+        }
+        seen
+    }
+
+    /// Nobody has written for an hour.
+    async fn an_hour_passes(&self) {
+        self.execute("UPDATE encryption_keys SET used_at = used_at - INTERVAL 1 HOUR")
+            .await;
+    }
+}
+
+fn of(customer: i64) -> Notification {
+    let mut notification = notification(customer);
+    notification.content.image_url =
+        Some(ImageUrl::parse("https://example.com/a-picture.png").unwrap());
+    notification
+}
+
+async fn record(store: &Store, settlements: &[push_core::settle::Settlement]) {
+    let by = ClaimId::generate();
+    let claims = settlements.iter().map(|settlement| Claim {
+        notification: settlement.notification,
+        round: settlement.round,
+    });
+    let claims: Vec<_> = claims.collect();
+    store.claim(by, &claims, GRACE).await.unwrap();
+    store
+        .record(&under(by, settlements), later(0), GRACE, GRACE)
+        .await
+        .unwrap();
+}
+
+/// Everything that holds a token or content: devices, four notifications (new, waiting for a retry, sent, given up), two
+/// dead letters.
+async fn told_all(store: &Store, id: i64) -> Vec<Notification> {
+    let name = format!("device{id}");
+    let registration = registration(id, Some(&name), Some(&name), Some(&name));
+    store.register(&registration, later(0)).await.unwrap();
+    let all: Vec<_> = (0..4).map(|_| of(id)).collect();
+    store
+        .accept(&all, UnknownCustomer::Create, later(60_000))
+        .await
+        .unwrap();
+    let (gives_up, job) = gives_up(&all[3], 1);
+    record(store, &[waits(&all[1], 1), sent(&all[2], 1), gives_up]).await;
+    let letters = [
+        DeadLetterRecord::Job {
+            job: Box::new(job),
+            reason: GiveUpReason::OperatorMustAct,
+        },
+        DeadLetterRecord::Poison {
+            bytes: format!("the secret of {id}").into_bytes(),
+            why: "is not a JSON object".to_owned(),
+        },
+    ];
+    store
+        .record_dead_letters(&letters, later(100))
+        .await
+        .unwrap();
+    all
+}
+
+/// All of it is there, as it was.
+async fn is_all_there(store: &Store, id: i64, all: &[Notification]) {
+    for notification in all {
+        let view = store.notification(notification.id).await.unwrap().unwrap();
+        let (kept, was) = (view.content, &notification.content);
+        assert_eq!(
+            (kept.title.as_str(), kept.body.as_str(), &kept.data),
+            (was.title.as_str(), was.body.as_str(), &was.data)
+        );
+        assert_eq!(
+            kept.image_url.as_deref(),
+            was.image_url.as_ref().map(ImageUrl::as_str)
+        );
+    }
+    let id: CustomerId = customer(id);
+    let devices = store.customers(&[id]).await.unwrap()[&id].devices.clone();
+    let name = format!("device{id}");
+    let tokens = devices
+        .into_iter()
+        .map(|device| (device.fcm, device.expo))
+        .collect::<Vec<_>>();
+    assert_eq!(tokens, [(Some(fcm(&name)), Some(expo(&name)))]);
+    let due = store
+        .take_due(Due::Overdue, later(10_000_000), later(60_000), 100)
+        .await
+        .unwrap();
+    for notification in &all[..2] {
+        assert!(
+            due.jobs
+                .iter()
+                .any(|due| due.job.notification == *notification),
+            "the job that comes next"
+        );
+    }
+}
+
+#[tokio::test]
+async fn with_keys_nothing_at_rest_shows_a_token_or_content() {
+    let db = Db::new().await;
+    let clear = db.keyed("").await;
+    let all = told_all(&clear, 1).await;
+    assert!(
+        db.seen_at_rest().await.len() >= SECRETS.len(),
+        "the test sees what is clear"
+    );
+    for table in [
+        "customer_push_tokens",
+        "notification_history",
+        "dead_letters",
+    ] {
+        let sql = format!("DELETE FROM {table}");
+        sqlx::query(AssertSqlSafe(sql))
+            .execute(&db.store.pool)
+            .await
+            .unwrap();
+    }
+    drop(all);
+    let sealing = db.keyed(A).await;
+    let all = told_all(&sealing, 1).await;
+    assert_eq!(db.seen_at_rest().await, [""; 0]);
+    is_all_there(&sealing, 1, &all).await;
+    let filter = crate::HistoryFilter::default();
+    let listed = sealing.history(&filter, None, 10).await.unwrap();
+    assert!(
+        listed
+            .iter()
+            .all(|item| item.notification.content.title.starts_with("Technician"))
+    );
+    // A replay makes the same job again, and keeps it sealed; bytes come out as they were.
+    let letters: Vec<u64> = sqlx::query_scalar("SELECT id FROM dead_letters ORDER BY id")
+        .fetch_all(&db.store.pool)
+        .await
+        .unwrap();
+    let how = Replay {
+        by: "x".to_owned(),
+        extend_ttl: None,
+        due_after: GRACE,
+    };
+    let mut replayed = Vec::new();
+    for letter in &letters {
+        let letter = DeadLetterId(*letter);
+        replayed.push(
+            sealing
+                .replay_dead_letter(letter, &how, later(200))
+                .await
+                .unwrap(),
+        );
+    }
+    assert!(replayed.iter().all(Result::is_ok), "{replayed:?}");
+    assert_eq!(
+        sealing.due_bytes(later(300), 9).await.unwrap()[0].bytes,
+        b"the secret of 1"
+    );
+    let details = sealing
+        .dead_letter(DeadLetterId(letters[1]))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        details
+            .bytes
+            .unwrap()
+            .base64
+            .starts_with("dGhlIHNlY3JldCBvZi")
+    );
+    assert_eq!(db.seen_at_rest().await, [""; 0]);
+    is_all_there(&sealing, 1, &all).await;
+    let off = sealing
+        .switch_off(&[crate::DeadToken {
+            token: Token::Fcm(fcm("device1")),
+            at: later(0),
+        }])
+        .await
+        .unwrap();
+    assert_eq!(off.len(), 1, "a token is found by its hash");
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_was_kept_clear_stays_readable() {
+    let db = Db::new().await;
+    let all = told_all(&db.keyed("").await, 1).await;
+    is_all_there(&db.keyed(A).await, 1, &all).await;
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_value_that_was_moved_to_another_row_is_none() {
+    let db = Db::new().await;
+    let sealing = db.keyed(A).await;
+    let all = told_all(&sealing, 1).await;
+    told_all(&sealing, 2).await;
+    db.execute(
+        "UPDATE customer_push_tokens AS one JOIN customer_push_tokens AS other ON one.id <> other.id \
+         SET one.fcm_token = other.fcm_token, one.expo_push_token = NULL WHERE one.customer_id = 1",
+    )
+    .await;
+    db.execute(
+        "UPDATE notification_history AS one JOIN notification_history AS other \
+            ON other.customer_id = 2 AND other.next_job IS NOT NULL \
+         SET one.sealed = other.sealed, one.next_job = other.next_job WHERE one.customer_id = 1",
+    )
+    .await;
+    let one = customer(1);
+    let customers = sealing.customers(&[one]).await.unwrap();
+    assert!(
+        customers[&one].devices.is_empty(),
+        "no push goes to another's phone"
+    );
+    let view = sealing.notification(all[0].id).await;
+    assert!(
+        matches!(
+            view,
+            Err(StoreError::Corrupt {
+                column: "sealed",
+                ..
+            })
+        ),
+        "{view:?}"
+    );
+    let due = sealing
+        .take_due(Due::Overdue, later(10_000_000), later(0), 100)
+        .await
+        .unwrap();
+    assert!(
+        due.jobs
+            .iter()
+            .all(|due| due.job.notification.customer != one)
+    );
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_program_without_a_key_is_told_which_and_nothing_is_lost() {
+    let db = Db::new().await;
+    let sealing = db.keyed(A).await;
+    sealing.use_keys().await.unwrap();
+    let all = told_all(&sealing, 1).await;
+    let a = KeyId::parse("a").unwrap();
+    for (keys, why) in [
+        ("", Unavailable::KeyMissing(a)),
+        (B, Unavailable::KeyMissing(a)),
+        (OTHER_A, Unavailable::KeyDiffers(a)),
+    ] {
+        let told = db.keyed(keys).await.use_keys().await;
+        assert_eq!(told, Err(StoreError::Unavailable(why)), "{keys}");
+    }
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM encryption_keys WHERE key_id = 'b'")
+            .await,
+        0,
+        "what cannot open does not begin to seal"
+    );
+    // Whatever it asks for all the same waits for the key.
+    let without = db.keyed(B).await;
+    let missing = StoreError::Unavailable(Unavailable::KeyMissing(a));
+    assert_eq!(
+        without.customers(&[customer(1)]).await.unwrap_err(),
+        missing
+    );
+    assert_eq!(without.notification(all[0].id).await.unwrap_err(), missing);
+    let due = without
+        .take_due(Due::Overdue, later(10_000_000), later(0), 100)
+        .await;
+    assert_eq!(due.unwrap_err(), missing);
+    assert!(missing.is_unavailable() && missing.needs_someone());
+    is_all_there(&db.keyed(&format!("{B},{A}")).await, 1, &all).await;
+    db.done().await;
+}
+
+/// Until there is nothing more to do.
+async fn rotated(store: &Store, quiet: TimeDelta) -> u64 {
+    let mut rows = 0;
+    loop {
+        match store.reseal(3, quiet).await.unwrap() {
+            Resealed::Rows(some) => rows += some,
+            Resealed::Nothing => return rows,
+            Resealed::Waiting => panic!("somebody writes under another key"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_by_another_and_can_be_removed_then() {
+    let db = Db::new().await;
+    let quiet = TimeDelta::minutes(2);
+    let clear = db.keyed("").await;
+    clear.use_keys().await.unwrap();
+    let first = told_all(&clear, 1).await;
+    assert_eq!(
+        clear.reseal(3, quiet).await.unwrap(),
+        Resealed::Nothing,
+        "off"
+    );
+
+    let sealing = db.keyed(A).await;
+    sealing.use_keys().await.unwrap();
+    let second = told_all(&sealing, 2).await;
+    assert_eq!(sealing.reseal(3, quiet).await.unwrap(), Resealed::Waiting);
+    db.an_hour_passes().await;
+    let updated_at =
+        "SELECT CAST(SUM(UNIX_TIMESTAMP(updated_at)) AS SIGNED) FROM customer_push_tokens";
+    let before = db.one(updated_at).await;
+    // Interrupted in the middle, and taken up by another.
+    for _ in 0..2 {
+        assert!(matches!(
+            sealing.reseal(3, quiet).await.unwrap(),
+            Resealed::Rows(_)
+        ));
+    }
+    let another = db.keyed(A).await;
+    assert!(rotated(&another, quiet).await >= 4 + 2);
+    assert_eq!(db.seen_at_rest().await, [""; 0], "what was clear is sealed");
+    assert_eq!(db.one(updated_at).await, before, "no device has changed");
+    is_all_there(&sealing, 1, &first).await;
+
+    let rotating = db.keyed(&format!("{B},{A}")).await;
+    rotating.use_keys().await.unwrap();
+    let third = told_all(&rotating, 3).await;
+    db.an_hour_passes().await;
+    rotated(&rotating, quiet).await;
+    let new = db.keyed(B).await;
+    assert_eq!(
+        new.use_keys().await.unwrap().len(),
+        1,
+        "the old key is in use no more"
+    );
+    for (id, all) in [(1, &first), (2, &second), (3, &third)] {
+        is_all_there(&new, id, all).await;
+    }
+    assert_eq!(new.reseal(3, quiet).await.unwrap(), Resealed::Nothing);
+
+    // And back to where nothing is sealed.
+    let off = db.keyed(&format!("none,{B}")).await;
+    off.use_keys().await.unwrap();
+    db.an_hour_passes().await;
+    rotated(&off, quiet).await;
+    let clear = db.keyed("").await;
+    clear.use_keys().await.unwrap();
+    is_all_there(&clear, 3, &third).await;
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_retention_has_emptied_stays_empty() {
+    let db = Db::new().await;
+    let clear = db.keyed("").await;
+    let all = told_all(&clear, 1).await;
+    db.execute("UPDATE notification_history SET title = '', body = '', data = NULL, image_url = NULL, next_job = NULL")
+        .await;
+    let sealing = db.keyed(A).await;
+    sealing.use_keys().await.unwrap();
+    db.an_hour_passes().await;
+    rotated(&sealing, TimeDelta::minutes(2)).await;
+    assert_eq!(
+        db.one("SELECT COUNT(*) FROM notification_history WHERE sealed IS NOT NULL")
+            .await,
+        0
+    );
+    let view = sealing.notification(all[0].id).await.unwrap().unwrap();
+    assert_eq!(view.content.title, "");
+    db.done().await;
+}
