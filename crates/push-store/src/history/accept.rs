@@ -443,13 +443,13 @@ struct AcceptedRow<'a> {
     due_at: String,
     unpublished: u8,
     image_url: Option<&'a str>,
+    /// Instead of the content, which is empty then.
+    sealed: Option<String>,
     title: &'a str,
     timeline: String,
     body: &'a str,
     /// JSON as text, as both databases take it.
     data: Option<String>,
-    /// Instead of the content above, which is empty then.
-    sealed: Option<String>,
 }
 
 impl<'a> AcceptedRow<'a> {
