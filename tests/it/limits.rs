@@ -216,3 +216,48 @@ async fn nobody_but_a_trusted_proxy_says_where_a_request_comes_from() {
     let long = stack.api().get(&long).answer().await.expect(414);
     assert_eq!(long.error_code(), "uri_too_long");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn reads_that_hang_keep_nobody_from_sending() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    stack.register(1, Device::android_fcm("pixel")).await;
+    let locked = stack.database.lock_table("notification_counters").await;
+    let api = stack.api();
+    let figures = |_| {
+        let call = api.get("/api/Push/stats?interval=day");
+        tokio::spawn(async move { call.answer().await.status })
+    };
+    let asking: Vec<_> = (0..40).map(figures).collect();
+    // As soon as one has waited in vain, all that may ask hang.
+    let (refused, _, others) = futures::future::select_all(asking).await;
+    assert_eq!(refused.unwrap(), 503);
+    stack.send(1).accepted().await;
+    stack.register(2, Device::android_fcm("other")).await;
+    assert_eq!(stack.readiness(&stack.apis[0]).await.status, 200);
+    locked.release().await;
+    for status in futures::future::join_all(others).await {
+        assert!([200, 503].contains(&status.unwrap()));
+    }
+    stack.all_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_too_long_or_too_deep_is_refused_and_the_next_request_is_served() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    let api = stack.api();
+    let path = "/api/Push/sendToCustomer";
+    let deep = format!("{{\"data\":{}{}}}", "[".repeat(32), "]".repeat(32));
+    let answer = api.post(path, &json!({})).raw("application/json", deep);
+    let answer = answer.answer().await.expect(400);
+    assert_eq!(answer.error_code(), "malformed_json");
+    assert!(answer.text.contains("nested too deeply"), "{}", answer.text);
+    let large = "x".repeat(33_000);
+    let answer = api.get(NOBODY).header("x-large", &large).answer().await;
+    assert_eq!(answer.status, 431);
+    let long = format!("{NOBODY}?{}", "x".repeat(9_000));
+    let answer = api.get(&long).answer().await.expect(414);
+    assert_eq!(answer.error_code(), "uri_too_long");
+    assert_eq!(api.get(NOBODY).answer().await.status, 404);
+}

@@ -39,4 +39,6 @@ pub mod schemas;
 pub mod serve;
 pub mod settings;
 pub mod state;
+pub mod talk;
 pub mod trace;
+pub mod turns;

@@ -1,38 +1,43 @@
 //! Connections: how many, how slow, and how they end.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::limits::address::Peer;
+use crate::limits::address::{Peer, Proxies};
+use crate::limits::seats::{Seat, Seats};
+use crate::talk::{IDLE_MAX, Patient, Talk};
 
 /// Connections of callers at a time, where the limit of open files allows for them; further ones wait
 /// to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
-/// How long a connection may take for its first request, and over HTTP/1.1 for the head of each: so
-/// long it may be idle, too. Over HTTP/2 one that answers pings may stay.
-const HEAD_MAX: Duration = Duration::from_secs(75);
+/// The bytes of a request's head, and how many lines it has. What is longer is answered 431.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+const HEADERS_MAX: usize = 100;
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
+/// Requests of an HTTP/2 connection that were taken back before we looked at them, and those that we had to refuse: who
+/// does so more often does nothing else.
+const RESETS_MAX: usize = 20;
 /// How often a silent HTTP/2 connection is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long it may take to say so.
+const PONG_MAX: Duration = Duration::from_secs(20);
 /// After a failed accept: most likely no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Failures with less between them are one trouble, and told once.
@@ -58,11 +63,13 @@ pub async fn serve(
     listener: TcpListener,
     app: Router,
     connections_max: usize,
+    proxies: Proxies,
     stop: &CancellationToken,
 ) {
     let mut door = Door {
         listener,
         places: Arc::new(Semaphore::new(connections_max)),
+        seats: Seats::new(connections_max, proxies),
         failed: None,
     };
     let in_flight = GracefulShutdown::new();
@@ -70,20 +77,30 @@ pub async fn serve(
     protocol
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX);
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .header_read_timeout(IDLE_MAX);
     protocol
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY);
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_MAX);
     while let Some(Some((stream, peer, place))) = stop.run_until_cancelled(door.accept()).await {
-        let stream = Awaited::new(stream);
-        let begun = Arc::clone(&stream.begun);
+        let talk = Talk::default();
+        let stream = Patient::new(stream, talk.clone());
+        let answering = talk.clone();
         let app = app.clone().map_request(move |request: Request<Incoming>| {
-            begun.store(true, Ordering::Relaxed);
+            talk.asked(request.version());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             request
         });
+        let app =
+            app.map_response(move |response: Response| response.map(|body| answering.answer(body)));
         let service = TowerToHyperService::new(app);
         let connection = protocol
             .serve_connection(TokioIo::new(stream), service)
@@ -99,23 +116,31 @@ pub async fn serve(
     in_flight.shutdown().await;
 }
 
+/// A connection's place among all, and among those of its address.
+type Place = (OwnedSemaphorePermit, Seat);
+
 /// Where connections come in.
 struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    seats: Seats,
     /// When one could not be accepted.
     failed: Option<Instant>,
 }
 
 impl Door {
-    async fn accept(&mut self) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
+    async fn accept(&mut self) -> Option<(TcpStream, Peer, Place)> {
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     // Answers are small: they must not wait for more. A failure costs time only.
                     let _slower = stream.set_nodelay(true);
-                    return Some((stream, Peer(peer.ip()), place));
+                    // Who has too many is closed, and the next one is let in.
+                    let Some(seat) = self.seats.take(peer.ip()) else {
+                        continue;
+                    };
+                    return Some((stream, Peer(peer.ip()), (place, seat)));
                 }
                 Err(error) => {
                     if is_news(self.failed.replace(Instant::now())) {
@@ -133,67 +158,6 @@ fn is_news(last: Option<Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= ACCEPT_CALM)
 }
 
-/// A connection that ends unless its first request has begun in time, whatever else it says until
-/// then: the library has no limit before it knows which HTTP it is.
-struct Awaited {
-    stream: TcpStream,
-    begun: Arc<AtomicBool>,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl Awaited {
-    fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            begun: Arc::default(),
-            deadline: Box::pin(tokio::time::sleep(HEAD_MAX)),
-        }
-    }
-}
-
-impl AsyncRead for Awaited {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.begun.load(Ordering::Relaxed) && self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Awaited {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -204,13 +168,15 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::talk::{HEAD_MAX, STALL_MAX};
 
     async fn serving(app: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let stopped = stop.clone();
-        let served =
-            tokio::spawn(async move { serve(listener, app, CONNECTIONS_MAX, &stopped).await });
+        let served = tokio::spawn(async move {
+            serve(listener, app, CONNECTIONS_MAX, Proxies::default(), &stopped).await
+        });
         (address, stop, served)
     }
 
@@ -227,7 +193,7 @@ mod tests {
         caller.write_all(words).await.unwrap();
         let mut told = Vec::new();
         let read = caller.read_to_end(&mut told);
-        let closed = tokio::time::timeout(HEAD_MAX * 3, read).await;
+        let closed = tokio::time::timeout(IDLE_MAX * 3, read).await;
         closed.expect("it is closed at all").ok();
         (
             String::from_utf8_lossy(&told).into_owned(),
@@ -237,26 +203,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_is_not_kept() {
-        for words in [
-            "",
-            "GET / HT",
-            "PRI * HTTP/2.0\r\n",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        for (words, patience) in [
+            ("", IDLE_MAX),
+            ("GET / HT", HEAD_MAX),
+            ("PRI * HTTP/2.0\r\n", HEAD_MAX),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HEAD_MAX),
         ] {
             let (told, after) = told_and_closed_after(words.as_bytes()).await;
             assert!(!told.contains("hello"), "{words:?}: {told}");
-            assert!(after.as_secs() <= HEAD_MAX.as_secs(), "{words:?} {after:?}");
+            assert_eq!(after.as_secs(), patience.as_secs(), "{words:?}");
         }
         // Nor who has asked once.
         let (told, after) = told_and_closed_after(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(told.ends_with("hello"), "{told}");
-        assert!(after.as_secs() <= HEAD_MAX.as_secs(), "{after:?}");
+        assert_eq!(after.as_secs(), IDLE_MAX.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_asked_may_take_longer_than_a_head() {
         let slow = routing::get(async || {
-            tokio::time::sleep(HEAD_MAX * 2).await;
+            tokio::time::sleep(IDLE_MAX * 2).await;
             "finished"
         });
         let (address, _stop, _served) = serving(Router::new().route("/", slow)).await;
@@ -266,6 +232,96 @@ mod tests {
         let mut answer = String::new();
         caller.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("finished"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_to_come_in_time_however_it_drips() {
+        for before in ["", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let (address, _stop, _served) = serving(greeting()).await;
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            caller.write_all(before.as_bytes()).await.unwrap();
+            let mut told = vec![0; 1_024];
+            if !before.is_empty() {
+                assert!(caller.read(&mut told).await.unwrap() > 0);
+                // Between two requests there is more time.
+                tokio::time::sleep(IDLE_MAX / 2).await;
+            }
+            let started = Instant::now();
+            let head = b"GET / HTTP/1.1\r\nx-slow: 1";
+            for byte in head.iter().chain(std::iter::repeat_n(&b'1', 100)) {
+                if caller.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let after = started.elapsed();
+            assert!(after < HEAD_MAX * 2, "{before:?}: {after:?}");
+            assert!(matches!(caller.read(&mut told).await, Ok(0) | Err(_)));
+        }
+    }
+
+    /// More than the buffers between two sockets hold.
+    const LARGE: usize = 64 * 1024 * 1024;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_an_answer_is_not_kept() {
+        let large = routing::get(async || vec![b'x'; LARGE]);
+        let (address, _stop, _served) = serving(Router::new().route("/", large)).await;
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        let words = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        caller.write_all(words).await.unwrap();
+        tokio::time::sleep(STALL_MAX + Duration::from_secs(1)).await;
+        let mut told = Vec::new();
+        let _reset = caller.read_to_end(&mut told).await;
+        assert!(told.len() < LARGE, "{}", told.len());
+    }
+
+    #[tokio::test]
+    async fn a_head_has_a_size_and_a_number_of_lines() {
+        let (address, _stop, _served) = serving(greeting()).await;
+        let told = async |head: String| {
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            // Who is refused early may find the connection reset.
+            let _reset = caller.write_all(head.as_bytes()).await;
+            let mut told = String::new();
+            let _reset = caller.read_to_string(&mut told).await;
+            told.lines().next().unwrap_or_default().to_owned()
+        };
+        let head =
+            |more: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
+        let line = |bytes| format!("x-long: {}\r\n", "x".repeat(bytes));
+        assert_eq!(told(head(&line(30_000))).await, "HTTP/1.1 200 OK");
+        let too_large = "HTTP/1.1 431 Request Header Fields Too Large";
+        assert_eq!(told(head(&line(33_000))).await, too_large);
+        assert_eq!(told(head(&"x: y\r\n".repeat(98))).await, "HTTP/1.1 200 OK");
+        assert_eq!(told(head(&"x: y\r\n".repeat(99))).await, too_large);
+    }
+
+    #[tokio::test]
+    async fn one_address_holds_half_of_all_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let app = greeting();
+        tokio::spawn(async move { serve(listener, app, 4, Proxies::default(), &stop).await });
+        let words = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let ask = async || {
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            let _reset = caller.write_all(words).await;
+            let read = caller.read(&mut [0; 64]).await.unwrap_or(0);
+            (caller, read > 0)
+        };
+        let (first, second) = (ask().await, ask().await);
+        assert!(first.1 && second.1);
+        assert!(!ask().await.1);
+        drop(first);
+        // Its seat is free as soon as its end is seen.
+        for _ in 0..1_000 {
+            if ask().await.1 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("the seat is not given back");
     }
 
     #[test]

@@ -342,7 +342,33 @@ async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
+/// Levels of arrays and objects in a body: several times what any endpoint reads.
+const DEPTH_MAX: usize = 32;
+
+/// Whether arrays and objects are nested too deeply. Looks at the bytes only: what is not JSON is told by the parser.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return true;
+        }
+    }
+    false
+}
+
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    if is_too_deep(bytes) {
+        let problem = format!("is nested too deeply: more than {DEPTH_MAX} levels");
+        return Err(ApiError::MalformedJson(problem));
+    }
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         // The place only: the library's text may quote the body.
         let (line, column) = (error.line(), error.column());
@@ -488,6 +514,26 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(told, ApiError::MalformedJson(_)), "{told}");
+    }
+
+    #[test]
+    fn the_depth_limit_holds_at_the_limit() {
+        let nested = |levels: usize| {
+            let inner = levels - 1;
+            format!("{{\"a\":{}{}}}", "[".repeat(inner), "]".repeat(inner))
+        };
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        let told = parse(nested(DEPTH_MAX + 1).as_bytes()).unwrap_err();
+        assert!(told.to_string().contains("nested too deeply"), "{told}");
+        // What stands in a text is no level, and what was closed is none any more.
+        let brackets = "[".repeat(100);
+        for shallow in [
+            format!("{{\"a\":\"{brackets}\"}}"),
+            format!("{{\"a\":\"\\\"{brackets}\\\\\",\"b\":\"{brackets}\"}}"),
+            format!("{{\"a\":[{}]}}", vec!["[[]]"; 100].join(",")),
+        ] {
+            assert!(parse(shallow.as_bytes()).is_ok(), "{shallow}");
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use crate::accept::Acceptor;
 use crate::caller::Access;
 use crate::drain;
 use crate::health::{Health, Probes};
+use crate::limits::address::Proxies;
 use crate::limits::gate::Gate;
 use crate::listen;
 use crate::live;
@@ -30,6 +31,7 @@ use crate::routes::Exports;
 use crate::schema::Schema;
 use crate::settings::ApiSettings;
 use crate::state::{AppState, Parts, now};
+use crate::turns::Turns;
 
 /// Connections to an address of the probes' own: a few probers and scrapers.
 const PROBERS_MAX: usize = 64;
@@ -123,6 +125,7 @@ pub async fn start(
         outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
         reconcile_after: settings.reconcile_after,
         database,
+        turns: Turns::new(settings.store.connections_max),
         schema,
         metrics,
         tasks: tasks.clone(),
@@ -165,7 +168,9 @@ pub async fn run(
         // Until the very end: also while the rest drains, someone may watch.
         let stop = background.broker_stop.clone();
         let app = router::build_probes(probes);
-        tokio::spawn(async move { listen::serve(listener, app, PROBERS_MAX, &stop).await });
+        tokio::spawn(async move {
+            listen::serve(listener, app, PROBERS_MAX, Proxies::default(), &stop).await
+        });
     }
     let (listener, address) = bind("HTTP_ADDR", settings.http).await?;
     tracing::info!(%address, catalogue = ?settings.catalogue, "listening");
@@ -190,7 +195,7 @@ pub async fn run(
     let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
     let app = router::build(state).layer(parting);
     tokio::select! {
-        () = serve_and_drain(listener, app, &background, &closing) => {}
+        () = serve_and_drain(listener, app, settings.request_rates.proxies, &background, &closing) => {}
         () = shutdown.hard.cancelled() => tracing::warn!("stopped with requests in flight"),
     }
     background.broker_stop.cancel();
@@ -217,10 +222,12 @@ async fn bind(
 async fn serve_and_drain(
     listener: TcpListener,
     app: Router,
+    proxies: Proxies,
     background: &Background,
     closing: &CancellationToken,
 ) {
-    listen::serve(listener, app, listen::connections_max(), closing).await;
+    let connections_max = listen::connections_max();
+    listen::serve(listener, app, connections_max, proxies, closing).await;
     // The handlers' share of the state is gone with the app: the writers end when they are done.
     background.tasks.close();
     background.tasks.wait().await;

@@ -36,6 +36,7 @@ use crate::request::BatchRoom;
 use crate::routes::Exports;
 use crate::schema::Schema;
 use crate::trace::TraceContext;
+use crate::turns::{Question, Turns};
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Parts {
     pub(crate) mandatory_types: MandatoryTypes,
     /// The database; handlers go through [`AppState::ask`].
     pub(crate) database: Store,
+    /// How many handlers ask the database at a time.
+    pub(crate) turns: Turns,
     /// Whether the database has our tables.
     pub(crate) schema: Schema,
     /// The texts of events.
@@ -112,7 +115,30 @@ impl AppState {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
+        self.ask_as(Question::Short, question).await
+    }
+
+    /// The same of many things.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn ask_of_many<T, F>(&self, question: impl FnOnce(Store) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.ask_as(Question::Long, question).await
+    }
+
+    async fn ask_as<T, F>(
+        &self,
+        kind: Question,
+        question: impl FnOnce(Store) -> F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         self.schema.ready().await?;
+        let _turn = self.turns.turn(kind).await?;
         Ok(in_time(question(self.database.clone())).await?)
     }
 

@@ -6,3 +6,4 @@ pub mod address;
 pub mod budgets;
 pub mod gate;
 pub mod policy;
+pub mod seats;

@@ -163,7 +163,7 @@ impl Rest {
         let limit = self.left.map_or(PAGE, |left| left.min(PAGE));
         let (filter, after) = (self.filter.clone(), self.after);
         let found = state
-            .ask(|store| async move { store.history(&filter, after, limit).await })
+            .ask_of_many(|store| async move { store.history(&filter, after, limit).await })
             .await?;
         self.after = found.last().map(|last| last.place).or(self.after);
         let count = u32::try_from(found.len()).unwrap_or(u32::MAX);

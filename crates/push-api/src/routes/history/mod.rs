@@ -220,7 +220,7 @@ async fn page(state: &AppState, wish: Wish) -> Result<Answer, ApiError> {
     // One more tells whether there is another page.
     let ask =
         |store: Store| async move { store.history(&wish.filter, wish.after, limit + 1).await };
-    let mut found = state.ask(ask).await?;
+    let mut found = state.ask_of_many(ask).await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let last = found.last().filter(|_| more);

@@ -218,7 +218,7 @@ pub async fn stats(
     let by_type = wish.group_by == Some(GroupBy::Type);
     let (interval, from, to) = (wish.interval, wish.from, wish.to);
     let found = state
-        .ask(|store| async move { store.figures(interval, from, to, by_type).await })
+        .ask_of_many(|store| async move { store.figures(interval, from, to, by_type).await })
         .await?;
     let mut by_begin: BTreeMap<DateTime<Utc>, Types> = BTreeMap::new();
     for (of, figures) in found {

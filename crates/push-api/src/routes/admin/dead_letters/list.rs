@@ -188,7 +188,7 @@ pub async fn list(
     let filter = problems.finish(Some(filter))?;
     // One more tells whether there is another page.
     let ask = |store: Store| async move { store.dead_letters(&filter, after, limit + 1).await };
-    let mut found = state.ask(ask).await?;
+    let mut found = state.ask_of_many(ask).await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let last = found.last().filter(|_| more);

@@ -181,7 +181,7 @@ impl Many {
             let counted = Counted {
                 success: true,
                 message: "Nothing was changed",
-                count: state.ask(count).await?,
+                count: state.ask_of_many(count).await?,
             };
             return Ok(Json(counted).into_response());
         }

@@ -122,7 +122,7 @@ pub async fn queues(
         let workers = store.workers().await?;
         Ok((waiting, workers, store.switches().await?))
     };
-    let (waiting, workers, switches) = state.ask(ask).await?;
+    let (waiting, workers, switches) = state.ask_of_many(ask).await?;
     let queues = queue::look(&state.broker, &workers, &waiting, now).await;
     let unpublished = waiting.unpublished.map(|since| seconds_since(since, now));
     Ok(Json(Answer {
