@@ -135,7 +135,9 @@ mod tests {
             let turns = Arc::clone(&turns);
             tokio::spawn(async move { turns.turn(Question::Short).await.map(drop) });
         }
-        tokio::task::yield_now().await;
+        while turns.all.waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
         let started = tokio::time::Instant::now();
         let refused = turns.turn(Question::Short).await.unwrap_err();
         assert_eq!(refused, ApiError::Overloaded);
