@@ -61,7 +61,14 @@ fn read(path: &Path, name: String, problems: &mut Vec<String>) -> Option<File> {
     if let Err(why) = &text {
         problems.push(format!("{name}: cannot be read: {why}"));
     }
-    let resource = parse(&name, text.ok()?, problems);
+    let text = text.ok()?;
+    if let Some(line) = broken_escape(&text) {
+        problems.push(format!(
+            "{name}, line {line}: \\u is followed by four hexadecimal digits, and \\U by six"
+        ));
+        return None;
+    }
+    let resource = parse(&name, text, problems);
     Some(File {
         name,
         locale: locale.ok()?,
@@ -78,6 +85,21 @@ fn text(path: &Path) -> Result<String, String> {
         ));
     }
     fs::read_to_string(path).map_err(told)
+}
+
+/// The line of an escape that is cut short by a letter of several bytes: fluent-syntax 0.12 panics at it.
+fn broken_escape(text: &str) -> Option<usize> {
+    let digits = |at: usize| match text.as_bytes().get(at + 1) {
+        Some(b'u') => 4,
+        Some(b'U') => 6,
+        Some(_) | None => 0,
+    };
+    let mut escapes = text.match_indices('\\').map(|(at, _)| at);
+    let broken = escapes.find(|at| {
+        let escaped = text.as_bytes().iter().skip(at + 2);
+        !escaped.take(digits(*at)).all(u8::is_ascii)
+    })?;
+    Some(text.get(..broken)?.matches('\n').count() + 1)
 }
 
 /// What can be read of it; what cannot is noted with its line.

@@ -360,3 +360,15 @@ fn what_was_loaded_can_be_filled_whatever_a_request_tells() {
     let longer = text.replace("yyy\n", "yyyy\n");
     assert_eq!(problems(&[("en.ftl", &longer)]).len(), 1);
 }
+
+#[test]
+fn an_escape_that_the_parser_would_break_at_is_told_with_its_line() {
+    for cut in ["\\ud8\u{34d}!", "\\u\u{e9}", "\\U0001\u{1f697}"] {
+        let text = format!("completed = x\n    .title = T {{\"{cut}\"}}\n    .body = B\n");
+        let told = problems(&[("en.ftl", &text)]);
+        assert_eq!(
+            told,
+            ["en.ftl, line 2: \\u is followed by four hexadecimal digits, and \\U by six"]
+        );
+    }
+}
