@@ -276,9 +276,15 @@ impl Store {
         loop {
             let erased = async {
                 let mut transaction = self.pool.begin().await?;
-                let handled =
-                    erase_some(&mut transaction, &self.keys, scope, after, ERASED_AT_ONCE, now)
-                        .await?;
+                let handled = erase_some(
+                    &mut transaction,
+                    &self.keys,
+                    scope,
+                    after,
+                    ERASED_AT_ONCE,
+                    now,
+                )
+                .await?;
                 transaction.commit().await?;
                 Ok(handled)
             };

@@ -262,7 +262,8 @@ impl Store {
         }
         if let Work::Erase { customer, mark } = running.parameters.work {
             let scope = Scope { customer, mark };
-            let taken = erase_step(&mut transaction, &self.keys, running, scope, how.step, now).await?;
+            let taken =
+                erase_step(&mut transaction, &self.keys, running, scope, how.step, now).await?;
             transaction.commit().await?;
             return Ok(Some(taken));
         }
