@@ -103,9 +103,9 @@ async fn the_whole_way_of_a_notification_shows_nothing_at_rest() {
     })
     .await;
     let shown = &stack.sim.shown(&phone).await[0];
-    assert!(
-        shown.to_string().contains(TITLE) && shown.to_string().contains(NOTE),
-        "{shown}"
+    assert_eq!(
+        (&shown["title"], &shown["body"]),
+        (&json!(TITLE), &json!(BODY))
     );
 
     let by_expo = stack.settled(&send(&stack, 2).await).await;

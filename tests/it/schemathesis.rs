@@ -24,6 +24,8 @@ async fn every_answer_is_as_documented_whatever_is_asked() {
     stack.leaves_pending();
     stack.copies_under_way();
     let run = Command::new(schemathesis)
+        // It keeps what it learned in the folder that it runs in.
+        .current_dir(root().join("target"))
         .arg("--config-file")
         .arg(root().join("tests/schemathesis.toml"))
         .arg("run")

@@ -26,7 +26,8 @@ use crate::talk::{IDLE_MAX, Patient, Talk};
 /// Connections of callers at a time, where the limit of open files allows for them; further ones wait
 /// to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
-/// The bytes of a request's head, and how many lines it has. What is longer is answered 431.
+/// The bytes of a request's head, and how many lines it has. What is longer is answered 431; over HTTP/1.1 hyper counts
+/// between two reads, so that one of up to twice the bytes may come through.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Requests at a time on one HTTP/2 connection.

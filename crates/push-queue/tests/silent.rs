@@ -16,6 +16,16 @@ fn connection_threads() -> usize {
         .count()
 }
 
+async fn until(otherwise: &str, so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    waited.expect(otherwise);
+}
+
 #[tokio::test]
 async fn attempts_against_a_server_that_never_answers_leave_nothing_behind() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -33,16 +43,13 @@ async fn attempts_against_a_server_that_never_answers_leave_nothing_behind() {
     for _ in 0..3 {
         held.push(listener.accept().await.unwrap());
     }
-    assert!(
-        connection_threads() > 0,
-        "the names of the threads have changed"
-    );
-    broker.close().await;
-    tokio::time::timeout(Duration::from_secs(30), async {
-        while connection_threads() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    until("no thread bears the name of one", || {
+        connection_threads() > 0
     })
-    .await
-    .expect("threads of given up attempts are still there");
+    .await;
+    broker.close().await;
+    until("threads of given up attempts are still there", || {
+        connection_threads() == 0
+    })
+    .await;
 }

@@ -11,6 +11,9 @@ use crate::store::{CONNECT_TIMEOUT, Store, within};
 
 /// Empty where the connection is not encrypted.
 const TLS_VERSION: &str = "SHOW SESSION STATUS LIKE 'Ssl_version'";
+
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("TLS_VERSION", TLS_VERSION)];
 /// What a URL may say about TLS. The driver ignores what it does not know: a typing error would be plaintext.
 const PARAMETERS: [&str; 8] = [
     "ssl-mode", "sslmode", "ssl-ca", "sslca", "ssl-cert", "sslcert", "ssl-key", "sslkey",

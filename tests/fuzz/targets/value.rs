@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::fmt::Display;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use libfuzzer_sys::fuzz_target;
@@ -13,6 +14,7 @@ use push_core::notification::{Body, CollapseKey, Data, ImageUrl, NotificationTyp
 use push_core::preferences::{MandatoryTypes, QuietHours, TimeOfDay, zone};
 use push_core::time;
 use push_core::token::{ExpoToken, FcmToken, Token};
+use push_seal::{Keyring, Place};
 
 /// Stands in no complaint of ours.
 const MARK: &str = "s3cr3t";
@@ -27,6 +29,11 @@ fn read<T, E: Display>(parse: impl Fn(&str) -> Result<T, E>, text: &str) -> Opti
     }
     parse(text).ok()
 }
+
+static KEYS: LazyLock<Keyring> = LazyLock::new(|| {
+    let keys = "k:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    Keyring::parse(keys).expect("a key")
+});
 
 fn masked(token: Token) {
     let masked = token.masked();
@@ -60,6 +67,15 @@ fuzz_target!(|text: &str| {
     let rungs: Result<Vec<_>, _> = text.split(',').map(RetryDelay::parse).collect();
     if let Ok(Ok(ladder)) = rungs.map(Ladder::configured) {
         assert_eq!(ladder.rungs().len() + 1, ladder.tries_max() as usize);
+    }
+    // A sealed value from the database or the broker; and what is sealed opens again.
+    let _ = Keyring::parse(text);
+    let place = Place::of("fuzz", &[]);
+    if let Ok(opened) = KEYS.open(&place, text.to_owned()) {
+        // What is not sealed is taken as it is.
+        assert_eq!(opened, text);
+        let sealed = KEYS.seal(&place, opened).expect("there is a key");
+        assert_eq!(KEYS.open(&place, sealed).as_deref(), Ok(text));
     }
     // start, end and zone of quiet hours.
     let mut parts = text.splitn(3, ' ');

@@ -59,5 +59,5 @@ async fn tls_to_a_port_without_tls_fails() {
     let error = within("the failure", Broker::check(&settings(url)))
         .await
         .unwrap_err();
-    assert!(matches!(error, ConnectError::Away(_)), "{error:?}");
+    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
 }

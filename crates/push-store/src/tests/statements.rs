@@ -9,7 +9,7 @@ use super::Db;
 use crate::{
     bookings, collapse, content, customers, dead_letters, devices, encryption, erasure, history,
     idempotency, lease, migrate, operations, preferences, quiet, rate, receipts, reseal, retention,
-    stats, store, switches, waiting, worker_reports,
+    stats, store, switches, transport, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -19,6 +19,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         migrate::STATEMENTS,
         lease::STATEMENTS,
         switches::STATEMENTS,
+        transport::STATEMENTS,
         waiting::STATEMENTS,
         worker_reports::STATEMENTS,
         collapse::STATEMENTS,
