@@ -386,7 +386,7 @@ async fn every_answer_is_guarded_and_names_no_program() {
 }
 
 /// What comes back for these bytes.
-async fn raw(url: &str, words: &str) -> String {
+pub async fn raw(url: &str, words: &str) -> String {
     let address = url.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     // It may hang up in the middle.

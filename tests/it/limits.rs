@@ -1,5 +1,6 @@
 //! Limits: how many notifications a customer gets, and how much a caller may ask for.
 
+use crate::errors::raw;
 use push_tests::{Answer, Api, Device, Key, Stack};
 use serde_json::{Value, json};
 
@@ -254,8 +255,13 @@ async fn what_is_too_long_or_too_deep_is_refused_and_the_next_request_is_served(
     assert_eq!(answer.error_code(), "malformed_json");
     assert!(answer.text.contains("nested too deeply"), "{}", answer.text);
     let large = "x".repeat(100_000);
-    let answer = api.get(NOBODY).header("x-large", &large).answer().await;
-    assert_eq!(answer.status, 431);
+    let words = format!("GET {NOBODY} HTTP/1.1\r\nhost: x\r\nx-large: {large}\r\n\r\n");
+    let told = raw(&stack.apis[0].url(), &words).await;
+    // Who is hung up on in the middle may not hear why.
+    assert!(
+        told.is_empty() || told.starts_with("HTTP/1.1 431 "),
+        "{told}"
+    );
     let long = format!("{NOBODY}?{}", "x".repeat(9_000));
     let answer = api.get(&long).answer().await.expect(414);
     assert_eq!(answer.error_code(), "uri_too_long");

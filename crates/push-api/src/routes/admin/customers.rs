@@ -11,11 +11,11 @@ use push_core::id::CustomerId;
 use push_store::{OperationId, OperationState, OperationView, Store};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::operations::Answer;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, CustomerErrors};
+use crate::routes::closed::closed;
 use crate::state::{AppState, now};
 
 /// How long to wait until all content is gone: that of most customers is by then.
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The endpoint.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(erase))
+    OpenApiRouter::new().routes(closed!(erase))
 }
 
 /// Erases a customer: devices with their tokens, preferences, what waits to be sent, and the content of all notifications.
@@ -56,8 +56,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
                           "finishedAt": "2030-01-01T00:00:00.420Z"})),
         (status = 202, description = "Nothing is sent any more; content is still being emptied", body = Answer),
         CallErrors, CustomerErrors,
-    ),
-    security(("bearer" = ["admin"]), ("apiKey" = ["admin"]))
+    )
 )]
 pub async fn erase(
     caller: Caller<Admin>,
