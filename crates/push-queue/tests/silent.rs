@@ -1,5 +1,10 @@
 //! Alone in its process, because it counts threads.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a panic in a helper is a failure with a line number"
+)]
+
 use std::fs;
 use std::time::Duration;
 
