@@ -13,8 +13,8 @@ use super::recording::under;
 use super::seed::{customer, expo, fcm, gives_up, later, notification, registration, sent, waits};
 use super::{Db, settings};
 use crate::{
-    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, Replay, Resealed, Store, StoreError,
-    StoreSettings, Unavailable, UnknownCustomer,
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, OperationState, Replay, Resealed, Store,
+    StoreError, StoreSettings, Unavailable, UnknownCustomer,
 };
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -438,5 +438,20 @@ async fn what_retention_has_emptied_stays_empty() {
     );
     let view = sealing.notification(all[0].id).await.unwrap().unwrap();
     assert_eq!(view.content.title, "");
+    db.done().await;
+}
+
+#[tokio::test]
+async fn who_is_erased_leaves_nothing_sealed_either() {
+    let mut db = Db::new().await;
+    db.store = db.keyed(A).await;
+    told_all(&db.store, 1).await;
+    let others = told_all(&db.store, 2).await;
+    let operation = db.erase(1).await;
+    assert_eq!(db.empties(operation, 20).await.state, OperationState::Done);
+    let left = "SELECT COUNT(*) FROM notification_history \
+         WHERE customer_id = 1 AND (sealed IS NOT NULL OR next_job IS NOT NULL)";
+    assert_eq!(db.one(left).await, 0);
+    is_all_there(&db.store, 2, &others).await;
     db.done().await;
 }

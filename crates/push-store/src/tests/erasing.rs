@@ -41,7 +41,7 @@ impl Db {
         claimed.await.unwrap()[&notification].claimed
     }
 
-    async fn erase(&self, of: i64) -> OperationId {
+    pub(super) async fn erase(&self, of: i64) -> OperationId {
         let id = OperationId::generate();
         let erased = self
             .store
@@ -51,7 +51,7 @@ impl Db {
     }
 
     /// Takes steps, `most` at most, as a worker does whose clock runs fast.
-    async fn empties(&self, id: OperationId, most: usize) -> OperationView {
+    pub(super) async fn empties(&self, id: OperationId, most: usize) -> OperationView {
         let mut now = later(1_000);
         for _ in 0..most {
             now += TimeDelta::seconds(2);
