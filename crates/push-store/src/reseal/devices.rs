@@ -5,8 +5,7 @@ use push_seal::Keyring;
 use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 
-use super::anew;
-use crate::bulk;
+use super::{anew, write_anew};
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::sealing;
@@ -46,19 +45,8 @@ pub(super) async fn bring(
     keys: &Keyring,
     ids: &[u64],
 ) -> Result<(), StoreError> {
-    let rows: Vec<DeviceRow> = sqlx::query_as(LOCK_DEVICES)
-        .bind(bulk::array(ids)?)
-        .fetch_all(&mut *connection)
-        .await?;
-    let brought: Vec<Brought> = rows
-        .into_iter()
-        .map(|row| row.bring(keys))
-        .collect::<Result<_, _>>()?;
-    sqlx::query(BRING_DEVICES)
-        .bind(bulk::array(&brought)?)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let anew = |row: DeviceRow| row.bring(keys);
+    write_anew(connection, LOCK_DEVICES, BRING_DEVICES, ids, anew).await
 }
 
 #[derive(FromRow)]

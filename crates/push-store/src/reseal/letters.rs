@@ -6,8 +6,7 @@ use serde::Serialize;
 use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
-use super::anew;
-use crate::bulk;
+use super::{anew, write_anew};
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::sealing;
@@ -46,19 +45,8 @@ pub(super) async fn bring(
     keys: &Keyring,
     ids: &[u64],
 ) -> Result<(), StoreError> {
-    let rows: Vec<LetterRow> = sqlx::query_as(LOCK_SEALED)
-        .bind(bulk::array(ids)?)
-        .fetch_all(&mut *connection)
-        .await?;
-    let brought: Vec<Brought> = rows
-        .into_iter()
-        .map(|row| row.bring(keys))
-        .collect::<Result<_, _>>()?;
-    sqlx::query(BRING_LETTERS)
-        .bind(bulk::array(&brought)?)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let anew = |row: LetterRow| row.bring(keys);
+    write_anew(connection, LOCK_SEALED, BRING_LETTERS, ids, anew).await
 }
 
 #[derive(FromRow)]

@@ -13,13 +13,15 @@ use std::fmt::Display;
 
 use chrono::TimeDelta;
 use push_seal::{KeyId, Keyring, Place, key_of};
-use sqlx::FromRow;
+use serde::Serialize;
+use sqlx::mysql::MySqlRow;
+use sqlx::{FromRow, MySqlConnection};
 
-use crate::Store;
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::retry::Tries;
 use crate::sealing;
+use crate::{Store, bulk};
 
 const PASSES: &str =
     "SELECT place, last_id, ended_at IS NOT NULL AS ended FROM encryption_passes WHERE key_id = ?";
@@ -222,6 +224,30 @@ impl SeenRow {
             .flatten()
             .any(|value| key_of(value) != ours)
     }
+}
+
+/// Locks rows, and writes what `anew` makes of each.
+async fn write_anew<R, B>(
+    connection: &mut MySqlConnection,
+    lock: &'static str,
+    write: &'static str,
+    ids: &[u64],
+    anew: impl Fn(R) -> Result<B, StoreError>,
+) -> Result<(), StoreError>
+where
+    R: for<'row> FromRow<'row, MySqlRow> + Send + Unpin,
+    B: Serialize,
+{
+    let rows: Vec<R> = sqlx::query_as(lock)
+        .bind(bulk::array(ids)?)
+        .fetch_all(&mut *connection)
+        .await?;
+    let brought: Vec<B> = rows.into_iter().map(anew).collect::<Result<_, _>>()?;
+    sqlx::query(write)
+        .bind(bulk::array(&brought)?)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// A value under the key that seals now. One that does not open is left as it is, and logged: it holds up no other.
