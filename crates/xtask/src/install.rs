@@ -19,7 +19,7 @@ pub enum Package {
     Node,
     /// Runs a snippet for callers
     Php,
-    /// Runs a snippet for callers
+    /// Runs a snippet for callers, and what comes from Python's own registry
     Python,
     /// What the shell's snippet calls with
     Curl,
@@ -37,7 +37,7 @@ impl Package {
             Self::MariaDb => "mariadb-server",
             Self::Node => "nodejs",
             Self::Php => "php-cli",
-            Self::Python => "python3",
+            Self::Python => "python3-venv",
             Self::Curl => "curl",
         }
     }
@@ -48,7 +48,7 @@ impl Package {
             Self::MariaDb => "MariaDB (10.11 or later)",
             Self::Node => "Node (18 or later)",
             Self::Php => "PHP (7.4 or later)",
-            Self::Python => "Python (3.8 or later)",
+            Self::Python => "Python (3.8 or later) with venv",
             Self::Curl => "curl (7.84 or later)",
         }
     }
@@ -77,7 +77,8 @@ impl Package {
             Self::MariaDb => crate::services::maria_installed(),
             Self::Node => finds("node"),
             Self::Php => finds("php"),
-            Self::Python => finds("python3"),
+            // Debian keeps what a virtual environment begins with in a package of its own.
+            Self::Python => runs("python3", &["-c", "import ensurepip"]),
             Self::Curl => finds("curl"),
         }
     }
@@ -232,6 +233,11 @@ fn is_debian(os_release: &str) -> bool {
 /// Is there such a program?
 pub fn finds(name: &str) -> bool {
     find(name).is_some()
+}
+
+/// Does it run, and without complaint?
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    process::quiet(Command::new(program).args(arguments)).is_ok()
 }
 
 /// The program's place: on the path, or where the path of a simple user does not lead.
