@@ -66,4 +66,5 @@ mod shutdown;
 mod snippets;
 mod stats;
 mod timelines;
+mod tls_of_callers;
 mod tls_to_servers;

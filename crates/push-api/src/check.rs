@@ -1,5 +1,6 @@
 //! `push-api check`: tries everything that the API needs, and tells all problems at once.
 
+use chrono::Utc;
 use push_queue::Broker;
 use push_store::Store;
 
@@ -15,9 +16,14 @@ pub async fn check(settings: &ApiSettings) -> Result<String, String> {
         .await
         .map(str::to_owned)
         .map_err(|error| error.to_string());
-    let failed = database.is_err() || broker.is_err();
+    let http = settings.tls.as_ref().map_or_else(
+        || Ok("plain: whoever is between us and the callers can listen".to_owned()),
+        |tls| tls.told(Utc::now()),
+    );
+    let failed = database.is_err() || broker.is_err() || http.is_err();
     let tried = [
         ("settings", Ok("read".to_owned())),
+        ("http", http),
         ("database", database),
         ("broker", broker),
     ];

@@ -40,5 +40,6 @@ pub mod serve;
 pub mod settings;
 pub mod state;
 pub mod talk;
+pub mod tls;
 pub mod trace;
 pub mod turns;

@@ -22,6 +22,7 @@ use tower::ServiceExt as _;
 use crate::limits::address::{Peer, Proxies};
 use crate::limits::seats::{Seat, Seats};
 use crate::talk::{IDLE_MAX, Patient, Talk};
+use crate::tls::{Tls, tell_browsers};
 
 /// Connections of callers at a time, where the limit of open files allows for them; further ones wait
 /// to be accepted.
@@ -58,13 +59,14 @@ fn connections_within(open_files: Option<u64>) -> usize {
     })
 }
 
-/// Serves until `stop`, then finishes the requests that are in flight. HTTP/1.1, and HTTP/2 by prior
-/// knowledge.
+/// Serves until `stop`, then finishes the requests that are in flight. HTTP/1.1 and HTTP/2: over TLS as agreed there,
+/// without it by prior knowledge.
 pub async fn serve(
     listener: TcpListener,
     app: Router,
     connections_max: usize,
     proxies: Proxies,
+    tls: Option<Tls>,
     stop: &CancellationToken,
 ) {
     let mut door = Door {
@@ -94,22 +96,37 @@ pub async fn serve(
         let talk = Talk::default();
         let stream = Patient::new(stream, talk.clone());
         let answering = talk.clone();
+        let asking = talk.clone();
         let app = app.clone().map_request(move |request: Request<Incoming>| {
-            talk.asked(request.version());
+            asking.asked(request.version());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
             request
         });
-        let app =
-            app.map_response(move |response: Response| response.map(|body| answering.answer(body)));
+        let over_tls = tls.is_some();
+        let app = app.map_response(move |mut response: Response| {
+            if over_tls {
+                tell_browsers(response.headers_mut());
+            }
+            response.map(|body| answering.answer(body))
+        });
         let service = TowerToHyperService::new(app);
-        let connection = protocol
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = in_flight.watch(connection);
+        let (protocol, watcher) = (protocol.clone(), in_flight.watcher());
+        let (tls, stop) = (tls.clone(), stop.clone());
         tokio::spawn(async move {
             // How a connection ends is the caller's business.
-            let _ended = connection.await;
+            let _ended = if let Some(tls) = tls {
+                let agreed = stop.run_until_cancelled(tls.accept(stream)).await;
+                let Some(Ok(stream)) = agreed else {
+                    return;
+                };
+                talk.agreed();
+                let connection = protocol.serve_connection(TokioIo::new(stream), service);
+                watcher.watch(connection.into_owned()).await
+            } else {
+                let connection = protocol.serve_connection(TokioIo::new(stream), service);
+                watcher.watch(connection.into_owned()).await
+            };
             drop(place);
         });
     }
@@ -176,7 +193,15 @@ mod tests {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let stopped = stop.clone();
         let served = tokio::spawn(async move {
-            serve(listener, app, CONNECTIONS_MAX, Proxies::default(), &stopped).await
+            serve(
+                listener,
+                app,
+                CONNECTIONS_MAX,
+                Proxies::default(),
+                None,
+                &stopped,
+            )
+            .await
         });
         (address, stop, served)
     }
@@ -303,7 +328,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let app = greeting();
-        tokio::spawn(async move { serve(listener, app, 4, Proxies::default(), &stop).await });
+        tokio::spawn(async move { serve(listener, app, 4, Proxies::default(), None, &stop).await });
         let words = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
         let ask = async || {
             let mut caller = TcpStream::connect(address).await.unwrap();

@@ -43,11 +43,22 @@ impl<T: Send + Sync + 'static> Live<T> {
         path: PathBuf,
         parse: fn(&str) -> Result<T, String>,
     ) -> SettingFile {
+        self.files(setting, vec![path], parse)
+    }
+
+    /// Several files that are one value, one after the other: they count when all of them have been written.
+    #[must_use]
+    pub fn files(
+        &self,
+        setting: &'static str,
+        paths: Vec<PathBuf>,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> SettingFile {
         let live = self.clone();
         let take = move |text: &str| parse(text).map(|value| live.set(value));
         SettingFile {
             setting,
-            path,
+            paths,
             take: Arc::new(take),
         }
     }
@@ -74,18 +85,34 @@ impl<T: fmt::Debug> fmt::Debug for Live<T> {
 /// Takes a new content, or says what is wrong with it.
 type Take = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
-/// A file that a setting is read from.
+/// What a setting is read from.
 #[derive(Clone)]
 pub struct SettingFile {
     setting: &'static str,
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     take: Arc<Take>,
 }
 
 impl fmt::Debug for SettingFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { setting, path, .. } = self;
-        write!(f, "{setting} in {}", path.display())
+        write!(f, "{} in {}", self.setting, self.told_paths())
+    }
+}
+
+impl SettingFile {
+    fn told_paths(&self) -> String {
+        let paths = self.paths.iter().map(|path| path.display().to_string());
+        paths.collect::<Vec<_>>().join(" and ")
+    }
+
+    async fn read(&self) -> Result<String, String> {
+        let mut whole = Vec::new();
+        for path in &self.paths {
+            let read = tokio::fs::read_to_string(path).await;
+            let text = read.map_err(|error| format!("cannot be read: {error}"))?;
+            whole.push(text.trim_end_matches(['\r', '\n']).to_owned());
+        }
+        Ok(whole.join("\n"))
     }
 }
 
@@ -126,8 +153,7 @@ impl Watched {
     /// A new content counts when it is seen a second time: one that is written in place may be half there. Each is judged
     /// and told of once.
     async fn look(&mut self) {
-        let read = tokio::fs::read_to_string(&self.file.path).await;
-        let read = read.map_err(|error| format!("cannot be read: {error}"));
+        let read = self.file.read().await;
         let sight = Some(match &read {
             Ok(text) => Sha256::digest(text).into(),
             Err(problem) => Sha256::digest(problem).into(),
@@ -137,14 +163,19 @@ impl Watched {
             return;
         }
         let first = std::mem::replace(&mut self.judged, sight).is_none();
-        let taken = read.and_then(|text| (self.file.take)(text.trim_end_matches(['\r', '\n'])));
-        let (setting, path) = (self.file.setting, self.file.path.display());
+        let taken = read.and_then(|text| (self.file.take)(&text));
+        let (setting, path) = (self.file.setting, self.file.told_paths());
         metrics::reload_failed(setting, taken.is_err());
         match taken {
             Ok(()) if first => {}
-            Ok(()) => tracing::info!(setting, %path, "read anew: it holds from now on"),
+            Ok(()) => tracing::info!(setting, path, "read anew: it holds from now on"),
             Err(problem) => {
-                tracing::error!(setting, %path, problem, "the file cannot be used: what it said before holds on")
+                tracing::error!(
+                    setting,
+                    path,
+                    problem,
+                    "the file cannot be used: what it said before holds on"
+                )
             }
         }
     }

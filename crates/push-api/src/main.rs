@@ -8,7 +8,7 @@ use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
 use push_api::keys::NewKey;
 use push_api::settings::{self, Settings};
-use push_api::{check, router, serve};
+use push_api::{check, router, serve, tls};
 use push_runtime::env::{Env, SettingsTable, WrongSettings};
 use push_runtime::probes;
 use push_runtime::shutdown::Shutdown;
@@ -87,11 +87,13 @@ async fn carry_out(command: Command) -> anyhow::Result<Option<String>> {
             Ok(Some(SettingsTable(nothing.asked()).to_string()))
         }
         Command::Health => {
-            let address = read(settings::http_address)?;
-            probes::ask_health(address)
-                .await
-                .map(|()| None)
-                .map_err(anyhow::Error::msg)
+            let (address, over_tls) = read(settings::http_address)?;
+            let asked = if over_tls {
+                probes::ask_health_through(address, tls::anyone::speak).await
+            } else {
+                probes::ask_health(address).await
+            };
+            asked.map(|()| None).map_err(anyhow::Error::msg)
         }
         Command::Openapi => {
             let document = router::document(true);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
 use push_core::booking::Ignored;
 use push_core::job::GiveUpReason;
@@ -28,6 +29,7 @@ const REPLAYED: &str = "push_idempotent_replays_total";
 const EVENTS_IGNORED: &str = "push_events_ignored_total";
 const RATE_LIMITED: &str = "push_rate_limited_total";
 const RELOAD_FAILED: &str = "push_settings_reload_failed";
+const CERTIFICATE_EXPIRES: &str = "push_http_certificate_expires_timestamp_seconds";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
 /// Says what each metric means, and makes those visible that count up from zero.
@@ -68,6 +70,10 @@ pub fn describe() {
         RELOAD_FAILED,
         "1 where the file of a setting has changed and cannot be used, so that what it said before holds on"
     );
+    metrics::describe_gauge!(
+        CERTIFICATE_EXPIRES,
+        "Until when the certificate on HTTP_ADDR may be used, in seconds since 1970"
+    );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     metrics::describe_counter!(
         REPLAYED,
@@ -99,6 +105,15 @@ pub fn accepted(notifications: usize) {
 /// The file of a setting was read anew, or could not be.
 pub fn reload_failed(setting: &'static str, failed: bool) {
     gauge!(RELOAD_FAILED, "setting" => setting).set(f64::from(u8::from(failed)));
+}
+
+/// The certificate on `HTTP_ADDR` may be used until then.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are f64, exact far beyond these seconds"
+)]
+pub fn certificate_expires(ends: DateTime<Utc>) {
+    gauge!(CERTIFICATE_EXPIRES).set(ends.timestamp() as f64);
 }
 
 /// Requests got an answer that was given before.

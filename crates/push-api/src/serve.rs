@@ -31,6 +31,7 @@ use crate::routes::Exports;
 use crate::schema::Schema;
 use crate::settings::ApiSettings;
 use crate::state::{AppState, Parts, now};
+use crate::tls::Tls;
 use crate::turns::Turns;
 
 /// Connections to an address of the probes' own: a few probers and scrapers.
@@ -169,18 +170,24 @@ pub async fn run(
         let stop = background.broker_stop.clone();
         let app = router::build_probes(probes);
         tokio::spawn(async move {
-            listen::serve(listener, app, PROBERS_MAX, Proxies::default(), &stop).await
+            listen::serve(listener, app, PROBERS_MAX, Proxies::default(), None, &stop).await
         });
     }
     let (listener, address) = bind("HTTP_ADDR", settings.http).await?;
     tracing::info!(%address, catalogue = ?settings.catalogue, "listening");
+    let mut files = Vec::new();
     match &state.access {
         Access::Open => tracing::warn!("AUTH_DISABLED: everybody may do everything"),
-        Access::Known(credentials) => {
-            let watching = live::watch(credentials.files.clone(), closing.clone());
-            background.tasks.spawn(watching);
-        }
+        Access::Known(credentials) => files.extend(credentials.files.iter().cloned()),
     }
+    if let Some(tls) = &settings.tls {
+        metrics::certificate_expires(tls.expires());
+        if let Err(problem) = tls.told(now()) {
+            tracing::error!("{problem}");
+        }
+        files.extend(tls.files.clone());
+    }
+    background.tasks.spawn(live::watch(files, closing.clone()));
     if settings.customer_rate.is_none() {
         tracing::warn!(
             "RATE_LIMIT_PER_CUSTOMER is off: any number of notifications is sent to a customer"
@@ -194,8 +201,9 @@ pub async fn run(
     let broker = background.broker.clone();
     let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
     let app = router::build(state).layer(parting);
+    let (proxies, tls) = (settings.request_rates.proxies, settings.tls);
     tokio::select! {
-        () = serve_and_drain(listener, app, settings.request_rates.proxies, &background, &closing) => {}
+        () = serve_and_drain(listener, app, proxies, tls, &background, &closing) => {}
         () = shutdown.hard.cancelled() => tracing::warn!("stopped with requests in flight"),
     }
     background.broker_stop.cancel();
@@ -223,11 +231,12 @@ async fn serve_and_drain(
     listener: TcpListener,
     app: Router,
     proxies: Proxies,
+    tls: Option<Tls>,
     background: &Background,
     closing: &CancellationToken,
 ) {
     let connections_max = listen::connections_max();
-    listen::serve(listener, app, connections_max, proxies, closing).await;
+    listen::serve(listener, app, connections_max, proxies, tls, closing).await;
     // The handlers' share of the state is gone with the app: the writers end when they are done.
     background.tasks.close();
     background.tasks.wait().await;

@@ -22,6 +22,7 @@ use crate::limits::address::Proxies;
 use crate::limits::gate::RequestRates;
 use crate::live::{Live, SettingFile};
 use crate::privacy::{self, PrivacyGuard};
+use crate::tls::{Identity, Tls};
 
 /// The longest grace; orchestrators kill earlier by default.
 const GRACE_SECONDS_MAX: u32 = 600;
@@ -54,6 +55,17 @@ const HTTP_ADDR: Setting = Setting {
     name: "HTTP_ADDR",
     default: "127.0.0.1:8080",
     meaning: "address and port of the API",
+};
+const HTTP_TLS_CERT: Setting = Setting {
+    name: "HTTP_TLS_CERT",
+    default: "",
+    meaning: "what HTTP_ADDR speaks TLS with: its certificate in PEM, and those between it and its authority; unset: plain \
+              HTTP",
+};
+const HTTP_TLS_KEY: Setting = Setting {
+    name: "HTTP_TLS_KEY",
+    default: "",
+    meaning: "the private key of HTTP_TLS_CERT, in PEM",
 };
 const METRICS_ADDR: Setting = Setting {
     name: "METRICS_ADDR",
@@ -185,6 +197,8 @@ pub struct ApiSettings {
     pub broker: BrokerSettings,
     /// Where the API listens.
     pub http: SocketAddr,
+    /// What it speaks there, if not plain HTTP.
+    pub tls: Option<Tls>,
     /// Where metrics and probes are served, if not beside the API.
     pub metrics: Option<SocketAddr>,
     /// Who is let in.
@@ -218,7 +232,8 @@ impl Settings {
         let keys = store.as_ref().map(|store| store.keys.clone());
         let broker = env.required(AMQP_URL, push_queue::parse_url);
         let broker = broker.zip(keys).map(|(url, keys)| broker_of(url, keys));
-        let http = http_address(env);
+        let http = env.or_default(HTTP_ADDR, parse::address);
+        let tls = tls(env);
         let metrics = env.optional(METRICS_ADDR, parse::address);
         let access = access(env);
         let unknown_customer = env.or_default(UNKNOWN_CUSTOMER, |text| match text {
@@ -243,6 +258,7 @@ impl Settings {
                 store: store?,
                 broker: broker?,
                 http: http?,
+                tls: tls?,
                 metrics,
                 access: access?,
                 unknown_customer: unknown_customer?,
@@ -310,9 +326,44 @@ fn catalogue(env: &mut Env) -> Option<Arc<Catalogue>> {
     }
 }
 
-/// The address of the API, for `push-api health`.
-pub fn http_address(env: &mut Env) -> Option<SocketAddr> {
-    env.or_default(HTTP_ADDR, parse::address)
+/// Where the API listens, and whether it speaks TLS there, for `push-api health`.
+pub fn http_address(env: &mut Env) -> Option<(SocketAddr, bool)> {
+    let address = env.or_default(HTTP_ADDR, parse::address)?;
+    Some((address, env.is_set(HTTP_TLS_CERT)))
+}
+
+/// `Some(None)` is plain HTTP. Both files are one value: a renewal changes them after each other.
+fn tls(env: &mut Env) -> Option<Option<Tls>> {
+    let certificate = env.or_default(HTTP_TLS_CERT, parse::text)?;
+    let key = env.or_default(HTTP_TLS_KEY, parse::text)?;
+    match (certificate.is_empty(), key.is_empty()) {
+        (true, true) => return Some(None),
+        (false, false) => {}
+        (no_certificate, _) => {
+            let (missing, given) = if no_certificate {
+                (HTTP_TLS_CERT, HTTP_TLS_KEY)
+            } else {
+                (HTTP_TLS_KEY, HTTP_TLS_CERT)
+            };
+            env.problem(missing.name, format!("is not set, but {} is", given.name));
+            return None;
+        }
+    }
+    let files = env.file(HTTP_TLS_CERT).zip(env.file(HTTP_TLS_KEY));
+    let made = Identity::parse(&format!("{certificate}\n{key}")).and_then(|identity| {
+        let identity = Live::new(identity);
+        let files = files.map(|(certificate, key)| {
+            identity.files(
+                HTTP_TLS_CERT.name,
+                vec![certificate, key],
+                Identity::renewed,
+            )
+        });
+        Tls::new(identity, files).map_err(|error| format!("cannot be used: {error}"))
+    });
+    made.map_err(|problem| env.problem(HTTP_TLS_CERT.name, problem))
+        .ok()
+        .map(Some)
 }
 
 /// The database, for `push-api migrate`.

@@ -59,6 +59,11 @@ impl Talk {
         self.0.store(doing as u8, Ordering::Relaxed);
     }
 
+    /// How to speak has been agreed: what is to be said may take its time again.
+    pub fn agreed(&self) {
+        self.set(Doing::Idle);
+    }
+
     /// A request's head has come.
     pub fn asked(&self, version: Version) {
         self.set(if version == Version::HTTP_2 {

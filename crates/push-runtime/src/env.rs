@@ -102,6 +102,12 @@ impl Env {
         }
     }
 
+    /// Whether a setting has a value, readable or not.
+    #[must_use]
+    pub fn is_set(&self, setting: Setting) -> bool {
+        self.given(setting.name).is_some() || self.file(setting).is_some()
+    }
+
     /// The file that a setting's value is read from, if it is.
     #[must_use]
     pub fn file(&self, setting: Setting) -> Option<PathBuf> {

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware, routing};
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -168,6 +168,20 @@ where
 /// # Errors
 /// Why the process does not answer with 200 within two seconds.
 pub async fn ask_health(address: SocketAddr) -> Result<(), String> {
+    ask_health_through(address, async |stream| Ok(stream)).await
+}
+
+/// The same of a process that is spoken to through something else than bare TCP.
+///
+/// # Errors
+/// As [`ask_health`].
+pub async fn ask_health_through<S>(
+    address: SocketAddr,
+    wrap: impl AsyncFnOnce(TcpStream) -> std::io::Result<S>,
+) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let host: std::net::IpAddr = if !address.ip().is_unspecified() {
         address.ip()
     } else if address.is_ipv4() {
@@ -176,7 +190,7 @@ pub async fn ask_health(address: SocketAddr) -> Result<(), String> {
         std::net::Ipv6Addr::LOCALHOST.into()
     };
     let asked = async {
-        let mut stream = TcpStream::connect((host, address.port())).await?;
+        let mut stream = wrap(TcpStream::connect((host, address.port())).await?).await?;
         stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
         let mut head = [0_u8; 12];
         stream.read_exact(&mut head).await?;
