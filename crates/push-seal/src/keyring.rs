@@ -15,6 +15,8 @@ use crate::sealed::{self, CannotSeal, Unopened};
 pub struct Keyring {
     /// Whether new values are sealed, by the first key.
     seals: bool,
+    /// Whether nobody has any other.
+    are_all: bool,
     keys: Arc<[Key]>,
 }
 
@@ -75,8 +77,20 @@ impl Keyring {
                 .ok_or(WrongKeys::NotAKey(id))?;
             keys.push(Key::new(id, secret));
         }
-        let keys = keys.into();
-        Ok(Self { seals, keys })
+        Ok(Self {
+            seals,
+            are_all: false,
+            keys: keys.into(),
+        })
+    }
+
+    /// The same keys, where it is known that nobody has any other: a value under another one is damaged then.
+    #[must_use]
+    pub fn as_all_there_are(self) -> Self {
+        Self {
+            are_all: true,
+            ..self
+        }
     }
 
     /// Which key seals; `None` where nothing is sealed.
@@ -110,8 +124,11 @@ impl Keyring {
             return Ok(value);
         }
         let id = sealed::key_of(&value).ok_or(Unopened::Damaged)?;
-        let key = self.keys.iter().find(|key| key.id == id);
-        sealed::open(key.ok_or(Unopened::UnknownKey(id))?, place, &value)
+        match self.keys.iter().find(|key| key.id == id) {
+            Some(key) => sealed::open(key, place, &value),
+            None if self.are_all => Err(Unopened::Damaged),
+            None => Err(Unopened::UnknownKey(id)),
+        }
     }
 
     fn first(&self) -> Option<&Key> {

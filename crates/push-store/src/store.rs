@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection, Row};
 
+use crate::encryption::LastSaid;
 use crate::error::{StoreError, Unavailable};
 use crate::transport;
 
@@ -50,6 +51,7 @@ pub struct Store {
     pub(crate) pool: MySqlPool,
     pub(crate) customer_rate: Option<Rate>,
     pub(crate) keys: Keyring,
+    pub(crate) keys_said: LastSaid,
     pub(crate) options: MySqlConnectOptions,
 }
 
@@ -115,6 +117,7 @@ impl Store {
         Ok(Self {
             pool,
             keys,
+            keys_said: LastSaid::default(),
             customer_rate: None,
             options,
         })

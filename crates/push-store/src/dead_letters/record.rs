@@ -58,6 +58,7 @@ impl Store {
         records: &[DeadLetterRecord],
         now: DateTime<Utc>,
     ) -> Result<Vec<Kept>, StoreError> {
+        self.may_seal().await?;
         let mut tries = Tries::new();
         loop {
             match self.record_dead_letters_once(records, now).await {

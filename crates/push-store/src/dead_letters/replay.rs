@@ -136,17 +136,18 @@ impl Store {
         how: &Replay,
         now: DateTime<Utc>,
     ) -> Result<Result<Replayed, Refusal>, StoreError> {
+        self.may_seal().await?;
+        let replay = |keys: Keyring| async move {
+            let mut transaction = self.pool.begin().await?;
+            let mut replays = replay_in(&mut transaction, &keys, &[id], how, now).await?;
+            transaction.commit().await?;
+            let job = replays.jobs.pop();
+            let (_, judged) = replays.letters.pop().unwrap_or((id, Err(Refusal::Unknown)));
+            Ok(judged.map(|()| job.map_or(Replayed::Bytes, Replayed::Job)))
+        };
         let mut tries = Tries::new();
         loop {
-            let replayed = async {
-                let mut transaction = self.pool.begin().await?;
-                let mut replays = replay_in(&mut transaction, &self.keys, &[id], how, now).await?;
-                transaction.commit().await?;
-                let job = replays.jobs.pop();
-                let (_, judged) = replays.letters.pop().unwrap_or((id, Err(Refusal::Unknown)));
-                Ok(judged.map(|()| job.map_or(Replayed::Bytes, Replayed::Job)))
-            };
-            match replayed.await {
+            match self.opening(replay).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }

@@ -41,13 +41,21 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
     pub async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<LetterDetails>, StoreError> {
+        self.opening(|keys| self.dead_letter_with(keys, id)).await
+    }
+
+    async fn dead_letter_with(
+        &self,
+        keys: Keyring,
+        id: DeadLetterId,
+    ) -> Result<Option<LetterDetails>, StoreError> {
         let row: Option<DetailsRow> = sqlx::query_as(LETTER)
             .bind(id.0)
             .fetch_optional(&self.pool)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let registration = row.registration_id;
-        let mut details = row.details(&self.keys)?;
+        let mut details = row.details(&keys)?;
         let Some(notification) = details.letter.notification else {
             return Ok(Some(details));
         };

@@ -45,6 +45,15 @@ impl Store {
         &self,
         customers: &[CustomerId],
     ) -> Result<HashMap<CustomerId, Customer>, StoreError> {
+        self.opening(|keys| self.customers_with(keys, customers))
+            .await
+    }
+
+    async fn customers_with(
+        &self,
+        keys: Keyring,
+        customers: &[CustomerId],
+    ) -> Result<HashMap<CustomerId, Customer>, StoreError> {
         let mut found = HashMap::with_capacity(customers.len());
         for some in customers.chunks(KEYS_MAX) {
             let rows: Vec<ActiveRow> = sqlx::query_as(ACTIVE)
@@ -61,7 +70,7 @@ impl Store {
                     devices: Vec::new(),
                     off: Vec::new(),
                 });
-                match row.device(&self.keys) {
+                match row.device(&keys) {
                     Ok(device) => customer.devices.extend(device),
                     // It could be read with the key: to take it for no device would lose a push.
                     Err(error) if error.is_unavailable() => return Err(error),

@@ -86,6 +86,7 @@ impl Store {
         registration: &Registration,
         now: DateTime<Utc>,
     ) -> Result<Registered, StoreError> {
+        self.may_seal().await?;
         let wanted = Wanted::of(&self.keys, registration, now)?;
         let mut tries = Tries::new();
         loop {

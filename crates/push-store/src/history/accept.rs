@@ -107,6 +107,7 @@ impl Store {
     where
         &'a T: Into<ToAccept<'a>>,
     {
+        self.may_seal().await?;
         let batch: Vec<ToAccept<'_>> = batch.iter().map(Into::into).collect();
         let mut tries = Tries::new();
         loop {

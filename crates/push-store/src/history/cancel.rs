@@ -82,7 +82,8 @@ impl Store {
     ) -> Result<Cancelling, StoreError> {
         let mut tries = Tries::new();
         loop {
-            match self.cancel_once(id, by, now).await {
+            let cancelled = self.opening(|keys| self.cancel_once(keys, id, by, now));
+            match cancelled.await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -91,6 +92,7 @@ impl Store {
 
     async fn cancel_once(
         &self,
+        keys: Keyring,
         id: NotificationId,
         by: &str,
         now: DateTime<Utc>,
@@ -109,7 +111,7 @@ impl Store {
         if row.claim_holds {
             return Ok(Cancelling::InDelivery);
         }
-        let settlement = cancel(&row.job(&self.keys)?, by, now);
+        let settlement = cancel(&row.job(&keys)?, by, now);
         let Next::Done(ending) = settlement.next else {
             return Err(StoreError::Unusable("a cancelled job goes on"));
         };

@@ -115,7 +115,8 @@ impl Store {
     ) -> Result<DueTaken, StoreError> {
         let mut tries = Tries::new();
         loop {
-            match self.take_due_once(which, before, until, limit).await {
+            let taken = self.opening(|keys| self.take_due_once(keys, which, before, until, limit));
+            match taken.await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -124,6 +125,7 @@ impl Store {
 
     async fn take_due_once(
         &self,
+        keys: Keyring,
         which: Due,
         before: DateTime<Utc>,
         until: DateTime<Utc>,
@@ -139,9 +141,13 @@ impl Store {
         let mut taken = DueTaken::default();
         for row in rows {
             let id = row.notification.notification_id;
-            match row.due(&self.keys) {
+            match row.due(&keys) {
                 Ok(job) => taken.jobs.push(job),
-                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) if error.is_unavailable() => {
+                    // Before it is asked again, which would pass over what is still locked.
+                    transaction.rollback().await?;
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::error!(notification.id = %id, %error, "a due notification cannot be read; again in an hour");
                     sqlx::query(LATER)

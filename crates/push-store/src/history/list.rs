@@ -94,6 +94,17 @@ impl Store {
         after: Option<HistoryPlace>,
         limit: u32,
     ) -> Result<Vec<HistoryItem>, StoreError> {
+        self.opening(|keys| self.history_with(keys, filter, after, limit))
+            .await
+    }
+
+    async fn history_with(
+        &self,
+        keys: Keyring,
+        filter: &HistoryFilter,
+        after: Option<HistoryPlace>,
+        limit: u32,
+    ) -> Result<Vec<HistoryItem>, StoreError> {
         let part = Part::of(filter, after, limit);
         let rows = match filter.shape() {
             Shape::Any => {
@@ -119,7 +130,7 @@ impl Store {
                 self.page_of(Some(kind.as_str()), &outcomes, &part).await?
             }
         };
-        rows.into_iter().map(|row| row.item(&self.keys)).collect()
+        rows.into_iter().map(|row| row.item(&keys)).collect()
     }
 
     /// The page that several ranges make together.

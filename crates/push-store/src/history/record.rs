@@ -97,6 +97,7 @@ impl Store {
         grace: Duration,
         receipts_after: Duration,
     ) -> Result<Vec<Recording>, StoreError> {
+        self.may_seal().await?;
         let mut tries = Tries::new();
         loop {
             match self.record_once(rounds, now, grace, receipts_after).await {

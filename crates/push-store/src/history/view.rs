@@ -43,6 +43,14 @@ impl Store {
         &self,
         id: NotificationId,
     ) -> Result<Option<NotificationView>, StoreError> {
+        self.opening(|keys| self.notification_with(keys, id)).await
+    }
+
+    async fn notification_with(
+        &self,
+        keys: Keyring,
+        id: NotificationId,
+    ) -> Result<Option<NotificationView>, StoreError> {
         let row: Option<ViewRow> = sqlx::query_as(VIEW)
             .bind(id.as_uuid())
             .fetch_optional(&self.pool)
@@ -53,7 +61,7 @@ impl Store {
             .fetch_all(&self.pool)
             .await?;
         let deliveries = deliveries.into_iter().map(TryInto::try_into);
-        row.view(&self.keys, deliveries.collect::<Result<_, _>>()?)
+        row.view(&keys, deliveries.collect::<Result<_, _>>()?)
             .map(Some)
     }
 }

@@ -47,12 +47,22 @@ impl Store {
         now: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<DueBytes>, StoreError> {
+        self.opening(|keys| self.due_bytes_with(keys, now, limit))
+            .await
+    }
+
+    async fn due_bytes_with(
+        &self,
+        keys: Keyring,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<DueBytes>, StoreError> {
         let rows: Vec<BytesRow> = sqlx::query_as(BYTES_DUE)
             .bind(millis(now))
             .bind(limit)
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(|row| row.due(&self.keys)).collect()
+        rows.into_iter().map(|row| row.due(&keys)).collect()
     }
 
     /// They are published.

@@ -236,9 +236,11 @@ impl Store {
         how: &How,
         now: DateTime<Utc>,
     ) -> Result<Option<Taken>, StoreError> {
+        self.may_seal().await?;
+        let step = |keys| self.take_step_once(keys, running, how, now);
         let mut tries = Tries::new();
         loop {
-            match self.take_step_once(running, how, now).await {
+            match self.opening(step).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -247,6 +249,7 @@ impl Store {
 
     async fn take_step_once(
         &self,
+        keys: Keyring,
         running: &Running,
         how: &How,
         now: DateTime<Utc>,
@@ -262,13 +265,12 @@ impl Store {
         }
         if let Work::Erase { customer, mark } = running.parameters.work {
             let scope = Scope { customer, mark };
-            let taken =
-                erase_step(&mut transaction, &self.keys, running, scope, how.step, now).await?;
+            let taken = erase_step(&mut transaction, &keys, running, scope, how.step, now).await?;
             transaction.commit().await?;
             return Ok(Some(taken));
         }
         let chosen = choose(&mut transaction, running, how.step, how.waited).await?;
-        let acted = act(&mut transaction, &self.keys, running, how, &chosen.ids, now).await?;
+        let acted = act(&mut transaction, &keys, running, how, &chosen.ids, now).await?;
         remember(&mut transaction, running.id, &acted.judged).await?;
         let taken = progress(&mut transaction, running, &chosen, acted, now).await?;
         transaction.commit().await?;

@@ -99,10 +99,11 @@ impl Store {
         now: DateTime<Utc>,
         grace: Duration,
     ) -> Result<ReceiptsRecorded, StoreError> {
+        self.may_seal().await?;
+        let record = |keys| self.record_receipts_once(keys, answers, rhythm, now, grace);
         let mut tries = Tries::new();
         loop {
-            let recorded = self.record_receipts_once(answers, rhythm, now, grace).await;
-            match recorded {
+            match self.opening(record).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }
@@ -111,6 +112,7 @@ impl Store {
 
     async fn record_receipts_once(
         &self,
+        keys: Keyring,
         answers: &[(Ticket, Answer)],
         rhythm: Rhythm,
         now: DateTime<Utc>,
@@ -135,7 +137,7 @@ impl Store {
             .iter()
             .map(|(ticket, answer)| book.note(ticket, answer));
         let noted: Vec<_> = noted.collect();
-        let recorded = book.write(&mut transaction, &self.keys, grace).await?;
+        let recorded = book.write(&mut transaction, &keys, grace).await?;
         transaction.commit().await?;
         Ok(ReceiptsRecorded { noted, ..recorded })
     }

@@ -1,9 +1,9 @@
 //! Bringing all values under the key that seals now: those of other keys, and those that are clear.
 //!
 //! Each table is gone through once in the order of its rows, in small steps, and how far it is stands in
-//! `encryption_passes`: so it can stop at any moment, and go on elsewhere. It begins when nobody has written under another
-//! key for a while, and so finds them all; then the other keys' names are deleted from `encryption_keys`, and there is
-//! nothing to do until the next rotation.
+//! `encryption_passes`: so it can stop at any moment, and go on elsewhere. It begins when nobody has said for a while that it
+//! writes under another key, and so finds them all, since nobody seals without having said so a moment ago; then the other
+//! keys' names are deleted from `encryption_keys`, and there is nothing to do until the next rotation.
 
 pub(crate) mod devices;
 pub(crate) mod history;
@@ -161,6 +161,7 @@ impl Store {
             .bind(limit)
             .fetch_all(&self.pool)
             .await?;
+        self.may_seal().await?;
         let ours = self.keys.sealing();
         let others: Vec<u64> = seen
             .iter()
@@ -170,7 +171,7 @@ impl Store {
         for some in others.chunks(ROWS_MAX) {
             let mut tries = Tries::new();
             loop {
-                match self.bring(table, some).await {
+                match self.opening(|keys| self.bring(keys, table, some)).await {
                     Err(error) if tries.again(&error).await => {}
                     result => break result?,
                 }
@@ -187,12 +188,12 @@ impl Store {
     }
 
     /// Brings these rows under the key, in one transaction.
-    async fn bring(&self, table: Table, ids: &[u64]) -> Result<(), StoreError> {
+    async fn bring(&self, keys: Keyring, table: Table, ids: &[u64]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         match table {
-            Table::Devices => devices::bring(&mut transaction, &self.keys, ids).await?,
-            Table::History => history::bring(&mut transaction, &self.keys, ids).await?,
-            Table::Letters => letters::bring(&mut transaction, &self.keys, ids).await?,
+            Table::Devices => devices::bring(&mut transaction, &keys, ids).await?,
+            Table::History => history::bring(&mut transaction, &keys, ids).await?,
+            Table::Letters => letters::bring(&mut transaction, &keys, ids).await?,
         }
         Ok(transaction.commit().await?)
     }

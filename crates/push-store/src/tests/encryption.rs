@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 use push_core::id::CustomerId;
 use push_core::job::GiveUpReason;
 use push_core::notification::{ImageUrl, Notification};
@@ -453,5 +453,93 @@ async fn who_is_erased_leaves_nothing_sealed_either() {
          WHERE customer_id = 1 AND (sealed IS NOT NULL OR next_job IS NOT NULL)";
     assert_eq!(db.one(left).await, 0);
     is_all_there(&db.store, 2, &others).await;
+    db.done().await;
+}
+
+#[tokio::test]
+async fn a_value_under_a_key_that_nobody_uses_is_in_no_others_way() {
+    let db = Db::new().await;
+    let sealing = db.keyed(A).await;
+    let first = told_all(&sealing, 1).await;
+    let second = told_all(&sealing, 2).await;
+    for sql in [
+        "UPDATE customer_push_tokens SET fcm_token = '$1$zz$AAAA' WHERE customer_id = 1",
+        "UPDATE notification_history SET sealed = '$1$zz$AAAA' WHERE customer_id = 1",
+        "UPDATE notification_history SET next_job = '$1$zz$AAAA' WHERE customer_id = 1 AND next_job IS NOT NULL",
+        "UPDATE dead_letters SET raw = '$1$zz$AAAA' WHERE raw IS NOT NULL ORDER BY id LIMIT 1",
+    ] {
+        db.execute(sql).await;
+    }
+    let (one, two) = (customer(1), customer(2));
+    let customers = sealing.customers(&[one, two]).await.unwrap();
+    assert!(customers[&one].devices.is_empty());
+    assert_eq!(customers[&two].devices.len(), 1);
+    let view = sealing.notification(first[0].id).await;
+    assert!(matches!(view, Err(StoreError::Corrupt { .. })), "{view:?}");
+    let due = sealing
+        .take_due(Due::Overdue, later(10_000_000), later(0), 100)
+        .await
+        .unwrap();
+    let due_of = |one| {
+        let of_one = due
+            .jobs
+            .iter()
+            .filter(move |due| due.job.notification.customer == one);
+        of_one.count()
+    };
+    assert_eq!((due_of(one), due_of(two)), (0, 2));
+
+    // A rotation leaves it as it is, and goes on.
+    let rotating = db.keyed(&format!("{B},{A}")).await;
+    rotating.use_keys().await.unwrap();
+    db.an_hour_passes().await;
+    rotated(&rotating, TimeDelta::minutes(2)).await;
+    is_all_there(&db.keyed(B).await, 2, &second).await;
+
+    // As soon as a program has the key, whoever has it not waits.
+    db.execute("INSERT INTO encryption_keys (key_id) VALUES ('zz')")
+        .await;
+    let missing = Unavailable::KeyMissing(KeyId::parse("zz").unwrap());
+    let told = rotating.customers(&[one, two]).await;
+    assert_eq!(told, Err(StoreError::Unavailable(missing)));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn who_was_frozen_says_its_key_again_before_it_seals() {
+    let db = Db::new().await;
+    let quiet = TimeDelta::minutes(2);
+    let frozen = db.keyed(A).await;
+    frozen.use_keys().await.unwrap();
+    told_all(&frozen, 1).await;
+    let new = db.keyed(&format!("{B},{A}")).await;
+    new.use_keys().await.unwrap();
+    db.an_hour_passes().await;
+    frozen.keys_said.at(Utc::now() - TimeDelta::hours(1));
+
+    // It wakes up in the middle, and ends what it had in hand.
+    assert_eq!(new.reseal(1, quiet).await.unwrap(), Resealed::Rows(0));
+    assert_eq!(new.reseal(1, quiet).await.unwrap(), Resealed::Rows(1));
+    let row = registration(1, Some("late"), Some("late"), None);
+    frozen.register(&row, later(0)).await.unwrap();
+    while let Resealed::Rows(_) = new.reseal(100, quiet).await.unwrap() {}
+    assert_eq!(
+        new.keys_in_use().await.unwrap().len(),
+        2,
+        "what it wrote is not left behind"
+    );
+    db.an_hour_passes().await;
+    rotated(&new, quiet).await;
+    let under_a = "SELECT COUNT(*) FROM customer_push_tokens WHERE fcm_token LIKE '$1$a$%'";
+    assert_eq!(db.one(under_a).await, 0);
+
+    // From then on its key is none any more.
+    frozen.keys_said.at(Utc::now() - TimeDelta::hours(1));
+    let b = KeyId::parse("b").unwrap();
+    assert_eq!(
+        frozen.register(&row, later(1)).await,
+        Err(StoreError::Unavailable(Unavailable::KeyMissing(b)))
+    );
+    assert_eq!(new.keys_in_use().await.unwrap().len(), 1);
     db.done().await;
 }
