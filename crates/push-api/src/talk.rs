@@ -241,3 +241,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Writes an answer to a peer that takes so many bytes every twenty seconds. Says how that ended, and when.
+    async fn to_one_who_takes(bytes: usize) -> (io::Result<()>, u64) {
+        let (ours, mut theirs) = tokio::io::duplex(1_024);
+        tokio::spawn(async move {
+            let mut taken = vec![0; bytes];
+            while theirs.read_exact(&mut taken).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        });
+        let started = Instant::now();
+        let mut stream = Patient::new(ours, Talk::default());
+        let written = stream.write_all(&[b'x'; 8 * TAKEN_MIN]).await;
+        (written, started.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_an_answer_slowly_gets_it_and_who_takes_crumbs_does_not() {
+        let (written, after) = to_one_who_takes(TAKEN_MIN).await;
+        written.unwrap();
+        assert!(after > 2 * STALL_MAX.as_secs(), "{after}");
+        let (written, after) = to_one_who_takes(1_000).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(after, 60);
+    }
+}

@@ -104,8 +104,6 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -129,18 +127,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_too_many_waiting_is_told_at_once() {
-        let turns = Arc::new(Turns::new(1));
+        let turns = Turns::new(1);
         let _taken = turns.turn(Question::Short).await.unwrap();
-        for _ in 0..WAITING_MAX {
-            let turns = Arc::clone(&turns);
-            tokio::spawn(async move { turns.turn(Question::Short).await.map(drop) });
-        }
-        while turns.all.waiting.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
         let started = tokio::time::Instant::now();
-        let refused = turns.turn(Question::Short).await.unwrap_err();
-        assert_eq!(refused, ApiError::Overloaded);
-        assert_eq!(started.elapsed(), Duration::ZERO);
+        let ask = |_| async {
+            let refused = turns.turn(Question::Short).await.unwrap_err();
+            (refused, started.elapsed())
+        };
+        let mut told = futures::future::join_all((0..=WAITING_MAX).map(ask)).await;
+        assert_eq!(told.pop(), Some((ApiError::Overloaded, Duration::ZERO)));
+        for (refused, after) in told {
+            assert!(matches!(refused, ApiError::DatabaseUnavailable(_)));
+            assert_eq!(after, WAIT_MAX);
+        }
     }
 }
