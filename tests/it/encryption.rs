@@ -194,14 +194,12 @@ async fn a_key_is_replaced_and_the_old_one_removed() {
     }
 }
 
-/// Waits until a program says in readiness that it lacks the key.
-async fn lacks_a_key(stack: &Stack, program: &Program) {
+/// Waits until a program says in readiness that it lacks the key `name`.
+async fn lacks_a_key(stack: &Stack, program: &Program, name: &str) {
+    let told = format!(r#"encryption key \"{name}\", which is not configured"#);
     eventually("it names the key", async || {
         let answer = stack.readiness(program).await;
-        let names = answer
-            .text
-            .contains(r#"encryption key \"a\", which is not configured"#);
-        (answer.status == 503 && names).then_some(())
+        (answer.status == 503 && answer.text.contains(&told)).then_some(())
     })
     .await;
 }
@@ -215,11 +213,60 @@ async fn a_program_without_the_key_is_not_ready_and_loses_nothing() {
     stack
         .start_worker_but(&[("ENCRYPTION_KEYS", B.to_owned())])
         .await;
-    lacks_a_key(&stack, stack.workers.last().unwrap()).await;
+    lacks_a_key(&stack, stack.workers.last().unwrap(), "a").await;
     assert_eq!(stack.broker.depth(Broker::JOBS).await, 1, "it takes no job");
     stack.terminate_worker().await;
     stack.start_worker().await;
     assert_eq!(stack.settled(&id).await.status, "sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_key_that_a_running_worker_lacks_costs_no_job() {
+    let mut stack = with_keys(A)
+        .env_worker("GIVE_BACK_AFTER", "1s")
+        .start()
+        .await;
+    stack.expect_errors("which is not configured");
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    let both = format!("{B},{A}");
+    restart(&mut stack, &both).await;
+    stack.terminate_worker().await;
+    let (sent, given_up) = (send(&stack, 1).await, send(&stack, 1).await);
+    let job = stack.broker.take(Broker::JOBS).await.unwrap();
+    let letter = stack.broker.take(Broker::JOBS).await.unwrap();
+    assert_eq!(stack.terminate_api().await, Some(0));
+
+    // A worker that began before anybody had the new key.
+    let rename =
+        "UPDATE encryption_keys SET key_id = IF(key_id = 'b', 'B', 'b') WHERE key_id IN ('b', 'B')";
+    stack.database.execute(rename).await;
+    stack.change_keys(A);
+    stack.start_worker().await;
+    stack.ready(&stack.workers[0]).await;
+    stack.database.execute(rename).await;
+    for (queue, (body, properties)) in [(Broker::JOBS, job), (Broker::DEAD, letter)] {
+        stack.broker.publish(queue, &body, properties).await;
+    }
+    lacks_a_key(&stack, &stack.workers[0], "b").await;
+    for queue in [Broker::JOBS, Broker::DEAD] {
+        eventually("it gives back what it has, and takes no more", async || {
+            (stack.broker.queue(queue).await == Some((1, 0))).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(stack.database.count("dead_letters").await, 0);
+
+    assert_eq!(stack.terminate_worker().await, Some(0));
+    stack.change_keys(&both);
+    stack.start_api().await;
+    stack.start_worker().await;
+    stack.all_ready().await;
+    assert_eq!(stack.settled(&sent).await.status, "sent");
+    assert_eq!(stack.sim.rings(&phone, &sent).await, 1);
+    assert_eq!(stack.settled(&given_up).await.status, "failed");
+    let letters = stack.database.dead_letters().await;
+    assert!(letters.iter().all(|letter| letter.has_job), "{letters:?}");
+    assert_eq!(letters.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

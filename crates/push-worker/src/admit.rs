@@ -13,12 +13,12 @@ use push_core::plan::PlannedTarget;
 use push_core::preferences::Preferences;
 use push_core::timeline::{Step, TimelineEntry};
 use push_core::wanted::{Suppression, Verdict, judge};
-use push_queue::{ConsumeFrom, Delivery, Message, Route};
+use push_queue::{ConsumeFrom, Delivery, Message, Route, Unreadable};
 use push_store::{Claim, ClaimId, Claiming, Customer};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::{NoResult, in_time, until_available};
+use crate::database::{NoResult, has_all_keys, in_time, until_available};
 use crate::hand::InHand;
 use crate::metrics::{self, CacheAsked};
 use crate::run::Worker;
@@ -79,8 +79,8 @@ pub async fn admit_batch(
     }
 }
 
-/// Takes the jobs out of the deliveries. What is no job goes to the dead letters, alone; what is in
-/// hand already is dropped. Taken before the look at the database: a copy that is taken after the
+/// Takes the jobs out of the deliveries. What is no job goes to the dead letters, alone, and so does what is sealed with a key
+/// that no program has; what is in hand already is dropped. Taken before the look at the database: a copy that is taken after the
 /// first was recorded is seen to be stale.
 async fn take(
     worker: &Worker,
@@ -89,7 +89,7 @@ async fn take(
     pause: &CancellationToken,
 ) -> Vec<Taken> {
     let mut jobs = Vec::with_capacity(batch.len());
-    let (mut copies, mut too_many) = (Vec::new(), Vec::new());
+    let (mut copies, mut not_now) = (Vec::new(), Vec::new());
     for delivery in batch {
         if delivery.is_beyond_limit() {
             tracing::error!(
@@ -103,7 +103,7 @@ async fn take(
         match delivery.job() {
             Ok(job) => {
                 let Some(room) = room(worker, pause).await else {
-                    too_many.push(delivery);
+                    not_now.push(delivery);
                     continue;
                 };
                 let round = (job.notification.id, job.round);
@@ -120,6 +120,10 @@ async fn take(
                     }
                 }
             }
+            Err(Unreadable::Sealed(_)) if !has_all_keys(&worker.store, pause).await => {
+                metrics::job("key_missing");
+                not_now.push(delivery);
+            }
             Err(reason) => {
                 tracing::error!(%reason, bytes = delivery.body.len(), "a message on the work queue is no job: dead-lettered");
                 metrics::job("poison");
@@ -128,7 +132,7 @@ async fn take(
         }
     }
     acknowledge(copies).await;
-    give_back(worker, ConsumeFrom::Jobs, too_many).await;
+    give_back(worker, ConsumeFrom::Jobs, not_now).await;
     jobs
 }
 

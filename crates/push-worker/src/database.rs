@@ -68,10 +68,18 @@ pub async fn away_for(patience: Duration) {
     OUTAGE.lasts(patience).await;
 }
 
-/// Waits until the database answers and nobody waits for it any more, or for `stop`.
+/// Waits for as long as this program lacks a key that others seal with, as for a database that is away. False: `stop` came
+/// first. Asked before a message that does not open is given up.
+pub async fn has_all_keys(store: &Store, stop: &CancellationToken) -> bool {
+    let looked = until_available(stop, || store.keys_in_use()).await;
+    !matches!(looked, Err(NoResult::Stopped))
+}
+
+/// Waits until the database answers, all that it holds can be opened, and nobody waits for it any more; or for `stop`.
 pub async fn back(store: &Store, stop: &CancellationToken) {
     // What else it says is for those who ask it for something.
     drop(until_available(stop, || store.ping()).await);
+    has_all_keys(store, stop).await;
     stop.run_until_cancelled(OUTAGE.is_over()).await;
 }
 

@@ -3,12 +3,12 @@
 
 use chrono::Utc;
 use push_core::job::GiveUpReason;
-use push_queue::{ConsumeFrom, Delivery};
+use push_queue::{ConsumeFrom, Delivery, Unreadable};
 use push_store::{DeadLetterRecord, Kept};
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::acknowledge;
-use crate::database::{NoResult, until_available};
+use crate::database::{NoResult, has_all_keys, until_available};
 use crate::metrics;
 use crate::run::Worker;
 use crate::subscription::Subscription;
@@ -33,6 +33,10 @@ pub async fn run(worker: &Worker) {
 
 /// What is not recorded before `pause` is dropped, and so goes back to its queue.
 async fn record_batch(worker: &Worker, batch: Vec<Delivery>, pause: &CancellationToken) {
+    let is_sealed = |delivery: &Delivery| matches!(delivery.job(), Err(Unreadable::Sealed(_)));
+    if batch.iter().any(is_sealed) && !has_all_keys(&worker.store, pause).await {
+        return;
+    }
     let records: Vec<_> = batch.iter().map(read).collect();
     match record(worker, &records, pause).await {
         Ok(kept) => {

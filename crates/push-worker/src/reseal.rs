@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use push_store::{Resealed, StoreError};
 
-use crate::database::in_time;
+use crate::database::{NoResult, in_time, until_available};
 use crate::metrics;
 use crate::run::Worker;
 
@@ -42,7 +42,13 @@ pub async fn run(worker: &Worker) {
 }
 
 async fn look(worker: &Worker) -> Result<(), StoreError> {
-    let used = in_time(worker.store.use_keys()).await?;
+    // While this program lacks a key it waits, and with it whoever takes messages.
+    let stop = &worker.shutdown.soft;
+    let used = match until_available(stop, || worker.store.use_keys()).await {
+        Ok(used) => used,
+        Err(NoResult::Stopped) => return Ok(()),
+        Err(NoResult::Failed(error)) => return Err(error),
+    };
     let used: Vec<_> = used.iter().map(|used| used.key).collect();
     metrics::keys_in_use(worker.store.keys(), &used);
     if used.len() < 2 {
