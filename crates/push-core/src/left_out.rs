@@ -18,6 +18,8 @@ spelled! {
         ReportedDead = "reported_dead",
         /// It, or another token of the same device, was registered by somebody else since.
         Moved = "moved",
+        /// The customer registered more devices since than one may have.
+        TooMany = "too_many",
     }
 }
 
@@ -50,6 +52,7 @@ impl TokenOff {
             Some(WhyOff::Unregistered) => "unregistered by the app",
             Some(WhyOff::ReportedDead) => "reported as dead by its provider",
             Some(WhyOff::Moved) => "its device was registered for another customer or anew",
+            Some(WhyOff::TooMany) => "the customer has registered too many others since",
             None => "switched off",
         };
         let since = self.since.to_rfc3339_opts(SecondsFormat::Millis, true);

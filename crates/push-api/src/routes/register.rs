@@ -96,6 +96,8 @@ impl Request {
 /// One row is one device; a customer may have several. Registering again updates: a device is matched
 /// by `deviceId`, else by either token. A token belongs to one customer at a time: registered for
 /// another, it moves. A token that was switched off comes back.
+///
+/// A customer has at most 50 active devices: one more switches the one off that was registered longest ago.
 #[utoipa::path(
     post,
     path = "/api/Push/register",

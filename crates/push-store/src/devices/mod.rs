@@ -1,6 +1,7 @@
 //! `customer_push_tokens`: a row is one device of one customer.
 
 pub(crate) mod active;
+pub(crate) mod most;
 pub(crate) mod off;
 pub(crate) mod off_list;
 pub(crate) mod register;
@@ -22,6 +23,10 @@ pub(crate) use version::count_up;
 use crate::decode::Row;
 use crate::error::StoreError;
 use crate::sealing;
+
+/// Devices of a customer that are active at a time. Nobody has as many; whoever registers one more has the one switched
+/// off that was registered longest ago.
+pub const DEVICES_MAX: u32 = 50;
 
 /// The table of the rows that are read here.
 const TABLE: &str = "customer_push_tokens";

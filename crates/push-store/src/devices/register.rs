@@ -6,6 +6,7 @@ use push_core::provider::Provider;
 use push_seal::Keyring;
 use sqlx::{FromRow, MySqlConnection};
 
+use super::most::switch_off_too_many;
 use super::version::count_up;
 use super::{Registered, Registration, TABLE};
 use crate::decode::{Row, millis};
@@ -77,7 +78,8 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
 impl Store {
     /// Adds or updates a device. It is matched by `deviceId`, else by either token; a token that
     /// another row has moves here; a token that was switched off comes back, and one that is not given stays
-    /// as it is. Apps do so at each start: only what is news counts as a change.
+    /// as it is. Apps do so at each start: only what is news counts as a change. Beyond [`DEVICES_MAX`](super::DEVICES_MAX)
+    /// the device that was registered longest ago is switched off.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -113,17 +115,23 @@ impl Store {
                 changed.push(at.read("customer_id", CustomerId::try_from(row.customer_id).ok())?);
             }
         }
-        if found.is_none_or(|row| wanted.is_news_to(row)) {
+        let is_news = found.is_none_or(|row| wanted.is_news_to(row));
+        if is_news {
             changed.push(wanted.given.customer);
         }
         let id = match target {
             Some(id) => update(&mut transaction, wanted, id).await?,
             None => insert(&mut transaction, wanted).await?,
         };
+        let registration = RegistrationId(id);
         let changed = count_up(&mut transaction, &changed).await?;
+        if is_news {
+            let customer = wanted.given.customer;
+            switch_off_too_many(&mut transaction, customer, registration, wanted.now).await?;
+        }
         transaction.commit().await?;
         Ok(Registered {
-            registration: RegistrationId(id),
+            registration,
             new: target.is_none(),
             changed,
         })

@@ -545,3 +545,73 @@ async fn why_tokens_are_off_is_known_of_the_latest_devices() {
     assert_eq!((latest.len(), latest[0].0.as_str()), (10, "n02"));
     db.done().await;
 }
+
+/// Whoever is signed in can register what they like: each push would go to all of it.
+#[tokio::test]
+async fn a_customer_has_at_most_fifty_devices_and_the_oldest_makes_room() {
+    use push_core::left_out::WhyOff::TooMany;
+
+    let db = Db::new().await;
+    let register = async |nth: i64| {
+        let name = format!("d{nth}");
+        let wanted = registration(1, Some(&name), Some(&name), Some(&name));
+        db.store.register(&wanted, at(nth)).await.unwrap()
+    };
+    let names = async || {
+        let found = db.store.customers(&[customer(1)]).await.unwrap();
+        let devices = found[&customer(1)].devices.iter();
+        let names = devices.map(|device| device.device_id.clone().unwrap().as_str().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let other = registration(2, Some("d"), Some("other"), None);
+    db.store.register(&other, at(0)).await.unwrap();
+    for nth in 0..50 {
+        register(nth).await;
+    }
+    assert_eq!(names().await.len(), 50);
+    // The first was seen again since: the second is the oldest now.
+    register(0).await;
+    db.store
+        .register(&registration(1, Some("d0"), None, None), at(50))
+        .await
+        .unwrap();
+    let one_more = register(51).await;
+    assert_eq!(customers(&one_more.changed), [1]);
+    let left = names().await;
+    assert_eq!(left.len(), 50);
+    assert!(!left.contains(&"d1".to_owned()), "{left:?}");
+    assert!(left.contains(&"d51".to_owned()) && left.contains(&"d0".to_owned()));
+    let found = db.store.customers(&[customer(1)]).await.unwrap();
+    let why = found[&customer(1)].off.iter().map(|off| off.why);
+    assert_eq!(why.collect::<Vec<_>>(), [Some(TooMany), Some(TooMany)]);
+    // One that comes back takes the place of the next.
+    register(1).await;
+    let left = names().await;
+    assert_eq!(left.len(), 50);
+    assert!(left.contains(&"d1".to_owned()), "whatever the clock says");
+    assert!(!left.contains(&"d2".to_owned()), "{left:?}");
+    assert_eq!(db.devices(2).await.len(), 1);
+    db.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_at_two_replicas_at_once_leave_fifty_devices_too() {
+    let db = Db::new().await;
+    let mut registering = tokio::task::JoinSet::new();
+    for replica in 0..2 {
+        let store = db.replica().await;
+        for nth in 0..40 {
+            let store = store.clone();
+            registering.spawn(async move {
+                let name = format!("r{replica}-{nth}");
+                let wanted = registration(1, Some(&name), Some(&name), None);
+                store.register(&wanted, at(nth)).await.unwrap();
+            });
+        }
+    }
+    registering.join_all().await;
+    let rows = "SELECT COUNT(*) FROM customer_push_tokens";
+    assert_eq!(db.one(rows).await, 80);
+    assert_eq!(db.devices(1).await.len(), 50);
+    db.done().await;
+}

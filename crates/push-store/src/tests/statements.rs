@@ -29,6 +29,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         customers::STATEMENTS,
         erasure::STATEMENTS,
         devices::active::STATEMENTS,
+        devices::most::STATEMENTS,
         devices::register::STATEMENTS,
         devices::off::STATEMENTS,
         devices::off_list::STATEMENTS,
