@@ -36,6 +36,7 @@ mod receipts;
 mod reseal;
 mod retention;
 mod retry;
+mod scheduled;
 mod sealing;
 mod stats;
 mod store;

@@ -16,6 +16,7 @@ use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::decode::Row;
 use crate::error::StoreError;
+use crate::scheduled::{Appointment, Schedule};
 
 /// The table of the rows that are read here.
 const TABLE: &str = "customer_rate_limits";
@@ -106,6 +107,7 @@ pub(crate) struct Budgets {
     rate: Option<Rate>,
     locked: HashMap<Key, Left>,
     now: HashMap<Key, Left>,
+    schedule: Schedule,
 }
 
 impl Budgets {
@@ -114,6 +116,7 @@ impl Budgets {
         connection: &mut MySqlConnection,
         rate: Option<Rate>,
         asked: BTreeSet<Key>,
+        appointments: BTreeSet<Appointment>,
     ) -> Result<Self, StoreError> {
         let mut locked = HashMap::new();
         if rate.is_some() {
@@ -138,20 +141,34 @@ impl Budgets {
             rate,
             now: locked.clone(),
             locked,
+            schedule: Schedule::look(connection, rate, appointments).await?,
         })
     }
 
-    /// Takes one.
+    /// Takes one; for what is to be sent later also at its time.
     ///
     /// # Errors
-    /// After how long there is one again.
-    pub(crate) fn take(&mut self, customer: CustomerId, budget: Budget) -> Result<(), Duration> {
+    /// After how long there is one again. At a time for which too many wait there is none: a period is told then, as far
+    /// away another time has to be at most.
+    pub(crate) fn take(
+        &mut self,
+        customer: CustomerId,
+        budget: Budget,
+        send_at: Option<DateTime<Utc>>,
+    ) -> Result<(), Duration> {
         let (Some(rate), Some(left)) = (self.rate, self.now.get_mut(&(customer, budget))) else {
             return Ok(());
         };
+        let appointment = send_at.map(|send_at| (customer, send_at));
+        if appointment.is_some_and(|appointment| !self.schedule.has_room(rate, appointment)) {
+            return Err(rate.period());
+        }
         match rate.take(left.full_in) {
             Taken::FullIn(full_in) => {
                 left.full_in = full_in;
+                if let Some(appointment) = appointment {
+                    self.schedule.add(appointment);
+                }
                 Ok(())
             }
             Taken::NotFor(long) => Err(long),
@@ -161,6 +178,7 @@ impl Budgets {
     /// As if nothing had been taken since the lock.
     pub(crate) fn forget(&mut self) {
         self.now.clone_from(&self.locked);
+        self.schedule.forget();
     }
 
     /// Writes down what has been taken.

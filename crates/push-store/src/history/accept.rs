@@ -166,12 +166,19 @@ impl Store {
         let open = requests.iter().filter(|request| request.answered.is_none());
         let asked = open.flat_map(|request| {
             let notifications = request.asked.notifications.iter();
-            notifications.map(|asked| (asked.customer, request.budget(asked)))
+            notifications.map(move |asked| (asked, request.budget(asked)))
         });
-        let asked = asked
-            .filter(|(customer, _)| known.contains(customer))
+        let asked: Vec<_> = asked
+            .filter(|(asked, _)| known.contains(&asked.customer))
             .collect();
-        Budgets::lock(connection, self.customer_rate, asked).await
+        let budgets = asked
+            .iter()
+            .map(|(asked, budget)| (asked.customer, *budget));
+        let appointments = asked
+            .iter()
+            .filter_map(|(asked, _)| Some((asked.customer, asked.send_at?)));
+        let (budgets, appointments) = (budgets.collect(), appointments.collect());
+        Budgets::lock(connection, self.customer_rate, budgets, appointments).await
     }
 }
 
@@ -280,7 +287,8 @@ impl<'a> Request<'a> {
     }
 
     fn count(&self, notification: &Notification, budgets: &mut Budgets) -> Item {
-        let taken = budgets.take(notification.customer, self.budget(notification));
+        let budget = self.budget(notification);
+        let taken = budgets.take(notification.customer, budget, notification.send_at);
         taken.map_or_else(Item::RateLimited, |()| Item::Accepted)
     }
 

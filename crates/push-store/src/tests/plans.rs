@@ -238,6 +238,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("OFF_FCM", &[t, h, "25"], device, "fcm_token_once"),
         ("OFF_EXPO", &[t, h, "25"], device, "expo_token_once"),
         ("DUE", &["FALSE", t, "5"], history, "status_due"),
+        ("AROUND", &["25", t, t, "30"], history, "scheduled"),
         ("FIRST_TIMED", &["2"], history, "status_due"),
         ("CANCELLABLE", &[id], history, "notification"),
         ("ENDED", &[id], history, "notification"),

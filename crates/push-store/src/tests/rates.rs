@@ -123,6 +123,68 @@ async fn of_a_request_the_first_of_each_customer_pass_and_nothing_else_is_touche
     db.done().await;
 }
 
+/// What is scheduled for one minute, over an hour at so many a minute, would all come out in it.
+#[tokio::test]
+async fn a_time_takes_as_many_as_may_be_sent_at_once_at_several_replicas_too() {
+    let db = Db::new().await;
+    let noon = at(3_600_000);
+    let at_time = |of: i64, send_at| Notification {
+        send_at: Some(send_at),
+        ..notification(of)
+    };
+    // Over time the budget itself is full again and again.
+    let refill = || db.execute("UPDATE customer_rate_limits SET full_at = NOW(6)");
+    let [one, two] = [db.limited("5/1m").await, db.limited("5/1m").await];
+    let ask = async |replica: &Store, batch: &[Notification]| {
+        let request = ToAccept {
+            notifications: batch,
+            ..(&batch[0]).into()
+        };
+        items(replica, &[request]).await
+    };
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        refill().await;
+        let mut asking = tokio::task::JoinSet::new();
+        for replica in [&one, &two, &one, &two] {
+            let replica = replica.clone();
+            let batch = [1, 2].map(|of| at_time(of, noon + Duration::from_secs(3)));
+            asking
+                .spawn(async move { items(&replica, &batch.each_ref().map(ToAccept::from)).await });
+        }
+        asked.extend(asking.join_all().await.concat());
+    }
+    assert_eq!(passed(&asked), 5 + 5);
+    let pending = "SELECT COUNT(*) FROM notification_history WHERE customer_id = 1";
+    assert_eq!(db.one(pending).await, 5);
+    // Around that time is no room either, and further away there is; also within one request.
+    refill().await;
+    let batch = [-26, 0, 33, 34, 34, 100, 34]
+        .map(|second: i64| at_time(1, noon + chrono::TimeDelta::seconds(second)));
+    let told = ask(&two, &batch).await;
+    let said = |item: &Item| match item {
+        Item::Accepted => 'y',
+        Item::RateLimited(after) if *after == Duration::from_mins(1) => 'n',
+        Item::RateLimited(_) | Item::UnknownCustomer | Item::Ignored(_) => '?',
+    };
+    assert_eq!(told.iter().map(said).collect::<String>(), "nnnyyyy");
+    refill().await;
+    let batch = [0; 3].map(|_| at_time(1, noon + Duration::from_secs(34)));
+    assert_eq!(passed(&ask(&one, &batch).await), 2);
+    // At once is another matter, and what is not to be sent any more leaves its place.
+    refill().await;
+    assert_eq!(passed(&ask(&one, &[notification(1)]).await), 1);
+    db.execute(
+        "UPDATE notification_history SET status = 'suppressed' \
+         WHERE customer_id = 1 AND send_at IS NOT NULL ORDER BY send_at LIMIT 2",
+    )
+    .await;
+    refill().await;
+    let batch = [0; 3].map(|_| at_time(1, noon));
+    assert_eq!(passed(&ask(&one, &batch).await), 2);
+    db.done().await;
+}
+
 #[tokio::test]
 async fn a_budget_comes_back_by_the_databases_clock() {
     let db = Db::new().await;

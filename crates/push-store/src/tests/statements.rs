@@ -9,7 +9,7 @@ use super::Db;
 use crate::{
     bookings, collapse, content, customers, dead_letters, devices, encryption, erasure, history,
     idempotency, lease, migrate, operations, preferences, quiet, rate, receipts, reseal, retention,
-    stats, store, switches, transport, waiting, worker_reports,
+    scheduled, stats, store, switches, transport, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -67,6 +67,7 @@ pub fn constants() -> Vec<(&'static str, &'static str)> {
         preferences::STATEMENTS,
         quiet::STATEMENTS,
         rate::STATEMENTS,
+        scheduled::STATEMENTS,
         reseal::STATEMENTS,
         reseal::devices::STATEMENTS,
         reseal::history::STATEMENTS,
