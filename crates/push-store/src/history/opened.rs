@@ -1,7 +1,7 @@
 //! That the customer opened a notification.
 
 use chrono::{DateTime, Utc};
-use push_core::id::NotificationId;
+use push_core::id::{CustomerId, NotificationId};
 use push_core::timeline::{Step, TimelineEntry};
 use sqlx::MySqlConnection;
 
@@ -26,8 +26,12 @@ const OPEN: &str = concat!(
 
 const OPENED_AT: &str = "SELECT opened_at FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
 
+/// Locks nothing, and waits for nobody.
+const WHOSE: &str = "SELECT customer_id FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
+
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("OPEN", OPEN), ("OPENED_AT", OPENED_AT)];
+pub(crate) const STATEMENTS: &[(&str, &str)] =
+    &[("OPEN", OPEN), ("OPENED_AT", OPENED_AT), ("WHOSE", WHOSE)];
 
 impl Store {
     /// Notes that a notification was opened, if it is the first time. Whatever its status: who opened it has it. One that is not the
@@ -59,11 +63,11 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Opened, StoreError> {
         let mut transaction = self.pool.begin().await?;
+        if !may_open(&mut transaction, id, owner).await? {
+            return Ok(Opened::Unknown);
+        }
         let mut locked = lock(&mut transaction, [id]).await?;
-        let Some(row) = locked
-            .remove(&id)
-            .filter(|row| owner.includes(row.customer))
-        else {
+        let Some(row) = locked.remove(&id) else {
             return Ok(Opened::Unknown);
         };
         // A phone's clock may be behind.
@@ -86,6 +90,21 @@ impl Store {
         transaction.commit().await?;
         Ok(Opened::First(at))
     }
+}
+
+/// Whether there is such a notification for the owner. Asked before the row is locked: who waits for the lock of another's
+/// notification knows that there is one, and who holds it keeps its worker waiting. (It never changes hands.)
+async fn may_open(
+    connection: &mut MySqlConnection,
+    id: NotificationId,
+    owner: Owner,
+) -> Result<bool, StoreError> {
+    let whose: Option<i64> = sqlx::query_scalar(WHOSE)
+        .bind(id.as_uuid())
+        .fetch_optional(connection)
+        .await?;
+    let whose = whose.and_then(|id| CustomerId::try_from(id).ok());
+    Ok(whose.is_some_and(|customer| owner.includes(customer)))
 }
 
 async fn opened_at(

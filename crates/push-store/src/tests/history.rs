@@ -213,6 +213,24 @@ async fn an_item_holds_what_its_row_does() {
     db.done().await;
 }
 
+/// Whoever had to wait would know that there is such a notification.
+#[tokio::test]
+async fn who_opens_anothers_notification_waits_for_none_of_its_locks() {
+    let db = Db::new().await;
+    let n = &db.accepted(1).await[0];
+    let mut worker = db.store.pool.begin().await.unwrap();
+    sqlx::query("SELECT id FROM notification_history WHERE notification_id = ? FOR UPDATE")
+        .bind(n.id.as_uuid())
+        .execute(&mut *worker)
+        .await
+        .unwrap();
+    let owner = Owner::Only(customer(2));
+    let told = db.store.opened(n.id, owner, later(5), later(9)).await;
+    assert_eq!(told, Ok(Opened::Unknown));
+    worker.rollback().await.unwrap();
+    db.done().await;
+}
+
 #[tokio::test]
 async fn the_first_opening_counts_and_only_of_ones_own() {
     let db = Db::new().await;

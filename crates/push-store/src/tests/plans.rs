@@ -240,6 +240,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ("DUE", &["FALSE", t, "5"], history, "status_due"),
         ("AROUND", &["25", t, t, "30"], history, "scheduled"),
         ("FIRST_TIMED", &["2"], history, "status_due"),
+        ("WHOSE", &[id], history, "notification"),
         ("CANCELLABLE", &[id], history, "notification"),
         ("ENDED", &[id], history, "notification"),
         ("CANCEL", &cancelled, history, "notification"),
