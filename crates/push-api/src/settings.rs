@@ -119,7 +119,7 @@ const RATE_LIMIT_PER_CUSTOMER: Setting = Setting {
     name: "RATE_LIMIT_PER_CUSTOMER",
     default: "off",
     meaning: "notifications for a customer, over all replicas: 30/1m is 30 at once and then one every 2 s; booking events have \
-              two such budgets of their own, one for each priority; the same for all replicas; off: no limit",
+              two such budgets of their own, one of them for the built-in statuses of high priority; the same for all replicas; off: no limit",
 };
 const RATE_LIMIT_PER_KEY: Setting = Setting {
     name: "RATE_LIMIT_PER_KEY",

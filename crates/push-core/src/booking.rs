@@ -84,6 +84,25 @@ pub struct BookingStatus {
     pub technician: Option<Fingerprint>,
 }
 
+impl BookingStatus {
+    /// It was given to a technician.
+    pub const ASSIGNED: &'static str = "technician_assigned";
+    /// The others that every booking goes through.
+    pub const OTHERS: [&'static str; 5] = [
+        "startjourney",
+        "reached",
+        "startservice",
+        "completed",
+        "cancelled",
+    ];
+
+    /// Whether it is one that every booking goes through, and none that somebody has made up.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.name == Self::ASSIGNED || Self::OTHERS.contains(&self.name.as_str())
+    }
+}
+
 /// The last that is known of a booking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastKnown {
@@ -110,6 +129,15 @@ spelled! {
 }
 
 impl BookingEvent {
+    /// Whether it is one of the statuses that every booking goes through.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        match &self.what {
+            Happened::Status(status) => status.is_built_in(),
+            Happened::Other(_) => false,
+        }
+    }
+
     /// What is known of the booking after it, or why it is no news.
     ///
     /// Where the caller does not say when it happened, it happened now, and is never older: the clocks of two replicas

@@ -68,7 +68,7 @@ pub(crate) enum Budget {
     General,
     /// It tells of a booking.
     Booking,
-    /// It tells of a booking, and is of high priority.
+    /// It tells of a booking's status, one that every booking goes through, and is of high priority.
     UrgentBooking,
 }
 

@@ -227,8 +227,8 @@ impl<'a> Request<'a> {
     fn budget(&self, notification: &Notification) -> Budget {
         match (self.asked.event, notification.priority) {
             (None, _) => Budget::General,
-            (Some(_), Priority::Normal) => Budget::Booking,
-            (Some(_), Priority::High) => Budget::UrgentBooking,
+            (Some(event), Priority::High) if event.is_built_in() => Budget::UrgentBooking,
+            (Some(_), Priority::High | Priority::Normal) => Budget::Booking,
         }
     }
 

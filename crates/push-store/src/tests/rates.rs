@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use push_core::booking::{BookingEvent, BookingId, BookingStatus, Happened};
-use push_core::notification::{Notification, Priority};
+use push_core::notification::{Notification, NotificationType, Priority};
 use push_core::rate::Rate;
 
 use super::seed::{customer, later, notification};
@@ -237,7 +237,7 @@ async fn bookings_have_budgets_of_their_own_and_a_limited_event_was_not_heard() 
     }
     assert!(matches!(ask(None, &high).await, Item::RateLimited(_)));
     for (booking, of) in [("n", &normal), ("h", &high)] {
-        let first = status(booking, "first");
+        let first = status(booking, "reached");
         assert_eq!(ask(Some(&first), of).await, Item::Accepted);
         // What tells nothing takes nothing.
         for _ in 0..3 {
@@ -251,15 +251,43 @@ async fn bookings_have_budgets_of_their_own_and_a_limited_event_was_not_heard() 
         };
         let nothing = items(&limited, &[nothing]).await[0];
         assert!(matches!(nothing, Item::Ignored(_)), "{nothing:?}");
-        let second = status(booking, "second");
+        let second = status(booking, "startservice");
         assert_eq!(ask(Some(&second), of).await, Item::Accepted);
-        let third = status(booking, "third");
+        let third = status(booking, "completed");
         assert!(matches!(ask(Some(&third), of).await, Item::RateLimited(_)));
         db.execute("UPDATE customer_rate_limits SET full_at = full_at - INTERVAL 30 MINUTE")
             .await;
         // It is still news.
         assert_eq!(ask(Some(&third), of).await, Item::Accepted);
     }
+    db.done().await;
+}
+
+/// Texts of one's own, urgent as they may call themselves, must not use up what "your technician has arrived" needs.
+#[tokio::test]
+async fn only_the_built_in_statuses_are_urgent_news_of_a_booking() {
+    let db = Db::new().await;
+    let limited = db.limited("2/1h").await;
+    let ask = async |event: BookingEvent| {
+        let urgent = notification(1);
+        items(&limited, &[told(&event, &urgent)]).await[0]
+    };
+    let offer = |booking| BookingEvent {
+        what: Happened::Other(NotificationType::parse("urgent_offer").unwrap()),
+        ..status(booking, "")
+    };
+    assert_eq!(ask(offer("a")).await, Item::Accepted);
+    assert_eq!(ask(status("b", "nearly_there")).await, Item::Accepted);
+    for own in [offer("c"), status("d", "nearly_there")] {
+        assert!(matches!(ask(own).await, Item::RateLimited(_)));
+    }
+    for name in ["technician_assigned", "reached"] {
+        assert_eq!(ask(status(name, name)).await, Item::Accepted, "{name}");
+    }
+    assert!(matches!(
+        ask(status("e", "completed")).await,
+        Item::RateLimited(_)
+    ));
     db.done().await;
 }
 

@@ -22,15 +22,7 @@ use crate::request::{Field, Id, Problems, at_once};
 const AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// The status of a booking that was given to a technician.
-const ASSIGNED: &str = "technician_assigned";
-/// Those of the guide. As events of their own they would leave the booking's status as it is.
-const STATUSES: [&str; 5] = [
-    "startjourney",
-    "reached",
-    "startservice",
-    "completed",
-    "cancelled",
-];
+const ASSIGNED: &str = BookingStatus::ASSIGNED;
 /// The event whose type is the status.
 const STATUS_CHANGED: &str = "status_changed";
 
@@ -252,7 +244,8 @@ impl Event {
 
 fn event_name(name: String, catalogue: &Catalogue) -> Result<String, Invalid> {
     let has_text = |name| NotificationType::parse(name).is_ok_and(|kind| catalogue.knows(&kind));
-    if STATUSES.contains(&name.as_str()) {
+    // As events of their own they would leave the booking's status as it is.
+    if BookingStatus::OTHERS.contains(&name.as_str()) {
         return Err(Invalid(format!(
             "is a status of the booking: send {STATUS_CHANGED} with it as newStatus"
         )));
