@@ -371,7 +371,7 @@ impl Drop for Pending {
 
 /// RabbitMQ counts returns on its own since 4.3 (`x-acquired-count`); for the question whether a
 /// message kills workers, each time that it was handed out counts.
-fn delivery_count(headers: &FieldTable) -> u32 {
+pub(crate) fn delivery_count(headers: &FieldTable) -> u32 {
     let count = |name| number(headers, name).unwrap_or(0);
     let counted = count("x-delivery-count").max(count("x-acquired-count"));
     u32::try_from(counted).unwrap_or(u32::MAX)
@@ -382,7 +382,7 @@ fn is_beyond_limit(delivered_before: u32) -> bool {
     i64::from(delivered_before) > i64::from(DELIVERY_LIMIT)
 }
 
-fn death(headers: &FieldTable) -> Option<Death> {
+pub(crate) fn death(headers: &FieldTable) -> Option<Death> {
     let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else {
         return None;
     };
@@ -400,7 +400,7 @@ fn death(headers: &FieldTable) -> Option<Death> {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these are texts")]
-fn text(table: &FieldTable, name: &str) -> Option<String> {
+pub(crate) fn text(table: &FieldTable, name: &str) -> Option<String> {
     match table.inner().get(name)? {
         AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
         AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),

@@ -15,6 +15,8 @@ mod changes;
 mod consumer;
 mod delivery;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod link;
 mod message;
 mod outage;

@@ -1,4 +1,4 @@
-//! Bodies of messages: whoever may publish may put anything on a queue.
+//! Messages, bodies and headers: whoever may publish may put anything on a queue.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,6 +7,8 @@ use push_core::job::Job;
 use push_core::receipt_batch::ReceiptBatch;
 
 fuzz_target!(|body: &[u8]| {
+    push_queue::fuzzing::body(body);
+    push_queue::fuzzing::headers(body);
     // What can be read means the same when it is written and read again, as each round of a job is.
     match Job::decode(body) {
         Ok(job) => assert_eq!(Job::decode(&job.encode()).as_ref(), Ok(&job)),
