@@ -147,6 +147,18 @@ async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
     let n = [&five[..], &[scheduled]].concat();
     let others = notification(2);
     db.accept_one(&others).await;
+    for rows in [
+        "INSERT INTO notification_preferences (customer_id) VALUES (1), (2)",
+        "INSERT INTO booking_status (booking_id, customer_id, status) VALUES ('a', 1, 's'), ('b', 2, 's')",
+    ] {
+        db.execute(rows).await;
+    }
+    // A dead letter of a job whose notification is not ours, and the next one's, of another customer.
+    for of in [1, 2] {
+        let letter = [given_up(&notification(of))];
+        let kept = db.store.record_dead_letters(&letter, later(20));
+        assert_eq!(kept.await.unwrap(), [Kept::Only]);
+    }
     let before = db.store.books(later(0)).await.unwrap();
 
     let id = db.erase(1).await;
@@ -203,7 +215,14 @@ async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
         "another customer's"
     );
     let letters = "SELECT COUNT(*) FROM dead_letters WHERE emptied = 2 AND job IS NULL";
-    assert_eq!(db.one(letters).await, 2);
+    assert_eq!(db.one(letters).await, 3);
+    for others in [
+        "SELECT COUNT(*) FROM dead_letters WHERE emptied = 0 AND customer_id = 2",
+        "SELECT COUNT(*) FROM notification_preferences",
+        "SELECT COUNT(*) FROM booking_status",
+    ] {
+        assert_eq!(db.one(others).await, 1, "{others}");
+    }
     let refused = db.store.replay_dead_letter(letter, &how, later(600)).await;
     assert_eq!(refused.unwrap(), Err(Refusal::ContentGone));
     for table in ["expo_tickets", "quiet_hours_waits", "collapse_heads"] {
@@ -215,7 +234,7 @@ async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
         assert_eq!(left, 0, "{table}");
     }
     let dump = db.dump().await;
-    assert_eq!(dump.matches("has started").count(), 1, "{dump}");
+    assert_eq!(dump.matches("has started").count(), 2, "{dump}");
     for gone in ["token1", "booking-77", "projects/p/messages"] {
         assert!(!dump.contains(gone), "{gone}: {dump}");
     }
@@ -285,7 +304,7 @@ async fn who_is_erased_begins_anew_and_may_be_erased_again() {
 #[tokio::test]
 async fn what_is_being_accepted_at_that_moment_is_before_it() {
     let db = Db::new().await;
-    let n = db.accepted(2).await;
+    let n = db.accepted(3).await;
     let hidden = "UPDATE notification_history SET customer_id = 9";
     db.execute(hidden).await;
     let id = db.erase(1).await;
@@ -301,6 +320,16 @@ async fn what_is_being_accepted_at_that_moment_is_before_it() {
     assert_eq!(recorded.await.unwrap(), [Recording::Recorded]);
     let erased = (Status::Suppressed, Some(Reason::Erased), true);
     assert_eq!(db.standing(n[0].id).await, erased);
+    // Nor what reaches the recorder of dead letters.
+    let letter = DeadLetterRecord::Job {
+        job: Box::new(gives_up(&n[2], 0).1),
+        reason: GiveUpReason::Unprocessable,
+    };
+    let kept = db.store.record_dead_letters(&[letter], later(800)).await;
+    assert_eq!(kept.unwrap(), [Kept::AndEnded(Status::Suppressed)]);
+    assert_eq!(db.standing(n[2].id).await, erased);
+    let full = "SELECT COUNT(*) FROM dead_letters WHERE job IS NOT NULL";
+    assert_eq!(db.one(full).await, 0);
     // The other one is found a while later.
     assert_eq!(db.store.erase_again(later(0)).await.unwrap(), []);
     let now = chrono::Utc::now() + TimeDelta::minutes(6);

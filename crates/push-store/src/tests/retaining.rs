@@ -148,6 +148,32 @@ async fn an_old_dead_letter_is_emptied_and_not_replayed() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_about_to_be_published_again_stay_until_they_are() {
+    let db = Db::new().await;
+    let poison = DeadLetterRecord::Poison {
+        bytes: b"Praseodymium".to_vec(),
+        why: "no job".to_owned(),
+    };
+    db.store
+        .record_dead_letters(&[poison], later(10))
+        .await
+        .unwrap();
+    let how = Replay {
+        by: "ops".to_owned(),
+        extend_ttl: None,
+        due_after: GRACE,
+    };
+    let replayed = db
+        .store
+        .replay_dead_letter(DeadLetterId(1), &how, later(20));
+    assert!(replayed.await.unwrap().is_ok());
+    assert_eq!(db.ages(Aging::DeadLetters, later(11), 9).await, (0, 1));
+    let due = db.store.due_bytes(later(100_000), 9).await.unwrap();
+    assert_eq!(due[0].bytes, b"Praseodymium");
+    db.done().await;
+}
+
+#[tokio::test]
 async fn bookings_and_erasures_are_forgotten_in_time() {
     let db = Db::new().await;
     db.execute(
