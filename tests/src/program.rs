@@ -129,6 +129,11 @@ impl Program {
         &self.address
     }
 
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// `http://` and the address where it listens.
     #[must_use]
     pub fn url(&self) -> String {

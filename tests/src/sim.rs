@@ -107,6 +107,19 @@ impl Sim {
         requests.iter().map(ids).collect()
     }
 
+    /// Whether bodies and headers are kept.
+    pub(crate) async fn record_bodies(&self, kept: bool) {
+        self.post("/sim/record", json!({"bodies": kept})).await;
+    }
+
+    /// An access token that was asked for by nobody.
+    pub(crate) async fn issue_access_token(&self) -> String {
+        let request = self.http.post(format!("{}/sim/oauth/token", self.base));
+        let answer = Answer::read(request.send().await.expect("the simulator answers")).await;
+        let answer = answer.expect("the simulator answers").json;
+        answer["access_token"].as_str().expect("a token").to_owned()
+    }
+
     /// The public half of the worker's key: from now on signatures are checked.
     pub(crate) async fn believe_only(&self, pem: &str) {
         let request = self.http.post(format!("{}/sim/oauth/key", self.base));

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what the promises say about time, measured on optimised programs with private servers.
+//! `cargo xtask bench`: throughput, and what the promises say about time, measured on optimised programs with private
+//! servers.
 //!
 //! The measuring itself is a program of the tests. Here it gets what it needs: servers, built programs, a file for its
 //! figures, and the guard that stops whatever it started, however it ends.
@@ -15,12 +16,41 @@ use std::process::{Command, ExitCode};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    #[command(flatten)]
+    speed: Speed,
 }
 
-/// What is measured.
+/// Arguments of `cargo xtask bench` without more words.
+#[derive(clap::Args)]
+struct Speed {
+    /// About two minutes instead of ten; its figures are rough
+    #[arg(long)]
+    quick: bool,
+    /// How often limits and programs are measured, taking turns [default: 3, with --quick 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
+    /// Customers with a device at FCM who take turns
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    customers: u32,
+    /// Rows of the history before anything is sent
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000_000))]
+    rows: u32,
+    /// Then so many at full speed, to see whether memory stays flat
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000_000))]
+    notifications: u32,
+    /// Then so many that wait for a worker, to see what they cost it
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000_000))]
+    backlog: u32,
+    /// Then full speed with so many workers each, such as 1,4
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: Vec<u32>,
+}
+
+/// What else is measured.
 #[derive(clap::Subcommand)]
 enum What {
     /// How long notifications of one provider take while the other one is in trouble, compared to when it is well
@@ -103,19 +133,52 @@ impl P6 {
     }
 }
 
-impl What {
+impl Speed {
+    /// Of a run, and of a quick one.
+    const ROUNDS: (u32, u32) = (3, 1);
+
+    /// As `push-bench` takes them.
+    fn arguments(&self) -> Vec<String> {
+        let (length, rounds) = if self.quick {
+            ("quick", Self::ROUNDS.1)
+        } else {
+            ("full", Self::ROUNDS.0)
+        };
+        let rounds = self.rounds.unwrap_or(rounds);
+        let numbers = [
+            rounds,
+            self.customers,
+            self.rows,
+            self.notifications,
+            self.backlog,
+        ];
+        let mut arguments = vec!["speed".to_owned(), length.to_owned()];
+        arguments.extend(numbers.map(|number| number.to_string()));
+        let workers: Vec<_> = self.workers.iter().map(u32::to_string).collect();
+        arguments.push(if workers.is_empty() {
+            "-".to_owned()
+        } else {
+            workers.join(",")
+        });
+        arguments
+    }
+}
+
+impl Args {
     fn name(&self) -> &'static str {
-        match self {
-            Self::P6(_) => "p6",
-            Self::History(_) => "history",
+        match &self.what {
+            None => "speed",
+            Some(What::P6(_)) => "p6",
+            Some(What::History(_)) => "history",
         }
     }
 
     /// As `push-bench` takes them.
     fn arguments(&self) -> Vec<String> {
-        match self {
-            Self::P6(p6) => p6.arguments(),
-            Self::History(history) => vec![
+        match &self.what {
+            None => self.speed.arguments(),
+            Some(What::P6(p6)) => p6.arguments(),
+            Some(What::History(history)) => vec![
                 "history".to_owned(),
                 history.rows.to_string(),
                 history.rounds.to_string(),
@@ -149,7 +212,7 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
 
     let mut step = steps.next("Measuring");
     step.lines();
-    let status = process::foreground(&mut bench(set, &args.what)?);
+    let status = process::foreground(&mut bench(set, args)?);
     // What a bench makes may be large.
     set.down();
     set.wipe()?;
@@ -161,15 +224,15 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn bench(set: &Set, what: &What) -> Result<Command> {
+fn bench(set: &Set, args: &Args) -> Result<Command> {
     let folder = programs::folder(true)?;
     let figures = folder.with_file_name("bench");
     fs::create_dir_all(&figures).with_context(|| format!("cannot create {}", figures.display()))?;
     let (rabbit, maria) = (set.rabbit()?, set.maria()?);
     let mut command = Command::new(folder.join("push-bench"));
     command
-        .args(what.arguments())
-        .arg(figures.join(format!("{}.json", what.name())))
+        .args(args.arguments())
+        .arg(figures.join(format!("{}.json", args.name())))
         // Whatever it starts carries the mark, and is stopped by the guard.
         .env(process::OWNER, programs::owner(set))
         .env("PUSH_TEST_BIN_DIR", &folder)
@@ -178,4 +241,51 @@ fn bench(set: &Set, what: &What) -> Result<Command> {
         .env("PUSH_TEST_AMQP_URL", rabbit.url())
         .env("PUSH_TEST_RABBIT_MANAGEMENT_URL", rabbit.management_url());
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn read(line: &str) -> Result<(String, &'static str), clap::Error> {
+        let line = Line::try_parse_from(std::iter::once("bench").chain(line.split_whitespace()))?;
+        Ok((line.args.arguments().join(" "), line.args.name()))
+    }
+
+    #[test]
+    fn without_more_words_throughput_is_measured() {
+        let of = |line| read(line).expect("a bench").0;
+        assert_eq!(of(""), "speed full 3 10000 0 0 0 -");
+        assert_eq!(of("--quick"), "speed quick 1 10000 0 0 0 -");
+        assert_eq!(
+            of(
+                "--quick --rounds 2 --customers 10 --rows 7 --notifications 1000000 --backlog 9 --workers 1,4"
+            ),
+            "speed quick 2 10 7 1000000 9 1,4"
+        );
+        let names = ["", "p6 --short", "history"].map(|line| read(line).map(|(_, name)| name).ok());
+        assert_eq!(names, [Some("speed"), Some("p6"), Some("history")]);
+        assert_eq!(of("history --rows 1000"), "history 1000 200");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "--rounds 0",
+            "--workers 0",
+            "--workers 1,,4",
+            "--quick p6",
+            "--customers 0",
+            "speed",
+        ] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
 }

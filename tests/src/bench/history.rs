@@ -167,7 +167,8 @@ async fn ready(api: &Program) {
     answers.await.expect("push-api has migrated");
 }
 
-async fn fill(database: &Database, rows: u32, say: &impl Fn(&str)) {
+/// Makes up so many rows.
+pub(super) async fn fill(database: &Database, rows: u32, say: &impl Fn(&str)) {
     let mut told = 0;
     for first in (1..=rows).step_by(CHUNK as usize) {
         let last = rows.min(first.saturating_add(CHUNK - 1));

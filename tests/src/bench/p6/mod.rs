@@ -5,7 +5,6 @@
 //! phase everything comes to rest, so that no phase pays for the one before.
 
 mod arrivals;
-mod figures;
 mod lane;
 mod report;
 mod rows;
@@ -51,6 +50,9 @@ const RETRY_DELAYS: &str = "10s,20s,20s,30s";
 /// How long what waited may take to be delivered: the breaker tries every 75 seconds, a throttled lane takes a minute to
 /// get into its stride.
 const REST_MAX: Duration = Duration::from_secs(300);
+
+/// By how much one provider's trouble may slow the other down (P6).
+const RATIO_MAX: f64 = 1.5;
 
 /// What a phase is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

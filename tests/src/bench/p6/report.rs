@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::figures::{Figures, RATIO_MAX};
 use super::lane::Lane;
 use super::rows::Place;
 use super::traffic::{Customers, Sent};
-use super::{Evidence, Options, Phase, Weather};
+use super::{Evidence, Options, Phase, RATIO_MAX, Weather};
+use crate::bench::figures::Figures;
 
 /// What a run came to.
 #[derive(Debug)]
