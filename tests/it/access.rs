@@ -247,8 +247,16 @@ async fn keys_are_replaced_and_revoked_while_every_replica_runs() {
     failed(1.0).await;
     holds([new, &ec_token], [200, 200]).await;
     keys.say("v5", "# nothing is left\n");
-    eventually("the empty file is told", async || {
-        let told = |log: &push_tests::Log| log.says("has no key");
+    public.say("v5", "");
+    eventually("the empty files are told", async || {
+        let told = |log: &push_tests::Log| {
+            let lines = log.lines();
+            lines
+                .iter()
+                .filter(|line| line.contains("has no key"))
+                .count()
+                == 2
+        };
         stack.logs().iter().all(told).then_some(())
     })
     .await;
@@ -258,7 +266,7 @@ async fn keys_are_replaced_and_revoked_while_every_replica_runs() {
         let told = told
             .iter()
             .filter(|line| line.contains("the file cannot be used"));
-        assert_eq!(told.count(), 3, "each content once");
+        assert_eq!(told.count(), 4, "each content once");
     }
 
     keys.say("v6", &with(""));

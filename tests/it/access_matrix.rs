@@ -443,7 +443,8 @@ async fn every_operation_lets_in_whom_its_rule_names_and_nobody_else() {
                     let context = || format!("{operation} of {of} with {name}: {}", answer.text);
                     match outcome(rule, *who, of) {
                         Outcome::LetIn => {
-                            assert!(![401, 403].contains(&answer.status), "{}", context())
+                            let refused = [401, 403].contains(&answer.status);
+                            assert!(!refused && answer.status < 500, "{}", context())
                         }
                         Outcome::Done => assert_eq!(answer.status, 200, "{}", context()),
                         Outcome::Refused(status) => {

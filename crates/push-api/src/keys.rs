@@ -82,6 +82,9 @@ impl Scopes {
     }
 }
 
+/// A shorter secret can be found by trying, by whoever gets hold of its hash.
+const SECRET_BYTES_WANTED: usize = 16;
+
 /// The width of the columns that say who did something.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -91,6 +94,8 @@ pub struct ApiKey {
     name: Arc<str>,
     scopes: Scopes,
     hash: [u8; 32],
+    /// Its secret is known to be short.
+    weak: bool,
 }
 
 impl ApiKey {
@@ -161,6 +166,11 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
+    /// The names of those whose secrets are short.
+    pub fn weak(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().filter(|key| key.weak).map(ApiKey::name)
+    }
+
     /// The key with this secret. Looks at all keys, and at all of each hash, whatever it finds: the
     /// time it takes tells nothing.
     #[must_use]
@@ -226,9 +236,12 @@ fn parse_key(entry: &str) -> Result<ApiKey, String> {
     let scopes = scopes.ok_or_else(|| {
         format!("({name}) has an unknown scope; there are register, send, read and admin")
     })?;
-    let hash = match secret.strip_prefix("sha256:") {
-        Some(hex) => from_hex(hex)
-            .ok_or_else(|| format!("({name}) has a sha256: that is not 64 hexadecimal digits"))?,
+    let (hash, weak) = match secret.strip_prefix("sha256:") {
+        Some(hex) => {
+            let hash = from_hex(hex);
+            let wrong = || format!("({name}) has a sha256: that is not 64 hexadecimal digits");
+            (hash.ok_or_else(wrong)?, false)
+        }
         None if secret.is_empty() => return Err(format!("({name}) has no secret")),
         // Such a secret could not be sent in a header.
         None if !secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
@@ -236,12 +249,13 @@ fn parse_key(entry: &str) -> Result<ApiKey, String> {
                 "({name}) has a secret with characters other than visible ASCII"
             ));
         }
-        None => hash(secret),
+        None => (hash(secret), secret.len() < SECRET_BYTES_WANTED),
     };
     Ok(ApiKey {
         name: name.into(),
         scopes: Scopes::of(&scopes),
         hash,
+        weak,
     })
 }
 
@@ -275,6 +289,9 @@ mod tests {
         assert!(
             !backend.scopes().contains(Scope::Admin) && !backend.scopes().contains(Scope::Register)
         );
+        assert_eq!(keys.weak().map(AsRef::as_ref).collect::<Vec<_>>(), ["app"]);
+        let long = ApiKeys::parse("app:register:0123456789abcdef").unwrap();
+        assert_eq!(long.weak().count(), 0);
         for unknown in ["", "a", "a:b ", hashed, "sha256:1"] {
             assert!(keys.find(unknown).is_none(), "{unknown:?}");
         }

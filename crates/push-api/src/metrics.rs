@@ -198,7 +198,7 @@ pub fn dead_letters(counts: &LetterCounts) {
 }
 
 /// A caller may invent methods; their number as labels is bounded.
-fn known(method: &Method) -> &str {
+pub fn known(method: &Method) -> &str {
     let known = [
         Method::GET,
         Method::HEAD,

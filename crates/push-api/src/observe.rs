@@ -116,13 +116,14 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Probes are asked every few seconds: they are told at `debug`. An error is only what someone must
+    /// Probes are asked every few seconds, and a flood of what is refused unseen must not fill a disk: they are told at
+    /// `debug`, and counted. An error is only what someone must
     /// act on: a fault of ours, or a database that is there and not fit for us.
     fn write(&self) {
         macro_rules! event {
             ($level:ident) => {
                 tracing::$level!(
-                    http.method = %self.method,
+                    http.method = metrics::known(&self.method),
                     http.route = self.route,
                     http.status = self.status.as_u16(),
                     duration_us = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX),
@@ -135,14 +136,15 @@ impl Line<'_> {
                 )
             };
         }
-        let probe = !self.route.starts_with("/api/") && self.status != StatusCode::NOT_FOUND;
+        let quiet =
+            !self.route.starts_with("/api/") || self.status == StatusCode::TOO_MANY_REQUESTS;
         let someone_must_act = self
             .cause
             .as_ref()
             .is_some_and(|cause| cause.someone_must_act);
         if someone_must_act || self.status == StatusCode::INTERNAL_SERVER_ERROR {
             event!(error);
-        } else if probe {
+        } else if quiet {
             event!(debug);
         } else {
             event!(info);

@@ -178,7 +178,12 @@ pub async fn run(
     let mut files = Vec::new();
     match &state.access {
         Access::Open => tracing::warn!("AUTH_DISABLED: everybody may do everything"),
-        Access::Known(credentials) => files.extend(credentials.files.iter().cloned()),
+        Access::Known(credentials) => {
+            files.extend(credentials.files.iter().cloned());
+            for key in credentials.keys.get().weak() {
+                tracing::warn!(%key, "the secret of this API key is short: it can be found by trying; `push-api key` makes a good one");
+            }
+        }
     }
     if let Some(tls) = &settings.tls {
         metrics::certificate_expires(tls.expires());

@@ -129,7 +129,7 @@ const RATE_LIMIT_PER_KEY: Setting = Setting {
 const RATE_LIMIT_PER_ADDRESS: Setting = Setting {
     name: "RATE_LIMIT_PER_ADDRESS",
     default: "3000/1m",
-    meaning: "requests without a valid API key from one address (of IPv6: from one /64), at one replica; off: no limit",
+    meaning: "requests without a valid API key from one address (of IPv6: from one /56), at one replica; off: no limit",
 };
 const TRUSTED_PROXIES: Setting = Setting {
     name: "TRUSTED_PROXIES",
@@ -399,20 +399,28 @@ fn access(env: &mut Env) -> Option<Access> {
     let jwts = jwts(env);
     let open = env.or_default(AUTH_DISABLED, parse::switch);
     let keys = keys.map(Live::new);
-    match (keys?, open?) {
-        (keys, true) if keys.get().is_empty() => Some(Access::Open),
-        (_, true) => {
-            env.problem(
-                AUTH_DISABLED.name,
-                "is true although API_KEYS are set; keep one",
-            );
+    let (keys, open) = (keys?, open?);
+    let closing = [
+        API_KEYS,
+        CUSTOMER_JWT_SECRET,
+        CUSTOMER_JWT_PUBLIC_KEY,
+        ADMIN_JWT_CLAIM,
+    ];
+    let closing = closing.into_iter().find(|setting| env.is_set(*setting));
+    match (keys, open) {
+        (_, true) if let Some(setting) = closing => {
+            let problem = format!("is true although {} is set; keep one", setting.name);
+            env.problem(AUTH_DISABLED.name, problem);
             None
         }
+        (_, true) => Some(Access::Open),
         (keys, false) if keys.get().is_empty() => {
-            env.problem(
-                API_KEYS.name,
-                "is not set, so nobody could call; set it, or AUTH_DISABLED=true for development",
-            );
+            let problem = if closing.is_some() {
+                "is not set, so nobody could send; set it"
+            } else {
+                "is not set, so nobody could call; set it, or AUTH_DISABLED=true for development"
+            };
+            env.problem(API_KEYS.name, problem);
             None
         }
         (keys, false) => {
@@ -427,14 +435,19 @@ fn access(env: &mut Env) -> Option<Access> {
 /// Without a key no token is good.
 fn jwts(env: &mut Env) -> Option<(Jwts, Vec<SettingFile>)> {
     let mut files = Vec::new();
-    let mut keys = |setting: Setting, parse: fn(&str) -> Result<JwtKeys, String>| {
+    type Parse = fn(&str) -> Result<JwtKeys, String>;
+    let mut keys = |setting: Setting, parse: Parse, parse_some: Parse| {
         let keys = Live::new(env.or_default(setting, parse)?);
         let file = env.file(setting);
-        files.extend(file.map(|path| keys.file(setting.name, path, parse)));
+        files.extend(file.map(|path| keys.file(setting.name, path, parse_some)));
         Some(keys)
     };
-    let secrets = keys(CUSTOMER_JWT_SECRET, JwtKeys::secrets);
-    let public = keys(CUSTOMER_JWT_PUBLIC_KEY, JwtKeys::public);
+    let secrets = keys(CUSTOMER_JWT_SECRET, JwtKeys::secrets, JwtKeys::some_secrets);
+    let public = keys(
+        CUSTOMER_JWT_PUBLIC_KEY,
+        JwtKeys::public,
+        JwtKeys::some_public,
+    );
     let wanted = Wanted {
         audience: env.optional(CUSTOMER_JWT_AUDIENCE, parse::text),
         issuer: env.optional(CUSTOMER_JWT_ISSUER, parse::text),
@@ -544,5 +557,16 @@ mod tests {
         ];
         let told = read(&both).unwrap_err().to_string();
         assert!(told.contains("keep one"), "{told}");
+        // Nor is one opened that tokens had the key of.
+        let secret = "x".repeat(32);
+        let tokens = ("CUSTOMER_JWT_SECRET", secret.as_str());
+        let told = read(&[URLS[0], URLS[1], ("AUTH_DISABLED", "true"), tokens]);
+        let told = told.unwrap_err().to_string();
+        assert!(
+            told.contains("CUSTOMER_JWT_SECRET is set; keep one"),
+            "{told}"
+        );
+        let told = read(&[URLS[0], URLS[1], tokens]).unwrap_err().to_string();
+        assert!(!told.contains("AUTH_DISABLED"), "{told}");
     }
 }

@@ -109,14 +109,13 @@ pub async fn healthz() -> impl IntoResponse {
 }
 
 /// The answer of `/metrics`, in Prometheus' text format.
-#[must_use]
-pub fn metrics_response(metrics: &Metrics) -> Response {
+pub async fn metrics_response(metrics: &Metrics) -> Response {
     (
         [(
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )],
-        metrics.render(),
+        metrics.render().await,
     )
         .into_response()
 }
@@ -146,7 +145,7 @@ where
         .route("/readyz", routing::get(ready))
         .route(
             "/metrics",
-            routing::get(async move || metrics_response(&metrics)),
+            routing::get(async move || metrics_response(&metrics).await),
         )
         .layer(middleware::map_response(guarded));
     let listener = TcpListener::bind(address).await?;

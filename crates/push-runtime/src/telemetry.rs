@@ -1,6 +1,11 @@
 //! Logs and metrics of a process.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
 use crate::env::{Env, Setting};
@@ -75,9 +80,22 @@ const DURATION_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
 ];
 
+/// Writing the metrics down takes this share of the time at most: anybody may ask for them.
+const RENDERING_SHARE: u32 = 20;
+
 /// The metrics of this process, as Prometheus reads them.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    recorder: PrometheusHandle,
+    last: Arc<Mutex<Option<Rendered>>>,
+}
+
+/// What was told, when it was begun and done.
+struct Rendered {
+    begun: Instant,
+    done: Instant,
+    text: Bytes,
+}
 
 impl Metrics {
     /// Collects the metrics of this process, from now on. Once a process.
@@ -87,14 +105,34 @@ impl Metrics {
     pub fn install() -> Result<Self, metrics_exporter_prometheus::BuildError> {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?;
-        builder.install_recorder().map(Self)
+        let recorder = builder.install_recorder()?;
+        Ok(Self {
+            recorder,
+            last: Arc::default(),
+        })
     }
 
-    /// The text that `/metrics` answers.
-    #[must_use]
-    pub fn render(&self) -> String {
-        self.0.run_upkeep();
-        self.0.render()
+    /// The text that `/metrics` answers, never older than the question: those who ask at the same time share it.
+    pub async fn render(&self) -> Bytes {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some(rendered) = &*last {
+            if rendered.begun >= asked {
+                return rendered.text.clone();
+            }
+            let cost = rendered.done - rendered.begun;
+            sleep_until(rendered.done + cost * RENDERING_SHARE).await;
+        }
+        let begun = Instant::now();
+        self.recorder.run_upkeep();
+        let text = Bytes::from(self.recorder.render());
+        let done = Instant::now();
+        *last = Some(Rendered {
+            begun,
+            done,
+            text: text.clone(),
+        });
+        text
     }
 }
 

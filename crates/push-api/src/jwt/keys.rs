@@ -71,6 +71,30 @@ impl JwtKeys {
         Self::of(keys.collect::<Result<_, _>>()?, "keys")
     }
 
+    /// As [`secrets`](Self::secrets), and at least one: a file that is emptied by mistake locks nobody out.
+    ///
+    /// # Errors
+    /// What is wrong, without the secret.
+    pub fn some_secrets(text: &str) -> Result<Self, String> {
+        Self::secrets(text).and_then(Self::some)
+    }
+
+    /// As [`public`](Self::public), and at least one.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn some_public(text: &str) -> Result<Self, String> {
+        Self::public(text).and_then(Self::some)
+    }
+
+    fn some(self) -> Result<Self, String> {
+        if self.is_empty() {
+            Err("has no key".to_owned())
+        } else {
+            Ok(self)
+        }
+    }
+
     fn of(keys: Vec<(Algorithm, DecodingKey)>, what: &str) -> Result<Self, String> {
         if keys.len() > KEYS_MAX {
             return Err(format!("has more than {KEYS_MAX} {what}"));

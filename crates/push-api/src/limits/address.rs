@@ -7,8 +7,8 @@ use axum::http::HeaderMap;
 
 /// More hops than any honest request has.
 const HOPS_MAX: usize = 16;
-/// A network of IPv6 that one household or machine has: its owner can use any address of it.
-const IPV6_PREFIX: u32 = 64;
+/// A network of IPv6 that one household or machine commonly gets (RFC 6177): its owner can use any address of it.
+const IPV6_PREFIX: u32 = 56;
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,18 @@ impl Proxies {
     }
 }
 
+impl Proxies {
+    /// Whether a peer of a private network says who asked, and nobody told us to believe it: a proxy of ours, most likely.
+    #[must_use]
+    pub fn are_missing(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let near = match peer.to_canonical() {
+            IpAddr::V4(peer) => peer.is_loopback() || peer.is_private(),
+            IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local(),
+        };
+        near && headers.contains_key("x-forwarded-for") && !self.include(peer)
+    }
+}
+
 /// An address, with or without a port.
 fn read_hop(text: &str) -> Option<IpAddr> {
     let address = text.parse().ok().or_else(|| {
@@ -87,12 +99,24 @@ impl Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(bits), |prefix| prefix.parse().map_err(|_| wrong()))?;
+        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(bits), |prefix| {
+            prefix.parse::<u32>().map_err(|_| wrong())
+        })?;
         if prefix > bits {
             return Err(wrong());
         }
-        Ok(Self { address, prefix })
+        // Peers are told as what they are: so are networks.
+        let canonical = address.to_canonical();
+        let prefix = if canonical.is_ipv4() && address.is_ipv6() {
+            prefix.checked_sub(128 - 32).ok_or_else(wrong)?
+        } else {
+            prefix
+        };
+        Ok(Self {
+            address: canonical,
+            prefix,
+        })
     }
 
     fn includes(&self, address: IpAddr) -> bool {
@@ -184,12 +208,15 @@ mod tests {
         ] {
             assert_eq!(proxies.include(ip(address)), ours, "{address}");
         }
+        let mapped = Proxies::parse("::ffff:10.0.0.0/104").unwrap();
+        assert!(mapped.include(ip("10.1.2.3")) && !mapped.include(ip("11.1.2.3")));
         assert!(Proxies::parse("0.0.0.0/0").unwrap().include(ip("1.2.3.4")));
         assert_eq!(Proxies::parse(""), Ok(Proxies::default()));
         for wrong in [
             "10.0.0.0/33",
             "10.0.0/8",
             "::/129",
+            "::ffff:10.0.0.0/95",
             "proxy.example",
             "10.0.0.0/-1",
         ] {
@@ -198,8 +225,28 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_is_not_believed_is_noticed() {
+        let headers: HeaderMap = [(
+            "x-forwarded-for".parse().unwrap(),
+            "192.0.2.1".parse().unwrap(),
+        )]
+        .into_iter()
+        .collect();
+        let (nobody, ours) = (Proxies::default(), Proxies::parse("10.0.0.0/8").unwrap());
+        assert!(nobody.are_missing(ip("10.0.0.1"), &headers));
+        assert!(nobody.are_missing(ip("::1"), &headers));
+        assert!(!ours.are_missing(ip("10.0.0.1"), &headers));
+        assert!(
+            !nobody.are_missing(ip("192.0.2.1"), &headers),
+            "anybody's invention"
+        );
+        assert!(!nobody.are_missing(ip("10.0.0.1"), &HeaderMap::new()));
+    }
+
+    #[test]
     fn a_network_of_ipv6_counts_as_one() {
-        assert_eq!(counted_as(ip("2001:db8:1:2:3:4:5:6")), ip("2001:db8:1:2::"));
+        assert_eq!(counted_as(ip("2001:db8:1:2:3:4:5:6")), ip("2001:db8:1::"));
+        assert_eq!(counted_as(ip("2001:db8:1:102::1")), ip("2001:db8:1:100::"));
         assert_eq!(counted_as(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
         assert_eq!(counted_as(ip("192.0.2.1")), ip("192.0.2.1"));
     }

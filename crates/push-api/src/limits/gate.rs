@@ -4,7 +4,7 @@
 //! credentials, and customers' phones. Probes are not counted.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -44,6 +44,8 @@ pub struct Gate {
     keys: Option<Budgets<Arc<str>>>,
     addresses: Option<Budgets<IpAddr>>,
     proxies: Proxies,
+    /// Whether it was told that nobody believes a proxy.
+    proxy_told: Once,
 }
 
 impl Gate {
@@ -54,6 +56,7 @@ impl Gate {
             keys: rates.key.map(|rate| Budgets::new(rate, KEYS_MAX)),
             addresses: rates.address.map(|rate| Budgets::new(rate, ADDRESSES_MAX)),
             proxies: rates.proxies.clone(),
+            proxy_told: Once::new(),
         }
     }
 
@@ -74,6 +77,11 @@ impl Gate {
             let peer = request.extensions().get::<Peer>();
             let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
             let caller = self.proxies.caller(peer, request.headers());
+            if self.proxies.are_missing(peer, request.headers()) {
+                self.proxy_told.call_once(|| {
+                    tracing::warn!(%peer, "a proxy before us says who asks, and is not believed: all its callers share one budget; if it is ours, name it in TRUSTED_PROXIES");
+                });
+            }
             take(Limit::Address, addresses, counted_as(caller))
         };
         self.addresses.as_ref().map(take_from).transpose()

@@ -16,7 +16,7 @@ use crate::health::Probes;
 )]
 pub async fn metrics(State(probes): State<Probes>) -> Response {
     match &probes.metrics {
-        Some(metrics) => metrics_response(metrics),
+        Some(metrics) => metrics_response(metrics).await,
         None => ApiError::NotFound.into_response(),
     }
 }
