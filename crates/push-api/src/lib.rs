@@ -16,6 +16,9 @@ pub mod database;
 pub mod discard;
 pub mod drain;
 pub mod error;
+#[cfg(test)]
+mod floods;
+pub mod frames;
 pub mod health;
 pub mod idempotency;
 pub mod jwt;
