@@ -1,5 +1,6 @@
 //! What the tests inside this crate share. Those outside are in `tests/it`.
 
+mod floods;
 pub(crate) mod golden;
 pub(crate) mod raw_h2;
 mod refused_streams;

@@ -18,6 +18,7 @@ use crate::tests::raw_h2::{self, Turn};
 use crate::tests::server::{Reply, Server};
 use crate::{ExpoSettings, FcmSettings, Look, StillWanted, http};
 
+const PATIENT: Duration = Duration::from_secs(30);
 const FCM_TAKES_IT: Turn = Turn::Answer(r#"{"name":"projects/p/messages/1"}"#);
 const EXPO_TAKES_IT: Turn = Turn::Answer(r#"{"data":[{"status":"ok","id":"1"}]}"#);
 const ACCEPTED: &str = "accepted";
@@ -37,6 +38,8 @@ const FCM: &[(&[Turn], &str, Sent, usize)] = &[
         3,
     ),
     (&[Turn::RefuseStream], "stream_refused", Sent::SurelyNot, 3),
+    (&[Turn::GoAway], "stream_refused", Sent::SurelyNot, 3),
+    (&[Turn::BreakStream], "connection_lost", Sent::Maybe, 1),
     (
         &[Turn::BreakStream, FCM_TAKES_IT],
         "connection_lost",
@@ -70,6 +73,8 @@ const EXPO: &[(&[Turn], &str, Sent, usize)] = &[
         3,
     ),
     (&[Turn::RefuseStream], "stream_refused", Sent::SurelyNot, 3),
+    (&[Turn::GoAway], "stream_refused", Sent::SurelyNot, 3),
+    (&[Turn::BreakStream], "connection_lost", Sent::Maybe, 1),
     (
         &[Turn::BreakStream, EXPO_TAKES_IT],
         "connection_lost",
@@ -85,15 +90,15 @@ const EXPO: &[(&[Turn], &str, Sent, usize)] = &[
 ];
 
 /// `http://` negotiates nothing, so the client is told to speak HTTP/2.
-fn client() -> reqwest::Client {
+fn client(request_timeout: Duration) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    http::builder(Duration::from_secs(30))
+    http::builder(request_timeout)
         .http2_prior_knowledge()
         .build()
         .unwrap()
 }
 
-fn told(outcome: &Outcome) -> (String, Sent) {
+pub(super) fn told(outcome: &Outcome) -> (String, Sent) {
     match outcome {
         Outcome::Accepted(_) => (ACCEPTED.to_owned(), Sent::SurelyNot),
         Outcome::Retry(retry) => (retry.cause.code.clone(), retry.sent),
@@ -103,11 +108,11 @@ fn told(outcome: &Outcome) -> (String, Sent) {
     }
 }
 
-async fn google() -> Server {
+pub(super) async fn google() -> Server {
     Server::start(|_| Reply::json(200, &json!({"access_token": "a", "expires_in": 3599}))).await
 }
 
-fn fcm_at(base_url: String, token_uri: String) -> FcmClient {
+pub(super) fn fcm_at(base_url: String, token_uri: String, request_timeout: Duration) -> FcmClient {
     let settings = FcmSettings {
         project_id: "p".to_owned(),
         client_email: "x@p.iam.gserviceaccount.com".to_owned(),
@@ -115,21 +120,25 @@ fn fcm_at(base_url: String, token_uri: String) -> FcmClient {
         token_uri,
         base_url,
         max_in_flight: 1,
-        request_timeout: Duration::from_secs(30),
+        request_timeout,
         look: Look::default(),
     };
-    FcmClient::with(settings, Connections::with(vec![client()], 1)).unwrap()
+    FcmClient::with(
+        settings,
+        Connections::with(vec![client(request_timeout)], 1),
+    )
+    .unwrap()
 }
 
-fn expo_at(base_url: String) -> Batcher {
+pub(super) fn expo_at(base_url: String, request_timeout: Duration) -> Batcher {
     let settings = ExpoSettings {
         base_url,
         access_token: None,
         rate: 600.try_into().unwrap(),
-        request_timeout: Duration::from_secs(30),
+        request_timeout,
         look: Look::default(),
     };
-    let api = ExpoApi::with_client(settings, client());
+    let api = ExpoApi::with_client(settings, client(request_timeout));
     Batcher::start(Arc::new(api), &Handle::current())
 }
 
@@ -137,8 +146,12 @@ fn expo_at(base_url: String) -> Batcher {
 async fn fcm() {
     let tokens = google().await;
     for (turns, code, sent, count) in FCM {
-        let (base_url, requests) = raw_h2::start(turns).await;
-        let fcm = fcm_at(base_url, tokens.url.clone());
+        let raw_h2::Server {
+            url: base_url,
+            requests,
+            ..
+        } = raw_h2::start(turns).await;
+        let fcm = fcm_at(base_url, tokens.url.clone(), PATIENT);
         let outcome = fcm.send(&golden::push_now("fcm")).await.unwrap();
         assert_eq!(
             (told(&outcome), requests.load(SeqCst)),
@@ -151,8 +164,12 @@ async fn fcm() {
 #[tokio::test]
 async fn expo() {
     for (turns, code, sent, count) in EXPO {
-        let (base_url, requests) = raw_h2::start(turns).await;
-        let batcher = expo_at(base_url);
+        let raw_h2::Server {
+            url: base_url,
+            requests,
+            ..
+        } = raw_h2::start(turns).await;
+        let batcher = expo_at(base_url, PATIENT);
         let outcome = batcher.send(golden::push_now("expo")).await.unwrap();
         assert_eq!(
             (told(&outcome), requests.load(SeqCst)),
@@ -175,15 +192,25 @@ impl StillWanted for UntilAsked {
 #[tokio::test]
 async fn what_is_wanted_no_more_is_not_tried_again_at_once() {
     let tokens = google().await;
-    let (base_url, requests) = raw_h2::start(&[Turn::RefuseStream, FCM_TAKES_IT]).await;
+    let raw_h2::Server {
+        url: base_url,
+        requests,
+        ..
+    } = raw_h2::start(&[Turn::RefuseStream, FCM_TAKES_IT]).await;
     let mut push = golden::push_now("fcm");
     push.still_wanted = Arc::new(UntilAsked(Arc::clone(&requests)));
-    let sent = fcm_at(base_url, tokens.url.clone()).send(&push).await;
+    let sent = fcm_at(base_url, tokens.url.clone(), PATIENT)
+        .send(&push)
+        .await;
     assert_eq!((sent, requests.load(SeqCst)), (Err(Withheld::ClaimOver), 1));
 
-    let (base_url, requests) = raw_h2::start(&[Turn::RefuseStream, EXPO_TAKES_IT]).await;
+    let raw_h2::Server {
+        url: base_url,
+        requests,
+        ..
+    } = raw_h2::start(&[Turn::RefuseStream, EXPO_TAKES_IT]).await;
     let mut push = golden::push_now("expo");
     push.still_wanted = Arc::new(UntilAsked(Arc::clone(&requests)));
-    let sent = expo_at(base_url).send(push).await;
+    let sent = expo_at(base_url, PATIENT).send(push).await;
     assert_eq!((sent, requests.load(SeqCst)), (Err(Withheld::ClaimOver), 1));
 }
