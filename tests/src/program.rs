@@ -140,6 +140,19 @@ impl Program {
         format!("http://{}", self.address)
     }
 
+    /// The most memory that it has had so far, in bytes.
+    ///
+    /// # Panics
+    /// When the system does not say it.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        1024 * peak.expect("its peak").parse::<u64>().expect("a number")
+    }
+
     /// SIGTERM, as an orchestrator sends it, without waiting.
     pub fn signal_terminate(&self) {
         self.signal(Signal::TERM);
