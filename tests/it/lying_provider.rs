@@ -12,7 +12,6 @@ async fn a_lying_fcm_takes_no_memory_and_keeps_nobody_waiting_for_expo() {
     let liar = Liar::start().await;
     let stack = Stack::with()
         .env_worker("FCM_BASE_URL", &liar.url())
-        .env_worker("PROVIDER_TIMEOUT", "2s")
         .env_worker("RETRY_DELAYS", "200ms,200ms")
         .start()
         .await;

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -18,19 +17,17 @@ pub enum Lie {
     Endless,
     /// With a body that unpacks to a thousand times as much, without an end.
     Bomb,
-    /// A byte now and then.
-    Drip,
     /// With the end of the connection, without a farewell.
     Reset,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Endless, Self::Bomb, Self::Drip, Self::Reset];
+    pub const ALL: [Self; 3] = [Self::Endless, Self::Bomb, Self::Reset];
 
     const fn head(self) -> &'static [u8] {
         match self {
-            Self::Endless | Self::Drip => b"HTTP/1.1 200 OK\r\n\r\n",
+            Self::Endless => b"HTTP/1.1 200 OK\r\n\r\n",
             Self::Bomb => b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n",
             Self::Reset => b"",
         }
@@ -120,10 +117,6 @@ async fn serve(mut client: TcpStream, told: Arc<Told>, bomb: Arc<Vec<u8>>) -> Op
         let more = match lie {
             Lie::Endless => &much,
             Lie::Bomb => bomb.as_slice(),
-            Lie::Drip => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                b" "
-            }
             Lie::Reset => {
                 drop(client.set_zero_linger());
                 return None;

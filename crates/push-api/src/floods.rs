@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Router, routing};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -15,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::address::Proxies;
 use crate::listen::serve;
+use crate::live::Live;
 use crate::talk::{IDLE_MAX, STALL_MAX};
+use crate::tls::{Identity, Tls, anyone};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -61,10 +62,14 @@ fn streams() -> impl Iterator<Item = u32> {
 }
 
 async fn serving(app: Router) -> SocketAddr {
+    serving_over(None, app).await
+}
+
+async fn serving_over(tls: Option<Tls>, app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(async move { serve(listener, app, 100, Proxies::default(), None, &stop).await });
+    tokio::spawn(async move { serve(listener, app, 100, Proxies::default(), tls, &stop).await });
     address
 }
 
@@ -92,7 +97,7 @@ struct Seen {
 
 /// An attacker: what it says, and what it hears.
 struct Attacker {
-    out: OwnedWriteHalf,
+    out: Box<dyn AsyncWrite + Send + Unpin>,
     heard: mpsc::UnboundedReceiver<Seen>,
 }
 
@@ -100,10 +105,21 @@ impl Attacker {
     /// Has said what both sides say first, with these settings.
     async fn on(address: SocketAddr, settings: &[u8]) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (from, mut out) = stream.into_split();
+        // Else a second small word waits for the answer to the first, for as long as the network takes.
+        stream.set_nodelay(true).unwrap();
+        Self::through(stream, settings).await
+    }
+
+    async fn through<S>(stream: S, settings: &[u8]) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (from, out) = tokio::io::split(stream);
+        let mut out = Box::new(out);
         let first = frame(SETTINGS, 0, 0, settings);
         let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &first].concat();
         out.write_all(&preface).await.unwrap();
+        out.flush().await.unwrap();
         let (tell, heard) = mpsc::unbounded_channel();
         tokio::spawn(listen(from, tell));
         Self { out, heard }
@@ -167,7 +183,10 @@ async fn is_over(mut heard: mpsc::UnboundedReceiver<Seen>) {
 }
 
 /// Tells the frames until the connection has ended.
-async fn listen(mut from: OwnedReadHalf, tell: mpsc::UnboundedSender<Seen>) -> Option<()> {
+async fn listen<S: AsyncRead>(
+    mut from: ReadHalf<S>,
+    tell: mpsc::UnboundedSender<Seen>,
+) -> Option<()> {
     loop {
         let mut head = [0; 9];
         from.read_exact(&mut head).await.ok()?;
@@ -222,6 +241,21 @@ async fn who_sends_nothing_but_asides_is_not_kept() {
         assert_eq!(reason, None, "{what}: the library would go on");
         is_served(address).await;
     }
+}
+
+/// The same within TLS, where it looks like any other bytes from without.
+#[tokio::test]
+async fn who_sends_nothing_but_asides_over_tls_is_not_kept() {
+    let (certificate, key) = crate::tls::tests::pem();
+    let identity = Identity::parse(&(certificate + &key)).unwrap();
+    let tls = Tls::new(Live::new(identity), None).unwrap();
+    let address = serving_over(Some(tls), greeting()).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = anyone::speak(stream).await.unwrap();
+    let mut attacker = Attacker::through(stream, &[]).await;
+    attacker.out.write_all(&get(1)).await.unwrap();
+    attacker.hear(DATA).await;
+    attacker.pour(&frame(PING, ACK, 0, &[7; 8])).await;
 }
 
 /// `GET http://x/slow`.
@@ -358,18 +392,29 @@ async fn who_leaves_answers_lying_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_taken_the_answers_may_stay() {
+async fn who_asks_now_and_then_may_stay_and_who_only_lives_may_not() {
     small_steps();
     let address = serving(greeting()).await;
     let mut caller = Attacker::known_on(address).await;
-    let until = Instant::now() + STALL_MAX * 4;
-    while Instant::now() < until {
+    for stream in [3, 5, 7, 9] {
         let ping = caller.hear(PING).await;
         let pong = frame(PING, ACK, 0, &ping.payload);
         caller.out.write_all(&pong).await.unwrap();
+        caller.out.write_all(&get(stream)).await.unwrap();
+        assert_eq!(caller.hear(DATA).await.payload, b"hello");
     }
-    caller.out.write_all(&get(3)).await.unwrap();
-    assert_eq!(caller.hear(DATA).await.payload, b"hello");
+    let asked = Instant::now();
+    let Attacker { mut out, mut heard } = caller;
+    let living = async {
+        while let Some(seen) = heard.recv().await {
+            if seen.kind == PING && seen.flags & ACK == 0 {
+                let _ended = out.write_all(&frame(PING, ACK, 0, &seen.payload)).await;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(IDLE_MAX * 3, living).await;
+    ended.expect("who asks for nothing is not kept");
+    assert!(asked.elapsed() >= IDLE_MAX, "{:?}", asked.elapsed());
 }
 
 /// Who does not even read what comes: neither answers nor pongs pile up.

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
 
-use crate::talk::TAKEN_MIN;
+use crate::talk::{IDLE_MAX, STALL_MAX, TAKEN_MIN};
 
 /// How a peer begins who speaks HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,6 +41,8 @@ pub struct Frames {
     newest: u32,
     /// The requests that have not been answered to the end.
     open: BTreeMap<u32, Option<Begun>>,
+    /// Since when there has been none.
+    quiet_since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,7 @@ impl Default for Frames {
             calm_since: Instant::now(),
             newest: 0,
             open: BTreeMap::new(),
+            quiet_since: Instant::now(),
         }
     }
 }
@@ -109,7 +115,7 @@ impl Frames {
             self.open.insert(head.stream, None);
         }
         if head.kind == RST_STREAM {
-            self.open.remove(&head.stream);
+            self.ended(head.stream);
         }
         if matches!(head.kind, DATA | HEADERS | CONTINUATION) {
             return Ok(());
@@ -135,14 +141,14 @@ impl Frames {
 
     fn answered(&mut self, head: Head) {
         if head.kind == RST_STREAM {
-            self.open.remove(&head.stream);
+            self.ended(head.stream);
         }
         if !matches!(head.kind, DATA | HEADERS) {
             return;
         }
         self.asides_left = (self.asides_left + ASIDES_PER_PIECE).min(ASIDES_MAX);
         if head.flags & END_STREAM != 0 {
-            self.open.remove(&head.stream);
+            self.ended(head.stream);
         }
         // Not there is what the peer took back while this was on its way.
         if let Some(begun) = self.open.get_mut(&head.stream) {
@@ -161,10 +167,22 @@ impl Frames {
         }
     }
 
-    /// Since when the peer has not taken more of an answer that has begun; of several, the longest.
-    pub fn waiting_since(&self) -> Option<Instant> {
+    /// When the patience ends with a peer that asks for nothing more, or does not take more of an answer that has begun.
+    pub fn patience(&self) -> Option<Instant> {
+        if self.protocol != Protocol::Http2 {
+            return None;
+        }
+        if self.open.is_empty() {
+            return Some(self.quiet_since + IDLE_MAX);
+        }
         let begun = self.open.values().flatten();
-        begun.map(|begun| begun.progress).min()
+        begun.map(|begun| begun.progress + STALL_MAX).min()
+    }
+
+    fn ended(&mut self, stream: u32) {
+        if self.open.remove(&stream).is_some() && self.open.is_empty() {
+            self.quiet_since = Instant::now();
+        }
     }
 }
 
@@ -221,6 +239,98 @@ impl Heads {
     }
 }
 
+/// A stream that ends when its peer only talks, is silent, or leaves an answer lying.
+pub struct Framed<S> {
+    stream: S,
+    frames: Frames,
+    until: Pin<Box<Sleep>>,
+}
+
+impl<S> Framed<S> {
+    /// A connection that has just come, as its peer means it: within TLS, where there is TLS.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            frames: Frames::default(),
+            until: Box::pin(tokio::time::sleep(STALL_MAX)),
+        }
+    }
+
+    /// Looks at what of these was written.
+    fn went(&mut self, slices: &[io::IoSlice<'_>], written: &Poll<io::Result<usize>>) {
+        let Poll::Ready(Ok(mut left)) = *written else {
+            return;
+        };
+        for slice in slices {
+            let went = &slice[..slice.len().min(left)];
+            left -= went.len();
+            self.frames.went(went);
+        }
+    }
+
+    /// Fails when the peer has been leaving an answer lying for too long, or asks for nothing any more.
+    fn check_patience(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Some(until) = self.frames.patience() else {
+            return Ok(());
+        };
+        if self.until.deadline() != until {
+            self.until.as_mut().reset(until);
+        }
+        if self.until.as_mut().poll(context).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check_patience(context)?;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        Poll::Ready(self.frames.came(&buffer.filled()[before..]))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.went(&[io::IoSlice::new(bytes)], &written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        Poll::Ready(self.check_patience(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.went(slices, &written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,24 +357,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_waited_for_from_its_head_to_its_end() {
         let mut frames = spoken(&[frame(HEADERS, 5, 1, 20), frame(HEADERS, 5, 3, 20)]);
-        assert_eq!(frames.waiting_since(), None);
+        assert_eq!(frames.patience(), None);
         let begun = Instant::now();
         frames.went(&frame(HEADERS, 4, 1, 10));
         tokio::time::advance(CALM).await;
         frames.went(&[frame(HEADERS, 4, 3, 10), frame(DATA, 0, 1, 200)].concat());
-        assert_eq!(frames.waiting_since(), Some(begun), "that is too little");
+        assert_eq!(
+            frames.patience(),
+            Some(begun + STALL_MAX),
+            "that is too little"
+        );
         frames.went(&frame(DATA, END_STREAM, 1, 0));
-        assert_eq!(frames.waiting_since(), Some(Instant::now()));
+        assert_eq!(frames.patience(), Some(Instant::now() + STALL_MAX));
         tokio::time::advance(CALM).await;
         for _ in 0..=TAKEN_MIN / 200 {
             frames.went(&frame(DATA, 0, 3, 200));
         }
-        assert_eq!(frames.waiting_since(), Some(Instant::now()));
+        assert_eq!(frames.patience(), Some(Instant::now() + STALL_MAX));
         frames.came(&frame(RST_STREAM, 0, 3, 4)).unwrap();
-        assert_eq!(frames.waiting_since(), None);
+        let idle = Some(Instant::now() + IDLE_MAX);
+        assert_eq!(frames.patience(), idle);
         // On its way when it was taken back.
         frames.went(&frame(HEADERS, 4, 3, 10));
-        assert_eq!(frames.waiting_since(), None);
+        assert_eq!(frames.patience(), idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -290,6 +405,6 @@ mod tests {
         frames.came(b"PRI * HTTP/1.1\r\n\r\n").unwrap();
         frames.came(&frame(HEADERS, 5, 1, 20)).unwrap();
         frames.went(&frame(HEADERS, 4, 1, 20));
-        assert_eq!(frames.waiting_since(), None);
+        assert_eq!(frames.patience(), None);
     }
 }

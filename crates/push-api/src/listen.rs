@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::frames::Framed;
 use crate::limits::address::{Peer, Proxies};
 use crate::limits::seats::{Seat, Seats};
 use crate::talk::{IDLE_MAX, Patient, Talk};
@@ -121,10 +122,12 @@ pub async fn serve(
                     return;
                 };
                 talk.agreed();
-                let connection = protocol.serve_connection(TokioIo::new(stream), service);
+                let stream = TokioIo::new(Framed::new(stream));
+                let connection = protocol.serve_connection(stream, service);
                 watcher.watch(connection.into_owned()).await
             } else {
-                let connection = protocol.serve_connection(TokioIo::new(stream), service);
+                let stream = TokioIo::new(Framed::new(stream));
+                let connection = protocol.serve_connection(stream, service);
                 watcher.watch(connection.into_owned()).await
             };
             drop(place);

@@ -1,7 +1,7 @@
 //! A connection's patience: how long its peer may take to say what it wants, and to take what it is told.
 //!
 //! The library has no limit before it knows which HTTP it is, one for idling and the head together after that, and none
-//! for a peer that does not read. Over HTTP/2 a peer can read, and all the same take no answer: [`Frames`] sees that.
+//! for a peer that does not read.
 
 use std::io;
 use std::pin::Pin;
@@ -15,8 +15,6 @@ use axum::http::Version;
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
-
-use crate::frames::Frames;
 
 /// How long a connection may say nothing between two requests, and before its first one.
 pub const IDLE_MAX: Duration = Duration::from_secs(75);
@@ -128,9 +126,6 @@ pub struct Patient<S> {
     /// When the patience with a peer that does not read ends.
     stalled: Option<Pin<Box<Sleep>>>,
     taken: usize,
-    frames: Frames,
-    /// When the patience ends with a peer that leaves an HTTP/2 answer lying.
-    left_lying: Pin<Box<Sleep>>,
 }
 
 impl<S> Patient<S> {
@@ -143,8 +138,6 @@ impl<S> Patient<S> {
             until: Box::pin(tokio::time::sleep(IDLE_MAX)),
             stalled: None,
             taken: 0,
-            frames: Frames::default(),
-            left_lying: Box::pin(tokio::time::sleep(STALL_MAX)),
         }
     }
 
@@ -165,18 +158,6 @@ impl<S> Patient<S> {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(())
-    }
-
-    /// Looks at what of these was written.
-    fn went(&mut self, slices: &[io::IoSlice<'_>], written: &Poll<io::Result<usize>>) {
-        let Poll::Ready(Ok(mut left)) = *written else {
-            return;
-        };
-        for slice in slices {
-            let went = &slice[..slice.len().min(left)];
-            left -= went.len();
-            self.frames.went(went);
-        }
     }
 
     /// What a write comes to, unless the peer has not taken anything for too long.
@@ -204,21 +185,6 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Fails when the peer has been leaving an answer lying for too long.
-    fn check_taking(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(since) = self.frames.waiting_since() else {
-            return Ok(());
-        };
-        let until = since + STALL_MAX;
-        if self.left_lying.deadline() != until {
-            self.left_lying.as_mut().reset(until);
-        }
-        if self.left_lying.as_mut().poll(context).is_ready() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(())
-    }
-
     fn all_taken(&mut self) {
         self.stalled = None;
         self.taken = 0;
@@ -232,14 +198,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_patience(context)?;
-        self.check_taking(context)?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let came = &buffer.filled()[before..];
-        if !came.is_empty() && self.talk.doing() == Doing::Idle {
+        if buffer.filled().len() > before && self.talk.doing() == Doing::Idle {
             self.talk.set(Doing::Asking);
         }
-        Poll::Ready(self.frames.came(came))
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -250,7 +214,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.went(&[io::IoSlice::new(bytes)], &written);
         self.progress(context, written)
     }
 
@@ -258,7 +221,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         self.all_taken();
-        Poll::Ready(self.check_taking(context))
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -271,7 +234,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.went(slices, &written);
         self.progress(context, written)
     }
 
