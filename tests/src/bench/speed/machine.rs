@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::process::{self, Process};
 
@@ -13,9 +18,22 @@ const NAMED: usize = 3;
 /// Below this part of the machine nobody is worth naming.
 const NAMED_MIN: f64 = 0.01;
 
+/// How often others are looked at: who has ended since is named for what it took until then.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks at the others while something is measured.
+#[derive(Debug)]
+pub(super) struct Watch {
+    owner: PathBuf,
+    before: Reading,
+    /// All that were seen since.
+    seen: Arc<Mutex<HashMap<u32, (String, u64)>>>,
+    looking: JoinHandle<()>,
+}
+
 /// How the machine's time was spent up to a moment, in microseconds over all its cores.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reading {
+struct Reading {
     /// Passed.
     all: u64,
     /// Of that, spent on anything.
@@ -35,9 +53,42 @@ pub(super) struct Others {
     pub(super) who: Vec<(String, f64)>,
 }
 
+impl Watch {
+    /// From now on. `owner`: whose mark the bench's own processes carry.
+    pub(super) fn start(owner: &Path) -> Self {
+        let seen = Arc::default();
+        Self {
+            owner: owner.to_owned(),
+            before: Reading::take(owner),
+            looking: tokio::spawn(look(owner.to_owned(), Arc::clone(&seen))),
+            seen,
+        }
+    }
+
+    /// Until now.
+    pub(super) fn stop(self) -> Others {
+        self.looking.abort();
+        let mut after = Reading::take(&self.owner);
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        for (pid, process) in seen {
+            after.others.entry(pid).or_insert(process);
+        }
+        after.others_since(&self.before)
+    }
+}
+
+async fn look(owner: PathBuf, seen: Arc<Mutex<HashMap<u32, (String, u64)>>>) {
+    loop {
+        sleep(LOOK).await;
+        let others = Reading::take(&owner).others;
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(others);
+    }
+}
+
 impl Reading {
     /// Now. `owner`: whose mark the bench's own processes carry.
-    pub(super) fn take(owner: &Path) -> Self {
+    fn take(owner: &Path) -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let (all, busy) = spent(&stat).unwrap_or_default();
         let ours = process::of_owner(owner);
@@ -60,7 +111,7 @@ impl Reading {
     }
 
     /// What others took from `before` to this.
-    pub(super) fn others_since(&self, before: &Self) -> Others {
+    fn others_since(&self, before: &Self) -> Others {
         let all = self.all.saturating_sub(before.all).max(1) as f64;
         let busy = self.busy.saturating_sub(before.busy);
         let ours = self.ours.saturating_sub(before.ours);

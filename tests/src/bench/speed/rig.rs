@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::load::{Orders, Pace};
-use super::machine::Reading;
+use super::machine::Watch;
 use super::meter::{Cast, Meter, Role, cast_json, spent_of};
 use super::part::Part;
 use super::step::{BATCH, EXPO_RATE, FCM_IN_FLIGHT, LOADED, Lengths, Raw, STEADY, Scene};
@@ -149,7 +149,7 @@ impl Rig {
     // ---- the limit ----
 
     pub(super) async fn raw(&mut self, raw: Raw) -> Taken {
-        let before = Reading::take(&self.owner);
+        let watch = Watch::start(&self.owner);
         let answer = match raw {
             Raw::Accept => self.accept().await,
             Raw::Broker => self.broker().await,
@@ -162,7 +162,7 @@ impl Rig {
             items: items(&answer),
             seconds: answer["seconds"].as_f64().unwrap_or_default(),
             spent: spent_of(&answer["spent"]),
-            others: Reading::take(&self.owner).others_since(&before),
+            others: watch.stop(),
             ..Taken::default()
         }
     }
@@ -330,7 +330,7 @@ impl Rig {
         for (_, pid) in of_role(Role::Api).chain(of_role(Role::Worker)) {
             process::forget_peak(*pid);
         }
-        let before = Reading::take(&self.owner);
+        let watch = Watch::start(&self.owner);
         let settled_before = self.settled().await;
         let meter = Meter::start(&cast);
         let answer = Part::Load.done(&orders.json()).await;
@@ -339,7 +339,7 @@ impl Rig {
         let ended = load::since_epoch();
         let (_, mut spent) = meter.stop();
         spent.extend(spent_of(&answer["spent"]));
-        let others = Reading::take(&self.owner).others_since(&before);
+        let others = watch.stop();
         let began = answer["beganUs"].as_u64().unwrap_or_default();
         let elapsed = Duration::from_micros(ended.saturating_sub(began)).saturating_sub(latency);
         let peak = |role| {
@@ -369,7 +369,7 @@ impl Rig {
             .map(|(_, pid)| *pid)
             .collect();
         apis.iter().copied().for_each(process::forget_peak);
-        let before = Reading::take(&self.owner);
+        let watch = Watch::start(&self.owner);
         let meter = Meter::start(&cast);
         let answer = Part::Load.done(&orders.json()).await;
         let (elapsed, mut spent) = meter.stop();
@@ -384,7 +384,7 @@ impl Rig {
                 .filter_map(process::peak)
                 .max()
                 .unwrap_or_default(),
-            others: Reading::take(&self.owner).others_since(&before),
+            others: watch.stop(),
             ..Taken::default()
         }
     }
