@@ -309,3 +309,60 @@ async fn who_registers_again_begins_anew() {
         assert_eq!(call.answer().await.status, 403);
     }
 }
+
+/// One that waits for a key that is not there: another customer's erasure, behind it, and retention go on all the same, as
+/// do its own customer's other notifications; and once somebody has acted, so does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_nothing_can_be_done_with_holds_up_no_other_and_no_retention() {
+    let mut stack = Stack::with()
+        .env_worker("RETENTION_DAYS", "7")
+        .start()
+        .await;
+    stack.all_ready().await;
+    for error in [
+        "a step of an operation failed",
+        "is passed over",
+        "operations cannot go on",
+        "what is over cannot be deleted",
+    ] {
+        stack.expect_errors(error);
+    }
+    stack.register(3, Device::android_fcm("pixel")).await;
+    let old = stack.send(3).wait(20).answer().await.expect(200).id();
+    let time = hour(&stack.database).await;
+    let mut scheduled = Vec::new();
+    for customer in [1, 1, 2] {
+        stack.know_customer(customer).await;
+        let send = send(&stack, customer).with("sendAt", time.as_str());
+        scheduled.push(send.accepted().await);
+    }
+    assert_eq!(stack.terminate_worker().await, Some(0));
+    let first = "WHERE customer_id = 1 ORDER BY id LIMIT 1";
+    let database = &stack.database;
+    let lost = format!("UPDATE notification_history SET next_job = '$1$lost$AAAA' {first}");
+    database.execute(&lost).await;
+    database
+        .execute(
+            "UPDATE notification_history SET created_at = created_at - INTERVAL 8 DAY WHERE customer_id = 3",
+        )
+        .await;
+    let first_erased = erase(&stack, "1").await.expect(202);
+    let second = erase(&stack, "2").await.expect(202);
+    let due = "UPDATE customer_erasures SET look_again_at = NOW()";
+    stack.database.execute(due).await;
+    stack.start_worker().await;
+    is_done(&stack, &second.json["operationId"]).await;
+    let id = &first_erased.json["operationId"];
+    for reached in [&scheduled[1], &scheduled[2]] {
+        assert_eq!(stack.settled(reached).await.reason, "erased");
+    }
+    eventually("what is old is emptied", async || {
+        (stack.notification(&old).await["title"] == "").then_some(())
+    })
+    .await;
+    assert_eq!(operation(&stack, id).await["state"], "running");
+    let found = format!("UPDATE notification_history SET next_job = NULL {first}");
+    stack.database.execute(&found).await;
+    is_done(&stack, id).await;
+    assert_eq!(stack.settled(&scheduled[0]).await.reason, "erased");
+}

@@ -3,6 +3,10 @@
 use std::fmt::Display;
 
 use chrono::{DateTime, SubsecRound, Utc};
+use sqlx::error::BoxDynError;
+use sqlx::mysql::{MySqlTypeInfo, MySqlValueRef};
+use sqlx::types::Json;
+use sqlx::{Decode, MySql, Type};
 
 use crate::error::StoreError;
 
@@ -39,6 +43,27 @@ impl<K: Display> Row<K> {
         value
             .map(|value| self.read(column, read(value)))
             .transpose()
+    }
+}
+
+/// A JSON column as its text, whatever it says: what of it cannot be read is seen row by row, and not when many rows are
+/// fetched. (MySQL has a type of its own for it, which is no text to the driver.)
+#[derive(Debug, Clone)]
+pub(crate) struct JsonText(pub(crate) String);
+
+impl Type<MySql> for JsonText {
+    fn type_info() -> MySqlTypeInfo {
+        Json::<()>::type_info()
+    }
+
+    fn compatible(ty: &MySqlTypeInfo) -> bool {
+        Json::<()>::compatible(ty)
+    }
+}
+
+impl<'r> Decode<'r, MySql> for JsonText {
+    fn decode(value: MySqlValueRef<'r>) -> Result<Self, BoxDynError> {
+        String::decode(value).map(Self)
     }
 }
 

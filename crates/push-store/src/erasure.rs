@@ -26,9 +26,11 @@ use crate::Store;
 use crate::bulk::{self, KEYS_MAX};
 use crate::content::{self, Emptied, letter_content};
 use crate::customers::known;
-use crate::decode::millis;
+use crate::dead_letters::record::settled;
+use crate::decode::{Row, millis};
 use crate::devices::count_up;
 use crate::error::StoreError;
+use crate::history::TABLE;
 use crate::history::cancel::{end, waiting};
 use crate::history::lock::{Locked, lock};
 use crate::operations::OperationId;
@@ -64,6 +66,10 @@ const ERASE_NEXT: &str = "\
     WHERE customer_id = ? AND created_at >= ? AND (created_at > ? OR id > ?) AND erasure_mark < ? AND emptied < ? \
     ORDER BY created_at, id LIMIT ?";
 
+const KNOWN_OF: &str = "\
+    SELECT fcm_result, expo_result, COALESCE(claimed_until > NOW(3), FALSE) AS claim_holds \
+    FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
+
 /// Dead letters of jobs that were none of ours.
 const ERASE_STRANGERS: &str = concat!(
     "\
@@ -88,6 +94,9 @@ const TO_LOOK_AT_AGAIN: &str = "\
     SELECT customer_id, mark FROM customer_erasures FORCE INDEX (look_again) \
     WHERE look_again_at <= ? ORDER BY look_again_at LIMIT ?";
 
+const LOOK_AGAIN_LATER: &str =
+    "UPDATE customer_erasures SET look_again_at = ? WHERE customer_id = ? AND mark = ?";
+
 const LOOKED_AT_AGAIN: &str =
     "UPDATE customer_erasures SET look_again_at = NULL WHERE customer_id = ? AND mark = ?";
 
@@ -104,9 +113,11 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("MARK_OF", MARK_OF),
     ("TO_ERASE", TO_ERASE),
     ("ERASE_NEXT", ERASE_NEXT),
+    ("KNOWN_OF", KNOWN_OF),
     ("ERASE_STRANGERS", ERASE_STRANGERS),
     ("ERASED_AMONG", ERASED_AMONG),
     ("TO_LOOK_AT_AGAIN", TO_LOOK_AT_AGAIN),
+    ("LOOK_AGAIN_LATER", LOOK_AGAIN_LATER),
     ("LOOKED_AT_AGAIN", LOOKED_AT_AGAIN),
     ("PURGE_ERASURES", PURGE_ERASURES),
 ];
@@ -136,6 +147,14 @@ impl Scope {
         let mark = i64::try_from(self.mark).unwrap_or(i64::MAX);
         DateTime::from_timestamp_millis(mark).unwrap_or(BEGINNING)
     }
+}
+
+/// A customer who is looked at again, and how far that is.
+#[derive(Debug)]
+pub struct Again {
+    scope: Scope,
+    place: Option<Place>,
+    seen_all: bool,
 }
 
 /// A place among a customer's notifications.
@@ -227,43 +246,66 @@ impl Store {
         Ok(changed)
     }
 
-    /// Looks again at customers who were erased a while ago, for what was being accepted at that moment. Returns how those
-    /// ended that had been waiting.
+    /// Customers who were erased a while ago, and are to be [looked at again](Self::erase_again). Until then each is put
+    /// off: one that nothing can be done with is in no other's way.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be asked; what is left is looked at the next time.
-    pub async fn erase_again(&self, now: DateTime<Utc>) -> Result<Vec<Status>, StoreError> {
+    /// [`StoreError`] when the database cannot be asked; those that were not put off are due again at once.
+    pub async fn to_look_at_again(&self, now: DateTime<Utc>) -> Result<Vec<Again>, StoreError> {
         let due: Vec<(i64, u64)> = sqlx::query_as(TO_LOOK_AT_AGAIN)
             .bind(millis(now))
             .bind(AGAIN_MAX)
             .fetch_all(&self.pool)
             .await?;
-        let mut ended = Vec::new();
+        let mut again = Vec::with_capacity(due.len());
         for (customer, mark) in due {
-            let Ok(customer) = CustomerId::try_from(customer) else {
-                continue;
-            };
-            let scope = Scope { customer, mark };
-            let mut place = None;
-            loop {
-                let handled = self.erase_more(scope, place, now).await?;
-                ended.extend(handled.ended);
-                place = handled.last;
-                if handled.at_the_end {
-                    break;
-                }
+            sqlx::query(LOOK_AGAIN_LATER)
+                .bind(millis(now + LOOK_AGAIN_AFTER))
+                .bind(customer)
+                .bind(mark)
+                .execute(&self.pool)
+                .await?;
+            if let Ok(customer) = CustomerId::try_from(customer) {
+                let scope = Scope { customer, mark };
+                again.push(Again {
+                    scope,
+                    place: None,
+                    seen_all: false,
+                });
             }
+        }
+        Ok(again)
+    }
+
+    /// Looks again at some notifications of a customer, for what was being accepted at the moment of the erasure. Returns
+    /// how those ended that had been waiting; `None` when it has seen all.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked; what is left is looked at the next time.
+    pub async fn erase_again(
+        &self,
+        again: &mut Again,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<Status>>, StoreError> {
+        if again.seen_all {
+            return Ok(None);
+        }
+        let scope = again.scope;
+        let handled = self.erase_more(scope, again.place, now).await?;
+        again.place = handled.last;
+        if handled.at_the_end {
             let mut connection = self.pool.acquire().await?;
             // What is in a worker's hands is looked at the next time.
             if remaining(&mut connection, scope).await? == 0 {
                 sqlx::query(LOOKED_AT_AGAIN)
-                    .bind(customer.get())
-                    .bind(mark)
+                    .bind(scope.customer.get())
+                    .bind(scope.mark)
                     .execute(&mut *connection)
                     .await?;
             }
+            again.seen_all = true;
         }
-        Ok(ended)
+        Ok(Some(handled.ended))
     }
 
     async fn erase_more(
@@ -333,17 +375,7 @@ pub(crate) async fn erase_some(
     limit: u32,
     now: DateTime<Utc>,
 ) -> Result<Handled, StoreError> {
-    let from = after.map_or(BEGINNING, |place| place.at);
-    let rows: Vec<NextRow> = sqlx::query_as(ERASE_NEXT)
-        .bind(scope.customer.get())
-        .bind(from)
-        .bind(from)
-        .bind(after.map_or(0, |place| place.id))
-        .bind(scope.mark)
-        .bind(Emptied::Erased.as_u8())
-        .bind(limit)
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = next(connection, scope, after, limit).await?;
     let ids: Vec<NotificationId> = rows.iter().map(|row| row.notification_id.into()).collect();
     let locked = lock(connection, ids.iter().copied()).await?;
     let (mut changes, mut ended) = (Changes::default(), Vec::new());
@@ -371,16 +403,49 @@ pub(crate) async fn erase_some(
             .await?;
     }
     changes.write(connection).await?;
-    let last = rows.last().map(|row| Place {
-        at: row.created_at,
-        id: row.id,
-    });
     Ok(Handled {
         done: to_empty.len() as u64,
         ended,
-        last: last.or(after),
+        last: rows.last().map(NextRow::place).or(after),
         at_the_end,
     })
+}
+
+/// Passes over the next notification, which nobody can do anything with just now.
+pub(crate) async fn pass_over(
+    connection: &mut MySqlConnection,
+    scope: Scope,
+    after: Option<Place>,
+) -> Result<Handled, StoreError> {
+    let rows = next(connection, scope, after, 1).await?;
+    if let Some(row) = rows.first() {
+        tracing::error!(notification.id = %row.notification_id, "a notification of an erased customer is passed over; it is tried again later");
+    }
+    Ok(Handled {
+        done: 0,
+        ended: Vec::new(),
+        last: rows.first().map(NextRow::place).or(after),
+        at_the_end: rows.is_empty(),
+    })
+}
+
+async fn next(
+    connection: &mut MySqlConnection,
+    scope: Scope,
+    after: Option<Place>,
+    limit: u32,
+) -> Result<Vec<NextRow>, StoreError> {
+    let from = after.map_or(BEGINNING, |place| place.at);
+    Ok(sqlx::query_as(ERASE_NEXT)
+        .bind(scope.customer.get())
+        .bind(from)
+        .bind(from)
+        .bind(after.map_or(0, |place| place.id))
+        .bind(scope.mark)
+        .bind(Emptied::Erased.as_u8())
+        .bind(limit)
+        .fetch_all(connection)
+        .await?)
 }
 
 /// Those of them whose customer was erased after they were accepted.
@@ -406,7 +471,8 @@ pub(crate) fn told(now: DateTime<Utc>) -> TimelineEntry {
     TimelineEntry::new(millis(now), Step::Erased, text)
 }
 
-/// Ends a pending one, unless a worker has it in hand. Says how it ended.
+/// Ends a pending one, unless a worker has it in hand. Says how it ended. What cannot be read is ended as well; what
+/// cannot be read without a key that is missing waits for the key.
 async fn end_one(
     connection: &mut MySqlConnection,
     keys: &Keyring,
@@ -415,15 +481,20 @@ async fn end_one(
     changes: &mut Changes,
     now: DateTime<Utc>,
 ) -> Result<Option<Status>, StoreError> {
-    let row = waiting(connection, id).await?;
-    if row.claim_holds {
+    let known: KnownRow = sqlx::query_as(KNOWN_OF)
+        .bind(id.as_uuid())
+        .fetch_one(&mut *connection)
+        .await?;
+    if known.claim_holds {
         return Ok(None);
     }
-    let settlement = match row.job(keys) {
+    let waiting = waiting(connection, id).await;
+    let settlement = match waiting.and_then(|row| row.job(keys)) {
         Ok(job) => suppress(&job, Suppression::Erased, now),
+        Err(error) if error.is_unavailable() => return Err(error),
         Err(error) => {
             tracing::warn!(notification.id = %id, %error, "an erased notification cannot be read; it is ended all the same");
-            unread(id, locked, now)
+            unread(id, locked, known.results(id)?, now)
         }
     };
     let Next::Done(ending) = settlement.next else {
@@ -439,11 +510,17 @@ async fn end_one(
     Ok(Some(ending.status()))
 }
 
-/// The end of what nobody can make a job of.
-fn unread(id: NotificationId, locked: &Locked, now: DateTime<Utc>) -> Settlement {
-    let results = PerProvider {
-        fcm: ProviderResult::NotSent,
-        expo: ProviderResult::NotSent,
+/// The end of what nobody can make a job of: what a device accepted before counts.
+fn unread(
+    id: NotificationId,
+    locked: &Locked,
+    results: PerProvider<ProviderResult>,
+    now: DateTime<Utc>,
+) -> Settlement {
+    let ending = if [results.fcm, results.expo].contains(&ProviderResult::Success) {
+        Ending::Sent
+    } else {
+        Ending::Suppressed(Reason::Erased)
     };
     Settlement {
         notification: id,
@@ -452,7 +529,31 @@ fn unread(id: NotificationId, locked: &Locked, now: DateTime<Utc>) -> Settlement
         results,
         deliveries: Vec::new(),
         timeline: vec![told(now)],
-        next: Next::Done(Ending::Suppressed(Reason::Erased)),
+        next: Next::Done(ending),
+    }
+}
+
+/// What is known of a pending one without reading it.
+#[derive(FromRow)]
+struct KnownRow {
+    fcm_result: String,
+    expo_result: String,
+    claim_holds: bool,
+}
+
+impl KnownRow {
+    /// What it came to so far, now that nothing of it is queued any more.
+    fn results(&self, id: NotificationId) -> Result<PerProvider<ProviderResult>, StoreError> {
+        let at = Row {
+            table: TABLE,
+            key: id,
+        };
+        let result =
+            |column, text: &str| at.read(column, ProviderResult::from_spelling(text).map(settled));
+        Ok(PerProvider {
+            fcm: result("fcm_result", &self.fcm_result)?,
+            expo: result("expo_result", &self.expo_result)?,
+        })
     }
 }
 
@@ -461,4 +562,13 @@ struct NextRow {
     id: u64,
     notification_id: Uuid,
     created_at: DateTime<Utc>,
+}
+
+impl NextRow {
+    const fn place(&self) -> Place {
+        Place {
+            at: self.created_at,
+            id: self.id,
+        }
+    }
 }

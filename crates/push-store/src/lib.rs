@@ -51,6 +51,7 @@ pub use dead_letters::{
 };
 pub use devices::{Customer, DeadToken, Identification, Registered, Registration, SwitchedOff};
 pub use encryption::KeyInUse;
+pub use erasure::Again;
 pub use error::{StoreError, TlsFault, Unavailable};
 pub use history::{
     Acceptance, Books, Cancelling, Claim, ClaimId, ClaimedRound, Claiming, Committed, DeliveryView,

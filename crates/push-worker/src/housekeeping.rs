@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use push_core::notification::Ttl;
-use push_store::{Aging, KEPT_FOR, Store, StoreError};
+use push_store::{Again, Aging, KEPT_FOR, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::database::in_time;
@@ -81,27 +81,46 @@ async fn keep_house(worker: &Worker) -> Result<(), StoreError> {
         return Ok(());
     };
     let purged = purge_all(&worker.store, worker.retention).await;
-    let purged = match purged {
-        Ok(()) => empty_old(&worker.store, worker.retention).await,
-        Err(error) => Err(error),
-    };
+    let erased = erase_again(&worker.store).await;
+    let emptied = empty_old(&worker.store, worker.retention).await;
     lease.release().await;
-    purged
+    purged.and(erased).and(emptied)
 }
 
 /// Content that is older than it is kept.
 async fn empty_old(store: &Store, kept_for: TimeDelta) -> Result<(), StoreError> {
     let before = ago(kept_for);
+    let mut emptied = Ok(());
     for what in Aging::ALL {
-        let until = Instant::now() + EMPTYING_MAX;
-        loop {
-            let emptied = in_time(store.empty_old(what, before, EMPTIED_AT_ONCE)).await?;
-            metrics::emptied(what.table(), &emptied);
-            if !emptied.more || Instant::now() > until {
-                break;
-            }
-            tokio::time::sleep(BREATH).await;
+        emptied = emptied.and(empty_table(store, what, before).await);
+    }
+    emptied
+}
+
+async fn empty_table(store: &Store, what: Aging, before: DateTime<Utc>) -> Result<(), StoreError> {
+    let until = Instant::now() + EMPTYING_MAX;
+    loop {
+        let emptied = in_time(store.empty_old(what, before, EMPTIED_AT_ONCE)).await?;
+        metrics::emptied(what.table(), &emptied);
+        if !emptied.more || Instant::now() > until {
+            return Ok(());
         }
+        tokio::time::sleep(BREATH).await;
+    }
+}
+
+/// What was being accepted when its customer was erased.
+async fn erase_again(store: &Store) -> Result<(), StoreError> {
+    let mut erased = Ok(());
+    for mut again in in_time(store.to_look_at_again(Utc::now())).await? {
+        erased = erased.and(erase_one_again(store, &mut again).await);
+    }
+    erased
+}
+
+async fn erase_one_again(store: &Store, again: &mut Again) -> Result<(), StoreError> {
+    while let Some(ended) = in_time(store.erase_again(again, Utc::now())).await? {
+        metrics::ended(&ended);
     }
     Ok(())
 }
@@ -112,36 +131,39 @@ fn ago(time: TimeDelta) -> DateTime<Utc> {
     (Utc::now() - time).max(beginning)
 }
 
+/// Of each table, whatever became of the others.
 async fn purge_all(store: &Store, kept_for: TimeDelta) -> Result<(), StoreError> {
     let keys = Utc::now() - KEPT_FOR - MARGIN;
-    purge("idempotency_keys", || {
-        store.purge_idempotency_keys(keys, BATCH_MAX)
-    })
-    .await?;
     // What it took the place of cannot be sent any more.
     let heads = Utc::now() - TimeDelta::seconds(Ttl::SECONDS_MAX) - MARGIN;
-    purge("collapse_heads", || {
-        store.purge_collapse_heads(heads, BATCH_MAX)
-    })
-    .await?;
-    metrics::ended(&in_time(store.erase_again(Utc::now())).await?);
     let known = ago(kept_for.max(KNOWN_FOR));
-    purge("booking_status", || store.purge_bookings(known, BATCH_MAX)).await?;
-    purge("customer_erasures", || {
-        store.purge_erasures(known, BATCH_MAX)
-    })
-    .await?;
     let waits = Utc::now() - TimeDelta::days(1);
-    purge("quiet_hours_waits", || {
-        store.purge_quiet_hours_waits(waits, BATCH_MAX)
-    })
-    .await?;
     // A full budget needs no row. Those that are asked for often keep theirs.
     let full = Utc::now() - MARGIN;
-    purge("customer_rate_limits", || {
-        store.purge_full_budgets(full, BATCH_MAX)
-    })
-    .await
+    let purged = [
+        purge("idempotency_keys", || {
+            store.purge_idempotency_keys(keys, BATCH_MAX)
+        })
+        .await,
+        purge("collapse_heads", || {
+            store.purge_collapse_heads(heads, BATCH_MAX)
+        })
+        .await,
+        purge("booking_status", || store.purge_bookings(known, BATCH_MAX)).await,
+        purge("customer_erasures", || {
+            store.purge_erasures(known, BATCH_MAX)
+        })
+        .await,
+        purge("quiet_hours_waits", || {
+            store.purge_quiet_hours_waits(waits, BATCH_MAX)
+        })
+        .await,
+        purge("customer_rate_limits", || {
+            store.purge_full_budgets(full, BATCH_MAX)
+        })
+        .await,
+    ];
+    purged.into_iter().collect()
 }
 
 /// Purges until nothing is over any more.

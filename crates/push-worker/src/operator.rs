@@ -69,7 +69,7 @@ struct Operator<'a> {
 }
 
 impl Operator<'_> {
-    /// Takes the steps that are due; true when there is more to do for this worker.
+    /// Takes the steps that are due; true when there is more to do for this worker. What fails holds up nothing else.
     async fn look(&mut self) -> Result<bool, StoreError> {
         if !in_time(self.worker.store.any_operation(Utc::now())).await? {
             self.leader.step_down().await;
@@ -80,8 +80,9 @@ impl Operator<'_> {
             return Ok(false);
         }
         let connected = self.worker.broker.state() == BrokerState::Connected;
+        let mut failed = Ok(());
         if connected {
-            self.publish_bytes().await?;
+            failed = self.publish_bytes().await;
         }
         let now = Utc::now();
         for running in in_time(self.worker.store.running_operations(now)).await? {
@@ -91,9 +92,10 @@ impl Operator<'_> {
                 && (connected || !running.publishes())
                 && !self.worker.shutdown.soft.is_cancelled()
             {
-                self.step(&running).await?;
+                failed = failed.and(self.step(&running).await);
             }
         }
+        failed?;
         if !connected {
             self.leader.step_down().await;
         }
@@ -106,7 +108,7 @@ impl Operator<'_> {
         for step in [Step::Full, Step::One, Step::SkipOne] {
             taken = in_time(self.take(running, step, Utc::now())).await;
             match &taken {
-                Err(error) if !error.is_unavailable() => {
+                Err(error) if is_its_own(error, running) => {
                     tracing::error!(%error, operation.id = %running.id.0, ?step, "a step of an operation failed");
                 }
                 Ok(_) | Err(_) => break,
@@ -159,6 +161,12 @@ impl Operator<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an error may be about a single letter or notification, so that smaller steps get further. Of what is patient
+/// also one that somebody must act on, as where a key is missing: the others need not wait for that.
+fn is_its_own(error: &StoreError, running: &Running) -> bool {
+    !error.is_unavailable() || (running.is_patient() && error.is_out_of_order())
 }
 
 /// Publishes what is committed. What the broker surely did not take is due at once.

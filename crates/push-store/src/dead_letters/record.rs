@@ -259,7 +259,8 @@ const fn settled_each(job: &Job) -> PerProvider<ProviderResult> {
     }
 }
 
-const fn settled(result: ProviderResult) -> ProviderResult {
+/// What is queued no longer.
+pub(crate) const fn settled(result: ProviderResult) -> ProviderResult {
     match result {
         ProviderResult::Queued => ProviderResult::NotSent,
         ProviderResult::Success | ProviderResult::Failed | ProviderResult::NotSent => result,

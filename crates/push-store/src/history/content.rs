@@ -8,11 +8,10 @@ use push_core::notification::{
 use push_seal::{KeyId, Keyring, key_of};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{StoredContent, TABLE};
-use crate::decode::Row;
+use crate::decode::{JsonText, Row};
 use crate::error::StoreError;
 use crate::sealing;
 
@@ -21,7 +20,7 @@ use crate::sealing;
 pub(crate) struct ContentRow {
     title: String,
     body: String,
-    data: Option<Json<Data>>,
+    data: Option<JsonText>,
     image_url: Option<String>,
     sealed: Option<String>,
 }
@@ -84,17 +83,20 @@ impl ContentRow {
         keys: &Keyring,
         notification: Uuid,
     ) -> Result<StoredContent, StoreError> {
-        let Some(sealed) = self.sealed else {
-            return Ok(StoredContent {
-                title: self.title,
-                body: self.body,
-                data: self.data.map(|data| data.0).unwrap_or_default(),
-                image_url: self.image_url,
-            });
-        };
         let at = Row {
             table: TABLE,
             key: notification,
+        };
+        let Some(sealed) = self.sealed else {
+            let data = at.read_nullable("data", self.data, |JsonText(data)| {
+                serde_json::from_str(&data).ok()
+            })?;
+            return Ok(StoredContent {
+                title: self.title,
+                body: self.body,
+                data: data.unwrap_or_default(),
+                image_url: self.image_url,
+            });
         };
         let place = sealing::content(notification);
         let json = sealing::open(keys, &place, sealed, &at, "sealed")?;

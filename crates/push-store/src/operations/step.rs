@@ -19,7 +19,7 @@ use crate::dead_letters::filter::{Bind as _, Shape, of_shape};
 use crate::dead_letters::lock::array;
 use crate::dead_letters::replay::replay_in;
 use crate::dead_letters::{DeadLetterId, Discard, LetterPlace, Refusal, Replay, ReplayedJob};
-use crate::decode::millis;
+use crate::decode::{JsonText, millis};
 use crate::erasure::Scope;
 use crate::error::StoreError;
 use crate::retry::Tries;
@@ -139,6 +139,12 @@ impl Running {
         matches!(self.parameters.work, Work::Replay { .. })
     }
 
+    /// Whether what nothing can be done with is tried again, until it can be.
+    #[must_use]
+    pub const fn is_patient(&self) -> bool {
+        matches!(self.parameters.work, Work::Erase { .. })
+    }
+
     /// What it does: `operations.kind`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -153,7 +159,8 @@ pub enum Step {
     Full,
     /// One, because a larger step failed.
     One,
-    /// One, which nobody can make anything of: it is counted as failed, and left as it is.
+    /// One, which nobody can make anything of: it is counted as failed, and left as it is. (A notification that is to be
+    /// erased: passed over until the next time.)
     SkipOne,
 }
 
@@ -547,7 +554,7 @@ struct RunningRow {
     total: u64,
     done: u64,
     failed: u64,
-    failures: Option<Json<BTreeMap<String, u64>>>,
+    failures: Option<JsonText>,
 }
 
 impl RunningRow {
@@ -566,7 +573,11 @@ impl RunningRow {
             total: self.total,
             done: self.done,
             failed: self.failed,
-            failures: self.failures.map(|failures| failures.0).unwrap_or_default(),
+            // Only figures: without them it goes on.
+            failures: self
+                .failures
+                .and_then(|JsonText(failures)| serde_json::from_str(&failures).ok())
+                .unwrap_or_default(),
         })
     }
 }

@@ -13,8 +13,8 @@ use super::recording::under;
 use super::seed::{customer, expo, fcm, gives_up, later, notification, registration, sent, waits};
 use super::{Db, settings};
 use crate::{
-    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, OperationState, Replay, Resealed, Store,
-    StoreError, StoreSettings, Unavailable, UnknownCustomer,
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, How, OperationState, Replay, Resealed,
+    Step, Store, StoreError, StoreSettings, Unavailable, UnknownCustomer,
 };
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -541,5 +541,62 @@ async fn who_was_frozen_says_its_key_again_before_it_seals() {
         Err(StoreError::Unavailable(Unavailable::KeyMissing(b)))
     );
     assert_eq!(new.keys_in_use().await.unwrap().len(), 1);
+    db.done().await;
+}
+
+/// What is sealed with a key that is not there waits for it: until then nobody knows what it came to. The others do not.
+#[tokio::test]
+async fn an_erasure_waits_for_a_missing_key_with_what_is_sealed_by_it_alone() {
+    let mut db = Db::new().await;
+    let one = std::slice::from_ref;
+    let accepted = async |store: &Store| {
+        let n = notification(1);
+        let accepted = store.accept(one(&n), UnknownCustomer::Create, later(60_000));
+        accepted.await.unwrap();
+    };
+    let sealing = db.keyed(A).await;
+    sealing.use_keys().await.unwrap();
+    accepted(&sealing).await;
+    accepted(&db.store).await;
+    let operation = db.erase(1).await;
+    let step = async |store: &Store, step| {
+        let how = How {
+            step,
+            waited: DeadLetterId(0),
+            due_after: GRACE,
+        };
+        let running = store.running_operations(later(1_000)).await.unwrap();
+        let taken = store.take_step(&running[0], &how, later(1_000)).await?;
+        Ok::<_, StoreError>(taken.map(|taken| (taken.done, taken.finished)))
+    };
+    let missing = StoreError::Unavailable(Unavailable::KeyMissing(KeyId::parse("a").unwrap()));
+    for size in [Step::Full, Step::One] {
+        assert_eq!(step(&db.store, size).await, Err(missing.clone()));
+    }
+    assert_eq!(step(&db.store, Step::SkipOne).await, Ok(Some((0, false))));
+    assert_eq!(step(&db.store, Step::Full).await, Ok(Some((1, false))));
+    let left = "SELECT COUNT(*) FROM notification_history WHERE emptied = 0 AND sealed IS NOT NULL";
+    assert_eq!(db.one(left).await, 1);
+    db.store = db.keyed(A).await;
+    let view = db.empties(operation, 2).await;
+    assert_eq!((view.state, view.done), (OperationState::Done, 2));
+    db.done().await;
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_read_keeps_no_other_from_another_key() {
+    let db = Db::new().await;
+    let clear = db.keyed("").await;
+    clear.use_keys().await.unwrap();
+    let all = told_all(&clear, 1).await;
+    db.execute("UPDATE notification_history SET data = '[\"no map\"]' ORDER BY id LIMIT 1")
+        .await;
+    let sealing = db.keyed(A).await;
+    sealing.use_keys().await.unwrap();
+    db.an_hour_passes().await;
+    rotated(&sealing, TimeDelta::minutes(2)).await;
+    let clear = "SELECT COUNT(*) FROM notification_history WHERE sealed IS NULL";
+    assert_eq!(db.one(clear).await, 1);
+    assert_eq!(all.len(), 4);
     db.done().await;
 }

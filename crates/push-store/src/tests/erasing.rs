@@ -1,19 +1,21 @@
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use push_core::admit::Claimed;
 use push_core::id::NotificationId;
 use push_core::job::GiveUpReason;
 use push_core::notification::{CollapseKey, Notification};
-use push_core::settle::suppress;
-use push_core::status::{Reason, Status};
+use push_core::settle::{Settlement, suppress};
+use push_core::status::{ProviderResult, Reason, Status};
 use push_core::timeline::Step as Told;
 use push_core::wanted::Suppression;
 use sqlx::Row;
 
 use super::Db;
 use super::recording::{RECEIPTS_AFTER, under};
-use super::seed::{customer, follow_up, gives_up, later, notification, registration, sent, waits};
+use super::seed::{
+    customer, follow_up, gives_up, later, notification, registration, results, sent, waits,
+};
 use crate::{
     Claim, ClaimId, DeadLetterId, DeadLetterRecord, How, Kept, OperationId, OperationState,
     OperationView, Recording, Refusal, Replay, Step, UnknownCustomer,
@@ -65,6 +67,17 @@ impl Db {
             }
         }
         self.store.operation(id).await.unwrap().unwrap()
+    }
+
+    /// How those ended that had been waiting.
+    async fn erases_again(&self, now: DateTime<Utc>) -> Vec<Status> {
+        let mut all = Vec::new();
+        for mut again in self.store.to_look_at_again(now).await.unwrap() {
+            while let Some(ended) = self.store.erase_again(&mut again, now).await.unwrap() {
+                all.extend(ended);
+            }
+        }
+        all
     }
 
     async fn standing(&self, id: NotificationId) -> (Status, Option<Reason>, bool) {
@@ -299,6 +312,75 @@ async fn who_is_erased_begins_anew_and_may_be_erased_again() {
     db.done().await;
 }
 
+/// Whatever stands in its columns: that it cannot be read keeps neither it nor others from being erased.
+#[tokio::test]
+async fn what_cannot_be_read_is_ended_all_the_same_and_what_a_device_accepted_counts() {
+    let db = Db::new().await;
+    let n = db.accepted(4).await;
+    let [no_map, reached, no_job, sound] = &n[..] else {
+        panic!("four")
+    };
+    let reaches = Settlement {
+        results: results(ProviderResult::Success, ProviderResult::Queued),
+        ..waits(reached, 1)
+    };
+    db.record(&[reaches, waits(no_job, 1)], later(0), GRACE)
+        .await
+        .unwrap();
+    for (what, of) in [
+        ("data = '[\"no map\"]'", no_map),
+        ("next_job = 'none'", reached),
+        ("next_job = 'none', data = '7'", no_job),
+    ] {
+        let id = of.id.as_uuid().simple();
+        let spoil =
+            format!("UPDATE notification_history SET {what} WHERE notification_id = UNHEX('{id}')");
+        sqlx::query(sqlx::AssertSqlSafe(spoil))
+            .execute(&db.store.pool)
+            .await
+            .unwrap();
+    }
+    let id = db.erase(1).await;
+    let view = db.empties(id, 1).await;
+    assert_eq!((view.state, view.done), (OperationState::Done, 4));
+    let erased = (Status::Suppressed, Some(Reason::Erased), true);
+    for one in [no_map, no_job, sound] {
+        assert_eq!(db.standing(one.id).await, erased);
+    }
+    assert_eq!(db.standing(reached.id).await, (Status::Sent, None, true));
+    assert_eq!(db.store.recount_hour(later(0)).await.unwrap(), []);
+    db.done().await;
+}
+
+/// Who looks again, after one that nothing can be done with.
+#[tokio::test]
+async fn looking_again_goes_on_with_others_and_comes_back() {
+    let db = Db::new().await;
+    for of in [1, 2] {
+        db.accept_one(&notification(of)).await;
+        db.erase(of).await;
+    }
+    let lost = "UPDATE notification_history SET next_job = '$1$lost$AAAA' WHERE customer_id = 1";
+    db.execute(lost).await;
+    let now = Utc::now() + TimeDelta::minutes(6);
+    let due = db.store.to_look_at_again(now).await.unwrap();
+    assert_eq!(due.len(), 2);
+    let mut looked = Vec::new();
+    for mut again in due {
+        looked.push(db.store.erase_again(&mut again, now).await);
+    }
+    assert!(looked[0].as_ref().unwrap_err().is_out_of_order());
+    assert_eq!(looked[1], Ok(Some(vec![Status::Suppressed])));
+    assert_eq!(db.erases_again(now).await, [], "it is not due at once");
+    db.execute("UPDATE notification_history SET next_job = NULL")
+        .await;
+    let now = now + TimeDelta::minutes(6);
+    assert_eq!(db.erases_again(now).await, [Status::Suppressed]);
+    let again = "SELECT COUNT(*) FROM customer_erasures WHERE look_again_at IS NOT NULL";
+    assert_eq!(db.one(again).await, 0);
+    db.done().await;
+}
+
 /// What is accepted at the moment of the erasure, and committed after the operation has looked: it is not sent, and not
 /// kept.
 #[tokio::test]
@@ -331,10 +413,9 @@ async fn what_is_being_accepted_at_that_moment_is_before_it() {
     let full = "SELECT COUNT(*) FROM dead_letters WHERE job IS NOT NULL";
     assert_eq!(db.one(full).await, 0);
     // The other one is found a while later.
-    assert_eq!(db.store.erase_again(later(0)).await.unwrap(), []);
+    assert_eq!(db.erases_again(later(0)).await, []);
     let now = chrono::Utc::now() + TimeDelta::minutes(6);
-    let ended = db.store.erase_again(now).await.unwrap();
-    assert_eq!(ended, [Status::Suppressed]);
+    assert_eq!(db.erases_again(now).await, [Status::Suppressed]);
     assert_eq!(db.standing(n[1].id).await, erased);
     let again = "SELECT COUNT(*) FROM customer_erasures WHERE look_again_at IS NOT NULL";
     assert_eq!(db.one(again).await, 0);
