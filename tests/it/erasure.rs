@@ -1,7 +1,10 @@
 //! `DELETE customers/{id}`: nothing of a customer who is erased is sent any more, wherever it waits, and nothing is left of
 //! what it said; the figures stay.
 
-use push_tests::{Answer, Database, Device, Key, Phone, Provider, Send, Stack, eventually};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lapin::BasicProperties;
+use push_tests::{Answer, Broker, Database, Device, Key, Phone, Provider, Send, Stack, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -102,6 +105,24 @@ async fn wherever_it_waits_nothing_is_sent_and_nothing_is_left() {
     let happened = stack.api().post("/api/Push/events", &event);
     let booked = happened.answer().await.expect(202).id();
     assert_eq!(stack.settled(&booked).await.status, "sent");
+    // No jobs: one is recorded before, the other one comes up after; one names a notification, the other one nobody knows.
+    stack.expect_errors("dead-lettered");
+    let poison = [
+        json!({"v": 9, "notificationId": sent, "title": TITLE}),
+        json!({"v": 9, "customerId": 1, "notificationId": uuid::Uuid::nil(), "title": TITLE}),
+    ]
+    .map(|poison| poison.to_string().into_bytes());
+    let strange = async |stack: &Stack, body: &[u8]| {
+        let properties = BasicProperties::default();
+        stack.broker.publish(Broker::JOBS, body, properties).await;
+    };
+    strange(&stack, &poison[0]).await;
+    eventually("it has a row", async || {
+        let letters = stack.database.dead_letters().await;
+        let mut reasons = letters.iter().map(|letter| letter.reason.as_str());
+        reasons.any(|reason| reason == "poison").then_some(())
+    })
+    .await;
     // Waiting: for its time, for the end of quiet hours, for its next try, for a provider, in the queue.
     let mut waiting = Vec::new();
     waiting.push(
@@ -130,6 +151,7 @@ async fn wherever_it_waits_nothing_is_sent_and_nothing_is_left() {
     let held = send(&stack, 1).accepted().await;
     told(&stack, &held, "postponed").await;
     assert_eq!(stack.terminate_worker().await, Some(0));
+    strange(&stack, &poison[1]).await;
     waiting.extend([tried, held]);
     for _ in 0..3 {
         waiting.push(send(&stack, 1).accepted().await);
@@ -189,11 +211,18 @@ async fn wherever_it_waits_nothing_is_sent_and_nothing_is_left() {
     }
     let again = keyed(&stack).answer().await.expect(202);
     assert_eq!(again.id(), sent, "its answer has no content");
-    nothing_is_left(&stack, &[&phone, &pad]).await;
+    eventually("both are recorded", async || {
+        let letters = stack.database.dead_letters().await;
+        let poison = letters.iter().filter(|letter| letter.reason == "poison");
+        (poison.count() == 2).then_some(())
+    })
+    .await;
+    let poison = poison.map(|poison| STANDARD.encode(poison));
+    nothing_is_left(&stack, &[&phone, &pad], &poison).await;
 }
 
 /// In no table, and in no queue.
-async fn nothing_is_left(stack: &Stack, phones: &[&Phone]) {
+async fn nothing_is_left(stack: &Stack, phones: &[&Phone], poison: &[String]) {
     let everything = stack.database.dump().await + &stack.broker.take_all().await;
     assert!(everything.contains("notification_history: "));
     assert!(everything.contains("customer_push_tokens: "), "another's");
@@ -209,6 +238,7 @@ async fn nothing_is_left(stack: &Stack, phones: &[&Phone]) {
         "pixel",
         "tablet",
     ];
+    secrets.extend(poison.iter().map(String::as_str));
     for phone in phones {
         for token in [&phone.device.fcm, &phone.device.expo]
             .into_iter()
@@ -310,8 +340,8 @@ async fn who_registers_again_begins_anew() {
     }
 }
 
-/// One that waits for a key that is not there: another customer's erasure, behind it, and retention go on all the same, as
-/// do its own customer's other notifications; and once somebody has acted, so does it.
+/// One that waits for a key that is not there, bytes that do, and a table that is gone: another customer's erasure, behind
+/// them, and retention go on all the same, as do the first one's other notifications; and once somebody has acted, it ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_nothing_can_be_done_with_holds_up_no_other_and_no_retention() {
     let mut stack = Stack::with()
@@ -324,6 +354,7 @@ async fn what_nothing_can_be_done_with_holds_up_no_other_and_no_retention() {
         "is passed over",
         "operations cannot go on",
         "what is over cannot be deleted",
+        "dead-lettered",
     ] {
         stack.expect_errors(error);
     }
@@ -336,7 +367,20 @@ async fn what_nothing_can_be_done_with_holds_up_no_other_and_no_retention() {
         let send = send(&stack, customer).with("sendAt", time.as_str());
         scheduled.push(send.accepted().await);
     }
+    let properties = BasicProperties::default();
+    let jobs = Broker::JOBS;
+    stack.broker.publish(jobs, b"no job", properties).await;
+    eventually("it has a row", async || {
+        let letters = stack.database.dead_letters().await;
+        (letters.len() == 1).then_some(())
+    })
+    .await;
     assert_eq!(stack.terminate_worker().await, Some(0));
+    let due =
+        "UPDATE dead_letters SET bytes_due_at = NOW() - INTERVAL 1 MINUTE, raw = '$1$lost$AAAA'";
+    stack.database.execute(due).await;
+    let gone = "RENAME TABLE idempotency_keys TO elsewhere";
+    stack.database.execute(gone).await;
     let first = "WHERE customer_id = 1 ORDER BY id LIMIT 1";
     let database = &stack.database;
     let lost = format!("UPDATE notification_history SET next_job = '$1$lost$AAAA' {first}");
@@ -365,4 +409,6 @@ async fn what_nothing_can_be_done_with_holds_up_no_other_and_no_retention() {
     stack.database.execute(&found).await;
     is_done(&stack, id).await;
     assert_eq!(stack.settled(&scheduled[0]).await.reason, "erased");
+    let back = "RENAME TABLE elsewhere TO idempotency_keys";
+    stack.database.execute(back).await;
 }

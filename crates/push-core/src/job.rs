@@ -6,8 +6,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::id::RegistrationId;
+use crate::id::{CustomerId, NotificationId, RegistrationId};
 use crate::lane::Barrier;
 use crate::notification::Notification;
 use crate::outcome::{Cause, Sent};
@@ -293,9 +294,77 @@ impl Job {
     }
 }
 
+/// Whom and what bytes are about that are no job, as far as they say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The notification.
+    pub notification: Option<NotificationId>,
+    /// Its customer.
+    pub customer: Option<CustomerId>,
+}
+
+impl About {
+    /// Looks for the fields of a job, also where the rest of it is no JSON. A text that looks like one is none: in JSON its
+    /// quotes are escaped.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let notification = value_of(&text, r#""notificationId""#).and_then(|value| {
+            let id = value.strip_prefix('"')?.split('"').next()?;
+            Uuid::parse_str(id).ok().map(NotificationId::from)
+        });
+        let customer = value_of(&text, r#""customerId""#).and_then(|value| {
+            let id = value.split(|next: char| !next.is_ascii_digit()).next()?;
+            CustomerId::try_from(id.parse::<i64>().ok()?).ok()
+        });
+        Self {
+            notification,
+            customer,
+        }
+    }
+}
+
+/// What follows a field's name.
+fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(name)?;
+    rest.trim_start().strip_prefix(':').map(str::trim_start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whom_bytes_are_about_that_are_no_job_is_read_as_far_as_it_is_there() {
+        let uuid = "0196f2d4-1b6e-7c3a-9a55-3f1f6f0a1b2c";
+        let id = Uuid::parse_str(uuid).unwrap().into();
+        let of = |text: &str| {
+            let about = About::read(text.as_bytes());
+            (about.notification, about.customer.map(CustomerId::get))
+        };
+        let job = format!(r#"{{"v":9,"notificationId":"{uuid}","customerId":7,"title":"T"}}"#);
+        assert_eq!(of(&job), (Some(id), Some(7)));
+        assert_eq!(of(&job[..60]), (Some(id), None), "cut");
+        assert_eq!(
+            of(r#"{"customerId" : 12 , "notificationId":"none"}"#),
+            (None, Some(12))
+        );
+        let quoted = serde_json::json!({"title": job, "data": {"customerId": "5"}}).to_string();
+        for nothing in [
+            quoted.as_str(),
+            "",
+            "\"customerId\"",
+            r#"{"customerId":-7}"#,
+        ] {
+            assert_eq!(of(nothing), (None, None), "{nothing}");
+        }
+        assert_eq!(
+            About::read(b"\xff\"customerId\":3")
+                .customer
+                .map(CustomerId::get),
+            Some(3)
+        );
+    }
 
     /// Jobs of version 1 as they lie in queues during an upgrade: this file may only be added to.
     const GOLDEN_V1: &str = include_str!("../golden/job_v1.json");

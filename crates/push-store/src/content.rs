@@ -122,14 +122,25 @@ pub(crate) async fn erase(
                 .execute(&mut *connection)
                 .await?;
         }
-        sqlx::query(ERASE_LETTERS)
-            .bind(&ids)
-            .bind(Emptied::Erased.as_u8())
-            .execute(&mut *connection)
-            .await?;
+        erase_letters(connection, some).await?;
         sqlx::query(ERASE_HISTORY)
             .bind(&ids)
             .bind(&told)
+            .bind(Emptied::Erased.as_u8())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Takes all content out of the dead letters of notifications.
+pub(crate) async fn erase_letters(
+    connection: &mut MySqlConnection,
+    ids: &[NotificationId],
+) -> Result<(), StoreError> {
+    for some in ids.chunks(KEYS_MAX) {
+        sqlx::query(ERASE_LETTERS)
+            .bind(bulk::ids(some)?)
             .bind(Emptied::Erased.as_u8())
             .execute(&mut *connection)
             .await?;

@@ -48,6 +48,12 @@ const DELETE_DEVICES: &str = "DELETE FROM customer_push_tokens WHERE customer_id
 const DELETE_PREFERENCES: &str = "DELETE FROM notification_preferences WHERE customer_id = ?";
 const DELETE_BOOKINGS: &str = "DELETE FROM booking_status WHERE customer_id = ?";
 
+/// What was heard when the customer was erased, and committed later.
+const DELETE_BOOKINGS_OF_BEFORE: &str = "\
+    DELETE booking FROM customer_erasures AS erasure FORCE INDEX (PRIMARY) \
+    STRAIGHT_JOIN booking_status AS booking FORCE INDEX (customer) ON booking.customer_id = erasure.customer_id \
+    WHERE erasure.customer_id = ? AND booking.updated_at <= erasure.erased_at + INTERVAL ? MICROSECOND";
+
 /// No two marks of a customer are equal, and none is smaller than one before.
 const MARK_ERASED: &str = "\
     INSERT INTO customer_erasures (customer_id, mark, erased_at, look_again_at) \
@@ -70,14 +76,17 @@ const KNOWN_OF: &str = "\
     SELECT fcm_result, expo_result, COALESCE(claimed_until > NOW(3), FALSE) AS claim_holds \
     FROM notification_history FORCE INDEX (notification) WHERE notification_id = ?";
 
-/// Dead letters of jobs that were none of ours.
+/// Dead letters of what was no notification of ours, of those of these customers who were erased: nobody knows whether it
+/// was before that or after.
 const ERASE_STRANGERS: &str = concat!(
     "\
-    UPDATE dead_letters AS letter FORCE INDEX (by_customer) SET ",
+    UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS listed \
+    STRAIGHT_JOIN customer_erasures AS erasure FORCE INDEX (PRIMARY) ON erasure.customer_id = listed.id \
+    STRAIGHT_JOIN dead_letters AS letter FORCE INDEX (by_customer) ON letter.customer_id = erasure.customer_id \
+    SET ",
     letter_content!(),
     ", letter.token_masked = NULL, letter.bytes_due_at = NULL, letter.emptied = ? \
-    WHERE letter.customer_id = ? AND letter.emptied < ? \
-        AND letter.created_at <= ? \
+    WHERE letter.emptied < ? \
         AND NOT EXISTS (SELECT 1 FROM notification_history AS history \
             WHERE history.notification_id = letter.notification_id)"
 );
@@ -109,6 +118,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("DELETE_DEVICES", DELETE_DEVICES),
     ("DELETE_PREFERENCES", DELETE_PREFERENCES),
     ("DELETE_BOOKINGS", DELETE_BOOKINGS),
+    ("DELETE_BOOKINGS_OF_BEFORE", DELETE_BOOKINGS_OF_BEFORE),
     ("MARK_ERASED", MARK_ERASED),
     ("MARK_OF", MARK_OF),
     ("TO_ERASE", TO_ERASE),
@@ -124,6 +134,9 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
 
 /// What is being accepted when a customer is erased is committed by then: no transaction lives for so long.
 const LOOK_AGAIN_AFTER: TimeDelta = TimeDelta::minutes(5);
+/// What is heard later than this after an erasure was not being accepted at that moment: what is between is forgotten, and
+/// at worst heard twice.
+const BEING_ACCEPTED_FOR: TimeDelta = TimeDelta::seconds(30);
 /// The first moment that a `TIMESTAMP` can hold.
 pub(crate) const BEGINNING: DateTime<Utc> = match DateTime::from_timestamp_secs(1) {
     Some(time) => time,
@@ -139,14 +152,6 @@ pub(crate) const ERASED_AT_ONCE: u32 = 200;
 pub(crate) struct Scope {
     pub(crate) customer: CustomerId,
     pub(crate) mark: u64,
-}
-
-impl Scope {
-    /// The mark is a time.
-    fn erased_at(self) -> DateTime<Utc> {
-        let mark = i64::try_from(self.mark).unwrap_or(i64::MAX);
-        DateTime::from_timestamp_millis(mark).unwrap_or(BEGINNING)
-    }
 }
 
 /// A customer who is looked at again, and how far that is.
@@ -223,17 +228,19 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<Changed>, StoreError> {
         let mut transaction = self.pool.begin().await?;
+        // First the mark, for which another erasure of the same customer waits. A booking of which is heard between this and
+        // the commit may stay; it is forgotten when the customer is looked at again.
+        sqlx::query(MARK_ERASED)
+            .bind(customer.get())
+            .bind(LOOK_AGAIN_AFTER.num_microseconds())
+            .execute(&mut *transaction)
+            .await?;
         for statement in [DELETE_DEVICES, DELETE_PREFERENCES, DELETE_BOOKINGS] {
             sqlx::query(statement)
                 .bind(customer.get())
                 .execute(&mut *transaction)
                 .await?;
         }
-        sqlx::query(MARK_ERASED)
-            .bind(customer.get())
-            .bind(LOOK_AGAIN_AFTER.num_microseconds())
-            .execute(&mut *transaction)
-            .await?;
         let mark: u64 = sqlx::query_scalar(MARK_OF)
             .bind(customer.get())
             .fetch_one(&mut *transaction)
@@ -295,6 +302,11 @@ impl Store {
         again.place = handled.last;
         if handled.at_the_end {
             let mut connection = self.pool.acquire().await?;
+            sqlx::query(DELETE_BOOKINGS_OF_BEFORE)
+                .bind(scope.customer.get())
+                .bind(BEING_ACCEPTED_FOR.num_microseconds())
+                .execute(&mut *connection)
+                .await?;
             // What is in a worker's hands is looked at the next time.
             if remaining(&mut connection, scope).await? == 0 {
                 sqlx::query(LOOKED_AT_AGAIN)
@@ -394,13 +406,7 @@ pub(crate) async fn erase_some(
     content::erase(connection, &to_empty, &told(now)).await?;
     let at_the_end = rows.len() < limit as usize;
     if at_the_end {
-        sqlx::query(ERASE_STRANGERS)
-            .bind(Emptied::Erased.as_u8())
-            .bind(scope.customer.get())
-            .bind(Emptied::Erased.as_u8())
-            .bind(scope.erased_at())
-            .execute(&mut *connection)
-            .await?;
+        erase_strangers(connection, &[scope.customer]).await?;
     }
     changes.write(connection).await?;
     Ok(Handled {
@@ -409,6 +415,22 @@ pub(crate) async fn erase_some(
         last: rows.last().map(NextRow::place).or(after),
         at_the_end,
     })
+}
+
+/// Empties the dead letters of what was no notification of ours, where one of these customers was erased.
+pub(crate) async fn erase_strangers(
+    connection: &mut MySqlConnection,
+    customers: &[CustomerId],
+) -> Result<(), StoreError> {
+    for some in customers.chunks(KEYS_MAX) {
+        sqlx::query(ERASE_STRANGERS)
+            .bind(bulk::customers(some)?)
+            .bind(Emptied::Erased.as_u8())
+            .bind(Emptied::Erased.as_u8())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Passes over the next notification, which nobody can do anything with just now.

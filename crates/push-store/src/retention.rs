@@ -45,7 +45,7 @@ const EMPTY_NOTIFICATIONS: &str = concat!(
     WHERE history.status <> 'pending' AND history.emptied < ?"
 );
 
-/// Bytes that are about to be published again stay until they are.
+/// Bytes that are about to be published again stay until they are, and are emptied then (`operations/bytes.rs`).
 const EMPTY_LETTERS: &str = concat!(
     "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS old \

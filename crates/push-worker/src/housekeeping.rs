@@ -126,7 +126,7 @@ async fn erase_one_again(store: &Store, again: &mut Again) -> Result<(), StoreEr
 }
 
 /// So long ago, as far as the database can tell.
-fn ago(time: TimeDelta) -> DateTime<Utc> {
+pub fn ago(time: TimeDelta) -> DateTime<Utc> {
     let beginning = DateTime::UNIX_EPOCH + TimeDelta::seconds(1);
     (Utc::now() - time).max(beginning)
 }

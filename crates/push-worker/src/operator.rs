@@ -12,6 +12,7 @@ use push_runtime::shutdown::Shutdown;
 use push_store::{DeadLetterId, How, OperationId, ReplayedJob, Running, Step, StoreError, Taken};
 
 use crate::database::in_time;
+use crate::housekeeping::ago;
 use crate::leader::Leader;
 use crate::metrics;
 use crate::run::Worker;
@@ -154,7 +155,9 @@ impl Operator<'_> {
             };
             let message = Message::bytes(due.bytes, name, timestamp);
             match self.worker.broker.publish(route, message).await {
-                Ok(()) => in_time(store.bytes_published(due.letter)).await?,
+                Ok(()) => {
+                    in_time(store.bytes_published(due.letter, ago(self.worker.retention))).await?
+                }
                 // Again at the next look.
                 Err(_) => return Ok(()),
             }

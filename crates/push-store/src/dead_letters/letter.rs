@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
-use push_core::job::{GiveUpReason, GivenUp, Job, JobTarget};
+use push_core::job::{About, GiveUpReason, GivenUp, Job, JobTarget};
 use push_core::outcome::Cause;
 use push_seal::Keyring;
 use serde::Serialize;
@@ -63,6 +63,19 @@ pub(crate) struct Letter<'a> {
     cause: Cause,
     attempts: u32,
     raw: Option<&'a [u8]>,
+}
+
+impl DeadLetterRecord {
+    /// Whom and what it is about.
+    pub(super) fn about(&self) -> About {
+        match self {
+            Self::Poison { bytes, .. } => About::read(bytes),
+            Self::Job { job, .. } => About {
+                notification: Some(job.notification.id),
+                customer: Some(job.notification.customer),
+            },
+        }
+    }
 }
 
 /// The rows of one record.
@@ -187,6 +200,8 @@ struct TargetColumns<'a> {
 
 #[derive(Serialize)]
 struct RawColumns {
+    notification: Option<String>,
+    customer: Option<CustomerId>,
     raw: String,
     raw_bytes: u32,
 }
@@ -252,7 +267,10 @@ impl RawColumns {
     fn of(keys: &Keyring, raw: &[u8], now: DateTime<Utc>) -> Result<Self, StoreError> {
         let kept = raw.get(..DeadLetterRecord::RAW_BYTES_MAX).unwrap_or(raw);
         let place = sealing::letter_raw(millis(now));
+        let about = About::read(raw);
         Ok(Self {
+            notification: about.notification.map(bulk::id),
+            customer: about.customer,
             raw: sealing::seal(keys, &place, STANDARD.encode(kept))?,
             raw_bytes: u32::try_from(raw.len()).unwrap_or(u32::MAX),
         })

@@ -107,7 +107,7 @@ pub enum Refusal {
 pub struct LetterView {
     /// Its id.
     pub id: DeadLetterId,
-    /// The notification; `None`: bytes that were no job.
+    /// The notification; `None`: bytes that were no job, and name none.
     pub notification: Option<NotificationId>,
     /// Whom it was for.
     pub customer: Option<CustomerId>,

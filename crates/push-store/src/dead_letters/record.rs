@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use push_core::admit::Recorded;
-use push_core::id::{NotificationId, RegistrationId};
-use push_core::job::{GiveUpReason, Job};
+use push_core::id::{CustomerId, NotificationId, RegistrationId};
+use push_core::job::{About, GiveUpReason, Job};
 use push_core::provider::{PerProvider, Provider};
 use push_core::status::{Ending, ProviderResult, Reason};
 use push_core::timeline::{Step, TimelineEntry};
@@ -74,15 +74,21 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<Kept>, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let mut locked = lock(&mut transaction, records.iter().filter_map(about)).await?;
+        let about: Vec<About> = records.iter().map(DeadLetterRecord::about).collect();
+        let ids = about.iter().filter_map(|about| about.notification);
+        let mut locked = lock(&mut transaction, ids).await?;
         let erased = erased_among(&mut transaction, locked.keys().copied()).await?;
+        let strangers = strangers(&about, &locked);
         let mut changes = Changes::default();
         let mut kept_each = Vec::with_capacity(records.len());
         let mut rows: Vec<Letter> = Vec::new();
-        let mut emptied = Vec::new();
-        for record in records {
+        let (mut emptied, mut poison) = (Vec::new(), Vec::new());
+        for (record, about) in records.iter().zip(&about) {
             let kept = match record {
-                DeadLetterRecord::Poison { .. } => Kept::Only,
+                DeadLetterRecord::Poison { .. } => {
+                    poison.extend(about.notification.filter(|id| erased.contains(id)));
+                    Kept::Only
+                }
                 DeadLetterRecord::Job { job, reason } => {
                     let is_erased = erased.contains(&job.notification.id);
                     let kept = end(
@@ -107,6 +113,8 @@ impl Store {
         }
         insert(&mut transaction, &self.keys, &rows, now).await?;
         content::erase(&mut transaction, &emptied, &erasure::told(now)).await?;
+        content::erase_letters(&mut transaction, &poison).await?;
+        erasure::erase_strangers(&mut transaction, &strangers).await?;
         changes.write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(kept_each)
@@ -144,11 +152,14 @@ async fn insert(
     Ok(())
 }
 
-fn about(record: &DeadLetterRecord) -> Option<NotificationId> {
-    match record {
-        DeadLetterRecord::Job { job, .. } => Some(job.notification.id),
-        DeadLetterRecord::Poison { .. } => None,
-    }
+/// The customers of what is no notification of ours.
+fn strangers(about: &[About], locked: &HashMap<NotificationId, Locked>) -> Vec<CustomerId> {
+    let is_ours = |about: &&About| {
+        let id = about.notification;
+        id.is_some_and(|id| locked.contains_key(&id))
+    };
+    let strange = about.iter().filter(|about| !is_ours(about));
+    strange.filter_map(|about| about.customer).collect()
 }
 
 /// Ends the job's notification, if the job is the one that it waits for. A job whose round has been recorded is a

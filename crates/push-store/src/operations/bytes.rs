@@ -6,8 +6,10 @@ use chrono::{DateTime, Utc};
 use push_seal::Keyring;
 use sqlx::FromRow;
 
+use crate::content::{Emptied, letter_content};
 use crate::dead_letters::DeadLetterId;
 use crate::decode::{Row, millis};
+use crate::erasure::BEGINNING;
 use crate::error::StoreError;
 use crate::{Store, sealing};
 
@@ -17,9 +19,19 @@ const BYTES_DUE: &str = "\
 
 const BYTES_OUT: &str = "UPDATE dead_letters SET bytes_due_at = NULL WHERE id = ?";
 
+/// Retention left them out while they were to be published, and does not come back for them.
+const BYTES_OLD: &str = concat!(
+    "UPDATE dead_letters AS letter SET ",
+    letter_content!(),
+    ", letter.emptied = ? WHERE letter.id = ? AND letter.created_at < ? AND letter.emptied < ?"
+);
+
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] =
-    &[("BYTES_DUE", BYTES_DUE), ("BYTES_OUT", BYTES_OUT)];
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[
+    ("BYTES_DUE", BYTES_DUE),
+    ("BYTES_OUT", BYTES_OUT),
+    ("BYTES_OLD", BYTES_OLD),
+];
 
 /// Bytes that are to be published as they were.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,10 +50,10 @@ impl std::fmt::Debug for DueBytes {
 }
 
 impl Store {
-    /// Bytes that an operator wants to be published again.
+    /// Bytes that an operator wants to be published again. Those that nobody can make out are not due any more.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be asked.
+    /// [`StoreError`] when the database cannot be asked, or a key is missing for all of them.
     pub async fn due_bytes(
         &self,
         now: DateTime<Utc>,
@@ -62,19 +74,46 @@ impl Store {
             .bind(limit)
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(|row| row.due(&keys)).collect()
+        let (mut due, mut missing) = (Vec::with_capacity(rows.len()), None);
+        for row in rows {
+            let letter = DeadLetterId(row.id);
+            match row.due(&keys) {
+                Ok(bytes) => due.push(bytes),
+                Err(error) if error.is_unavailable() => missing = Some(error),
+                Err(error) => {
+                    tracing::error!(%error, "the bytes of a dead letter cannot be published again");
+                    self.bytes_published(letter, BEGINNING).await?;
+                }
+            }
+        }
+        match missing {
+            Some(error) if due.is_empty() => Err(error),
+            Some(_) | None => Ok(due),
+        }
     }
 
-    /// They are published.
+    /// They are published. What is from `before` that time is emptied: it is too old to be kept.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; then they are published once more.
-    pub async fn bytes_published(&self, letter: DeadLetterId) -> Result<(), StoreError> {
+    pub async fn bytes_published(
+        &self,
+        letter: DeadLetterId,
+        before: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
         sqlx::query(BYTES_OUT)
             .bind(letter.0)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        sqlx::query(BYTES_OLD)
+            .bind(Emptied::Old.as_u8())
+            .bind(letter.0)
+            .bind(millis(before))
+            .bind(Emptied::Old.as_u8())
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
 
 /// A request about an event.
 #[derive(Clone)]
-struct Asked {
-    notifications: Vec<Notification>,
+pub(super) struct Asked {
+    pub(super) notifications: Vec<Notification>,
     event: BookingEvent,
     keyed: Option<Keyed>,
 }
@@ -34,7 +34,7 @@ impl<'a> From<&'a Asked> for ToAccept<'a> {
 }
 
 /// A status of booking `booking` of customer 1.
-fn status(booking: &str, name: &str) -> Asked {
+pub(super) fn status(booking: &str, name: &str) -> Asked {
     Asked {
         notifications: vec![notification(1)],
         event: BookingEvent {

@@ -12,12 +12,13 @@ use push_core::wanted::Suppression;
 use sqlx::Row;
 
 use super::Db;
+use super::bookings::status;
 use super::recording::{RECEIPTS_AFTER, under};
 use super::seed::{
     customer, follow_up, gives_up, later, notification, registration, results, sent, waits,
 };
 use crate::{
-    Claim, ClaimId, DeadLetterId, DeadLetterRecord, How, Kept, OperationId, OperationState,
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Held, How, Kept, OperationId, OperationState,
     OperationView, Recording, Refusal, Replay, Step, UnknownCustomer,
 };
 
@@ -181,7 +182,7 @@ async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
         let claimed = db.learns(by, one.id, round).await;
         assert!(claimed.ours && claimed.erased);
         db.store
-            .let_go(&[crate::Held {
+            .let_go(&[Held {
                 notification: one.id,
                 claim: by,
                 sent: false,
@@ -422,16 +423,18 @@ async fn what_is_being_accepted_at_that_moment_is_before_it() {
     db.done().await;
 }
 
-/// P1: accepted before or after, by the database's order; never in between.
+/// P1: accepted before or after, by the database's order; never in between. What is before is never sent, and nothing of it
+/// is left; what is after is untouched.
 #[tokio::test]
 async fn of_accepting_and_erasing_at_the_same_moment_either_comes_first() {
     let db = Db::new().await;
-    for _ in 0..30 {
-        let one = notification(1);
+    for n in 0..30 {
+        let asked = status(&format!("booking-{n}"), "started");
+        let one = &asked.notifications[0];
         let id = OperationId::generate();
         let (accepted, erased) = tokio::join!(
             db.store.accept(
-                std::slice::from_ref(&one),
+                std::slice::from_ref(&asked),
                 UnknownCustomer::Create,
                 later(60_000)
             ),
@@ -443,8 +446,99 @@ async fn of_accepting_and_erasing_at_the_same_moment_either_comes_first() {
         db.accept_one(&after).await;
         let by = ClaimId::generate();
         let first = db.learns(by, one.id, 1).await;
+        let is_before = "SELECT CAST(history.erasure_mark < erasure.mark AS SIGNED) \
+             FROM notification_history AS history JOIN customer_erasures AS erasure USING (customer_id) \
+             WHERE status = 'pending' AND claimed_until IS NOT NULL";
         assert!(first.ours);
+        assert_eq!(first.erased, db.one(is_before).await == 1);
         assert!(!db.learns(by, after.id, 1).await.erased);
+        let held = [one.id, after.id].map(|notification| Held {
+            notification,
+            claim: by,
+            sent: false,
+        });
+        db.store.let_go(&held).await.unwrap();
+        assert_eq!(db.empties(id, 3).await.state, OperationState::Done);
+        db.erases_again(Utc::now() + TimeDelta::minutes(6)).await;
+        let untouched = (Status::Pending, None, false);
+        let expected = if first.erased {
+            let bookings = "SELECT COUNT(*) FROM booking_status";
+            assert_eq!(db.one(bookings).await, 0, "nor is its booking");
+            (Status::Suppressed, Some(Reason::Erased), true)
+        } else {
+            untouched
+        };
+        assert_eq!(db.standing(one.id).await, expected);
+        assert_eq!(db.standing(after.id).await, untouched);
     }
+    db.done().await;
+}
+
+/// What is heard of a booking while its customer is being erased, and is committed later.
+#[tokio::test]
+async fn a_booking_of_that_moment_is_forgotten_and_a_later_one_is_not() {
+    let db = Db::new().await;
+    db.erase(1).await;
+    db.execute(
+        "INSERT INTO booking_status (booking_id, customer_id, status, updated_at) \
+         SELECT 'of that moment', customer_id, 's', erased_at + INTERVAL 1 SECOND FROM customer_erasures \
+         UNION SELECT 'later', customer_id, 's', erased_at + INTERVAL 1 HOUR FROM customer_erasures \
+         UNION SELECT 'of another', 2, 's', erased_at FROM customer_erasures",
+    )
+    .await;
+    db.erases_again(Utc::now() + TimeDelta::minutes(6)).await;
+    let left: Vec<String> =
+        sqlx::query_scalar("SELECT booking_id FROM booking_status ORDER BY booking_id")
+            .fetch_all(&db.store.pool)
+            .await
+            .unwrap();
+    assert_eq!(left, ["later", "of another"]);
+    db.done().await;
+}
+
+/// What was no job, or a job for no notification of ours, is found by what it says; whether it is recorded before the
+/// erasure or after, and whatever a worker's clock shows.
+#[tokio::test]
+async fn what_no_notification_leads_to_is_emptied_as_well() {
+    let db = Db::new().await;
+    let n = db.accepted(1).await;
+    let names = format!("\"notificationId\":\"{}\",\"customerId\"", n[0].id);
+    let poison = |bytes: String| DeadLetterRecord::Poison {
+        bytes: bytes.into_bytes(),
+        why: "no job".to_owned(),
+    };
+    let stranger = |of: i64| DeadLetterRecord::Job {
+        job: Box::new(follow_up(&notification(of), 1)),
+        reason: GiveUpReason::Unprocessable,
+    };
+    let about = |what: &str| {
+        [
+            poison(format!("{{\"v\":9,{names}:1,\"title\":\"{what}\"}}")),
+            poison(format!("{{{names},\"title\":\"{what}\"")),
+            poison(format!("{{\"customerId\":1,\"title\":\"{what}\"}}")),
+            stranger(1),
+        ]
+    };
+    let ahead = later(30_000_000_000);
+    let others = [
+        poison("{\"customerId\":2}".to_owned()),
+        poison("who knows".to_owned()),
+        stranger(2),
+    ];
+    for records in [&about("before")[..], &others] {
+        let kept = db.store.record_dead_letters(records, ahead).await.unwrap();
+        assert!(kept.iter().all(|kept| *kept == Kept::Only));
+    }
+    let full = "SELECT COUNT(*) FROM dead_letters WHERE raw IS NOT NULL OR job IS NOT NULL";
+    assert_eq!(db.one(full).await, 7);
+    let id = db.erase(1).await;
+    assert_eq!(db.empties(id, 1).await.state, OperationState::Done);
+    assert_eq!(db.one(full).await, 3);
+    let late = about("after");
+    let kept = db.store.record_dead_letters(&late, ahead).await.unwrap();
+    assert_eq!(kept, [Kept::Only; 4]);
+    assert_eq!(db.one(full).await, 3, "the others'");
+    let emptied = "SELECT COUNT(*) FROM dead_letters WHERE emptied = 2";
+    assert_eq!(db.one(emptied).await, 8);
     db.done().await;
 }

@@ -266,7 +266,7 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
         ),
         (
             "ERASE_STRANGERS",
-            &["2", "5", "2", t],
+            &["'[5]'", "2", "2"],
             "letter",
             "by_customer",
         ),

@@ -147,6 +147,51 @@ async fn an_old_dead_letter_is_emptied_and_not_replayed() {
     db.done().await;
 }
 
+/// Bytes that were to be published when retention passed them by.
+#[tokio::test]
+async fn old_bytes_that_are_published_again_are_emptied_then() {
+    let db = Db::new().await;
+    let poison = |bytes: &[u8]| DeadLetterRecord::Poison {
+        bytes: bytes.to_vec(),
+        why: "no job".to_owned(),
+    };
+    let letters = [
+        poison(b"Praseodymium"),
+        poison(b"Dysprosium"),
+        poison(b"Holmium"),
+    ];
+    db.store
+        .record_dead_letters(&letters, later(10))
+        .await
+        .unwrap();
+    let how = Replay {
+        by: "ops".to_owned(),
+        extend_ttl: None,
+        due_after: GRACE,
+    };
+    for id in [1, 2, 3] {
+        let replayed = db
+            .store
+            .replay_dead_letter(DeadLetterId(id), &how, later(20));
+        assert!(replayed.await.unwrap().is_ok());
+    }
+    assert_eq!(db.ages(Aging::DeadLetters, later(11), 10).await, (0, 1));
+    // Nobody can make out the third one.
+    db.execute("UPDATE dead_letters SET raw = '?' WHERE id = 3")
+        .await;
+    let due = db.store.due_bytes(later(30), 9).await.unwrap();
+    let due: Vec<_> = due.into_iter().map(|due| due.letter).collect();
+    assert_eq!(due, [DeadLetterId(1), DeadLetterId(2)]);
+    for (letter, before) in due.into_iter().zip([later(11), later(10)]) {
+        db.store.bytes_published(letter, before).await.unwrap();
+    }
+    assert!(db.store.due_bytes(later(30), 9).await.unwrap().is_empty());
+    let full =
+        "SELECT CAST(SUM(id) AS SIGNED) FROM dead_letters WHERE raw IS NOT NULL AND emptied = 0";
+    assert_eq!(db.one(full).await, 2 + 3, "not the old one");
+    db.done().await;
+}
+
 #[tokio::test]
 async fn bytes_that_are_about_to_be_published_again_stay_until_they_are() {
     let db = Db::new().await;
