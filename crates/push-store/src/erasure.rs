@@ -326,23 +326,16 @@ impl Store {
         after: Option<Place>,
         now: DateTime<Utc>,
     ) -> Result<Handled, StoreError> {
+        let erase = async |keys: Keyring| {
+            let mut transaction = self.pool.begin().await?;
+            let handled =
+                erase_some(&mut transaction, &keys, scope, after, ERASED_AT_ONCE, now).await?;
+            transaction.commit().await?;
+            Ok(handled)
+        };
         let mut tries = Tries::new();
         loop {
-            let erased = async {
-                let mut transaction = self.pool.begin().await?;
-                let handled = erase_some(
-                    &mut transaction,
-                    &self.keys,
-                    scope,
-                    after,
-                    ERASED_AT_ONCE,
-                    now,
-                )
-                .await?;
-                transaction.commit().await?;
-                Ok(handled)
-            };
-            match erased.await {
+            match self.opening(&erase).await {
                 Err(error) if tries.again(&error).await => {}
                 result => return result,
             }

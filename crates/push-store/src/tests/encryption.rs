@@ -554,6 +554,8 @@ async fn an_erasure_waits_for_a_missing_key_with_what_is_sealed_by_it_alone() {
         let accepted = store.accept(one(&n), UnknownCustomer::Create, later(60_000));
         accepted.await.unwrap();
     };
+    // Said a moment ago: it may go on with what it has in hand.
+    db.store.use_keys().await.unwrap();
     let sealing = db.keyed(A).await;
     sealing.use_keys().await.unwrap();
     accepted(&sealing).await;

@@ -361,6 +361,9 @@ async fn looking_again_goes_on_with_others_and_comes_back() {
         db.accept_one(&notification(of)).await;
         db.erase(of).await;
     }
+    // Somebody else has the key.
+    db.execute("INSERT INTO encryption_keys (key_id, used_at) VALUES ('lost', UTC_TIMESTAMP(6))")
+        .await;
     let lost = "UPDATE notification_history SET next_job = '$1$lost$AAAA' WHERE customer_id = 1";
     db.execute(lost).await;
     let now = Utc::now() + TimeDelta::minutes(6);
