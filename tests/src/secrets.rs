@@ -13,7 +13,7 @@ const ACCESS_TOKEN: &str = "sim-token-";
 /// What in the names of settings says that their value is a secret.
 const SECRET_SETTINGS: [&str; 4] = ["KEY", "SECRET", "PASSWORD", "ACCESS_TOKEN"];
 
-/// Tokens, titles, bodies, data values and API keys that a test used, and what the programs' settings hold; each with
+/// Tokens, titles, bodies, pictures, collapse and track keys, data values and API keys that a test used, and what the programs' settings hold; each with
 /// the spellings that would give it away.
 #[derive(Clone, Debug)]
 pub(crate) struct Secrets(Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>);
@@ -36,7 +36,15 @@ impl Secrets {
 
     /// Takes from a request what must not be repeated.
     pub(crate) fn learn_from(&self, request: &Value) {
-        for field in ["title", "body", "fcmToken", "expoPushToken"] {
+        for field in [
+            "title",
+            "body",
+            "imageUrl",
+            "collapseKey",
+            "trackId",
+            "fcmToken",
+            "expoPushToken",
+        ] {
             self.learn_text(&request[field]);
         }
         self.learn_text(&request["technician"]["name"]);
@@ -149,7 +157,8 @@ mod tests {
     fn no_disguise_helps() {
         let secrets = Secrets::default();
         secrets.learn_from(&json!({"notifications": [{"title": "A \"quoted\"\ntitle", "data": {"n": 4_111_111_111_u64}}],
-                                   "expoPushToken": "ExponentPushToken[abcdefgh:1]", "technician": {"name": "Ravi Kumar"}}));
+                                   "expoPushToken": "ExponentPushToken[abcdefgh:1]", "technician": {"name": "Ravi Kumar"},
+                                   "imageUrl": "https://pictures.example/a.png", "collapseKey": "booking-4711", "trackId": "track-4711"}));
         secrets.learn_settings(&[
             (
                 "DATABASE_URL".to_owned(),
@@ -180,6 +189,9 @@ mod tests {
             "/ExponentPushToken%5Babcdefgh%3A1%5D",
             "abcdefgh:1",
             "by Ravi Kumar",
+            "GET https://pictures.example/a.png",
+            "key booking-4711",
+            "track-4711 is known",
             "s3cret-password",
             "key-in-clear",
             "0123456789",
