@@ -27,6 +27,7 @@ pub mod limits;
 pub mod listen;
 pub mod live;
 pub mod metrics;
+pub mod notes;
 pub mod observe;
 pub mod outcomes;
 pub mod prefer;

@@ -23,6 +23,7 @@ use crate::limits::gate::Gate;
 use crate::listen;
 use crate::live;
 use crate::metrics;
+use crate::notes::Notes;
 use crate::outcomes::Outcomes;
 use crate::publish::Publisher;
 use crate::request::BatchRoom;
@@ -126,6 +127,7 @@ pub async fn start(
         outcomes: Outcomes::start(database.clone(), stop.clone(), &tasks),
         reconcile_after: settings.reconcile_after,
         database,
+        notes: Notes::default(),
         turns: Turns::new(settings.store.connections_max),
         schema,
         metrics,

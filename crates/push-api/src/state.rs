@@ -29,6 +29,7 @@ use crate::health::Health;
 use crate::limits::gate::Gate;
 use crate::limits::policy::{Exhausted, Limit};
 use crate::metrics;
+use crate::notes::Notes;
 use crate::outcomes::Outcomes;
 use crate::privacy::PrivacyGuard;
 use crate::publish::Publisher;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub(crate) database: Store,
     /// How many handlers ask the database at a time.
     pub(crate) turns: Turns,
+    /// Of which notifications a note is being made.
+    pub(crate) notes: Notes,
     /// Whether the database has our tables.
     pub(crate) schema: Schema,
     /// The texts of events.
@@ -283,7 +286,7 @@ impl AppState {
     }
 
     /// Has the timelines say that the notifications were asked for once more under their key, without keeping the caller
-    /// waiting: should that not come to pass, nothing else is wrong.
+    /// waiting: should that not come to pass, nothing else is wrong. It does not where others are asking the database.
     pub fn tell_of_repetition(&self, ids: Vec<NotificationId>) {
         let text = "asked for again with the same Idempotency-Key: nothing was sent for that";
         self.tell_of_duplicate(text, async move |_| Ok(ids));
@@ -309,12 +312,19 @@ impl AppState {
     ) where
         F: Future<Output = Result<Vec<NotificationId>, StoreError>> + Send + 'static,
     {
-        let store = self.database.clone();
+        let state = self.clone();
         let entry = TimelineEntry::new(now(), Step::Duplicate, text);
         self.tasks.spawn(async move {
+            let Some(_turn) = state.turns.try_turn(Question::Long) else {
+                return;
+            };
             let telling = async {
-                let ids = about(store.clone()).await?;
-                store.tell(&ids, &entry, true).await
+                let ids = about(state.database.clone()).await?;
+                let taken = state.notes.take(ids);
+                if taken.ids().is_empty() {
+                    return Ok(());
+                }
+                state.database.tell(taken.ids(), &entry, true).await
             };
             if let Err(error) = in_time(telling).await {
                 tracing::debug!(%error, "a timeline does not tell of a repetition");
@@ -336,8 +346,10 @@ impl AppState {
         self.schema.ready().await?;
         let state = self.clone();
         let replaying = self.tasks.spawn(async move {
+            let turn = state.turns.turn(Question::Short).await?;
             let replaying = state.database.replay_dead_letter(letter, &how, now());
             let replayed = in_time(replaying).await?.map_err(ApiError::DeadLetter)?;
+            drop(turn);
             if let Replayed::Job(replayed) = replayed {
                 metrics::reopened(replayed.was);
                 state.publisher.publish_job(&replayed.job, trace).await;

@@ -78,6 +78,21 @@ impl Turns {
     }
 }
 
+impl Turns {
+    /// A place, if one is free at once.
+    #[must_use]
+    pub fn try_turn(&self, question: Question) -> Option<Turn<'_>> {
+        let long = match question {
+            Question::Long => Some(self.long.places.try_acquire().ok()?),
+            Question::Short => None,
+        };
+        let place = self.all.places.try_acquire().ok()?;
+        Some(Turn {
+            _places: [long, Some(place)],
+        })
+    }
+}
+
 impl Line {
     fn new(places: u32) -> Self {
         let places = usize::try_from(places).unwrap_or(usize::MAX);
@@ -123,6 +138,23 @@ mod tests {
         assert!(matches!(refused, ApiError::DatabaseUnavailable(_)));
         long.clear();
         assert!(turns.turn(Question::Short).await.is_ok());
+    }
+
+    #[test]
+    fn who_can_do_without_waits_for_no_place() {
+        let turns = Turns::new(10);
+        let long: Vec<_> = (0..3)
+            .map_while(|_| turns.try_turn(Question::Long))
+            .collect();
+        assert_eq!(long.len(), 3);
+        assert!(turns.try_turn(Question::Long).is_none());
+        let short: Vec<_> = (0..3)
+            .map_while(|_| turns.try_turn(Question::Short))
+            .collect();
+        assert_eq!(short.len(), 3);
+        assert!(turns.try_turn(Question::Short).is_none());
+        drop(long);
+        assert!(turns.try_turn(Question::Long).is_some());
     }
 
     #[tokio::test(start_paused = true)]
