@@ -244,6 +244,32 @@ async fn reads_that_hang_keep_nobody_from_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_storm_of_repetitions_keeps_nobody_from_sending() {
+    let stack = Stack::start().await;
+    stack.all_ready().await;
+    stack.register(1, Device::android_fcm("pixel")).await;
+    let first = stack.send(1).header("idempotency-key", "storm");
+    let body = first.body().clone();
+    let id = first.answer().await.expect(202).id();
+    stack.all_settled().await;
+    let locked = stack.database.lock_notification(&id).await;
+    let api = stack.api();
+    let repeat = |_| {
+        let send = api.send(1).with_body(&body);
+        send.header("idempotency-key", "storm").answer()
+    };
+    // Each makes a note that waits for the row; more of them than there are connections.
+    for answer in futures::future::join_all((0..40).map(repeat)).await {
+        assert_eq!(answer.expect(202).id(), id);
+    }
+    stack.send(1).accepted().await;
+    stack.register(2, Device::android_fcm("other")).await;
+    assert_eq!(stack.readiness(&stack.apis[0]).await.status, 200);
+    locked.release().await;
+    stack.all_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_is_too_long_or_too_deep_is_refused_and_the_next_request_is_served() {
     let stack = Stack::start().await;
     stack.all_ready().await;

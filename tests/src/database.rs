@@ -20,7 +20,7 @@ pub struct Database {
     connection: Mutex<Option<MySqlConnection>>,
 }
 
-/// A table that nobody else can use.
+/// What nobody else can use: a table, or a row.
 #[derive(Debug)]
 pub struct TableLock(MySqlConnection);
 
@@ -175,6 +175,22 @@ impl Database {
             .execute(&mut connection)
             .await
             .expect("the table is locked");
+        TableLock(connection)
+    }
+
+    /// Keeps everybody else from changing a notification, for as long as this is kept.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn lock_notification(&self, id: &str) -> TableLock {
+        let mut connection = self.connect(&self.name).await.expect("a connection");
+        let lock = format!(
+            "START TRANSACTION; SELECT id FROM notification_history WHERE id = '{id}' FOR UPDATE"
+        );
+        sqlx::raw_sql(AssertSqlSafe(lock))
+            .execute(&mut connection)
+            .await
+            .expect("the notification is locked");
         TableLock(connection)
     }
 
