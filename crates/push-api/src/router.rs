@@ -26,7 +26,7 @@ use crate::case::CanonicalPaths;
 use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
 use crate::health::Probes;
-use crate::limits::gate;
+use crate::limits::gate::{self, Keyed};
 use crate::observe::observe;
 use crate::prefer::RequestEnds;
 use crate::routes;
@@ -165,6 +165,8 @@ where
 #[derive(Clone, Debug)]
 struct Limits {
     places: Arc<Semaphore>,
+    /// Those of the places that requests without an API key may have: customers' phones cannot keep the backend out.
+    keyless: Arc<Semaphore>,
     time: Duration,
 }
 
@@ -172,13 +174,16 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             places: Arc::new(Semaphore::new(IN_WORK_MAX)),
+            keyless: Arc::new(Semaphore::new(IN_WORK_MAX / 2)),
             time: REQUEST_MAX,
         }
     }
 }
 
 async fn limit(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
-    let Ok(_place) = limits.places.try_acquire() else {
+    let keyed = request.extensions().get::<Keyed>().is_some();
+    let keyless = (!keyed).then(|| limits.keyless.try_acquire()).transpose();
+    let (Ok(_place), Ok(_keyless)) = (limits.places.try_acquire(), keyless) else {
         return ApiError::Overloaded.into_response();
     };
     let ends = Instant::now() + limits.time;
@@ -313,6 +318,20 @@ mod tests {
             (status.as_u16(), &body["code"]),
             (503, &"overloaded".into())
         );
+    }
+
+    #[tokio::test]
+    async fn half_of_the_places_are_for_callers_with_a_key() {
+        let limits = Limits::default();
+        let half = u32::try_from(IN_WORK_MAX / 2).unwrap();
+        let _taken = limits.keyless.acquire_many(half).await.unwrap();
+        let fine = routing::get(async || axum::Json(serde_json::Value::Null));
+        let app = Router::new()
+            .route("/", fine)
+            .layer(middleware::from_fn_with_state(limits.clone(), limit));
+        assert_eq!(answer(app.clone()).await.0, 503);
+        let keyed = app.layer(Extension(Keyed));
+        assert_eq!(answer(keyed).await.0, 200);
     }
 
     #[tokio::test(start_paused = true)]

@@ -104,13 +104,20 @@ fn take<K: std::hash::Hash + Eq>(
     }
 }
 
+/// Marks a request with a valid API key.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed;
+
 /// The middleware.
-pub async fn pass(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn pass(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     if matched.is_some_and(|matched| PROBES.contains(&matched.as_str())) {
         return next.run(request).await;
     }
     let key = state.access.key(request.headers());
+    if key.is_some() {
+        request.extensions_mut().insert(Keyed);
+    }
     let standing = match state.gate.count(key, &request) {
         Ok(standing) => standing,
         Err(exhausted) => {
