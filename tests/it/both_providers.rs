@@ -146,17 +146,17 @@ async fn two_devices_one_fcm_one_expo_give_the_guides_answer() {
         json!({"success": true, "message": "Test notification sent", "notificationId": answer.id(),
                "status": "sent", "fcmResult": "success", "expoResult": "success"})
     );
-    let row = stack.settled(&answer.id()).await;
-    assert_eq!(row.title, "Test Push Notification");
+    let view = stack.notification(&answer.id()).await;
+    assert_eq!(view["title"], "Test Push Notification");
     assert_eq!(
-        row.body,
+        view["body"],
         "This is a test notification to verify the system is working."
     );
     assert_eq!(
-        (&row.data["type"], &row.data["test"]),
+        (&view["data"]["type"], &view["data"]["test"]),
         (&json!("test"), &json!("true"))
     );
-    assert!(row.data["timestamp"].is_string());
+    assert!(view["data"]["timestamp"].is_string());
     let answer = stack
         .api()
         .post("/api/Push/test", &json!({"customerId": 123}))

@@ -276,6 +276,7 @@ async fn texts_are_overridden_translated_and_added_by_files() {
 
     let stack = Stack::with()
         .env_api("TEMPLATES_DIR", texts.path())
+        .in_the_clear()
         .start()
         .await;
     stack.all_ready().await;

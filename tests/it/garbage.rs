@@ -18,7 +18,7 @@ fn job(id: &str, customer: i64) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn garbage_is_dead_lettered_at_once_and_alone() {
-    let stack = Stack::start().await;
+    let stack = Stack::with().in_the_clear().start().await;
     // Someone must look at it.
     stack.expect_errors("dead-lettered");
     let phone = stack.register(1, Device::android_fcm("pixel")).await;

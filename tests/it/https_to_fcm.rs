@@ -84,6 +84,9 @@ async fn to_a_stranger_nothing_is_sent_and_it_arrives_once_fcm_is_back() {
 async fn nothing_goes_to_a_wrong_certificate(endpoint: Endpoint, device: Device, counter: &str) {
     let stack = Stack::with()
         .over_https(endpoint)
+        // Nobody is asked there.
+        .env_worker("HTTP_PROXY", "http://127.0.0.1:9")
+        .env_worker("HTTPS_PROXY", "http://127.0.0.1:9")
         .env_worker(
             "RETRY_DELAYS",
             "200ms,200ms,200ms,500ms,500ms,1s,1s,2s,2s,4s",

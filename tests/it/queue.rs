@@ -96,7 +96,7 @@ async fn the_topology_is_the_contracts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_is_versioned_self_contained_and_persistent() {
-    let stack = Stack::with().start().await;
+    let stack = Stack::with().in_the_clear().start().await;
     stack.register(1, Device::android_fcm("pixel")).await;
     let mut stack = stack;
     assert_eq!(stack.terminate_worker().await, Some(0));

@@ -5,7 +5,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn registering_again_updates_instead_of_adding() {
-    let stack = Stack::start().await;
+    let stack = Stack::with().in_the_clear().start().await;
     let phone = stack.register(1, Device::android_both("pixel")).await;
     stack.register(1, phone.device.clone()).await;
     assert_eq!(stack.database.count("customer_push_tokens").await, 1);

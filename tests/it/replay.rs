@@ -232,7 +232,8 @@ async fn what_cannot_be_replayed_says_what_to_do() {
     refused_once(&stack, &phone).await;
     let id = stack.send(1).wait(20).answer().await.expect(200).id();
     let letter = letter(&stack, &id).await;
-    let erased = "UPDATE notification_history SET title = '', body = '', data = NULL";
+    let erased =
+        "UPDATE notification_history SET title = '', body = '', data = NULL, sealed = NULL";
     stack.database.execute(erased).await;
     let refused = replay(&stack, letter, 409).await;
     assert_eq!(refused.error_code(), "not_replayable");

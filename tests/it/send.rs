@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_accepted_notification_is_answered_to_the_letter_and_stored_as_it_came() {
-    let stack = Stack::start().await;
+    let stack = Stack::with().in_the_clear().start().await;
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
 
     let answer = stack.send(1).answer().await.expect(202);

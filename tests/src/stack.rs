@@ -104,6 +104,12 @@ impl Builder {
         self
     }
 
+    /// What lies in the database and in the queue can be read there, whatever keys the tests are tried with.
+    pub fn in_the_clear(self) -> Self {
+        self.env_api("ENCRYPTION_KEYS", "")
+            .env_worker("ENCRYPTION_KEYS", "")
+    }
+
     /// So many replicas of `push-api`, started at the same moment.
     pub fn apis(mut self, count: usize) -> Self {
         self.apis = count;
