@@ -22,3 +22,16 @@ impl Place {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_runs_into_its_neighbour() {
+        let place = Place::of("ab", &[b"c", b"d"]);
+        assert_ne!(place, Place::of("a", &[b"bc", b"d"]));
+        assert_ne!(place, Place::of("ab", &[b"cd"]));
+        assert_ne!(place, Place::of("ab", &[b"c", b"d", b""]));
+    }
+}

@@ -90,3 +90,40 @@ pub(crate) fn read_next_job(
     let json = open(keys, &next_job(at.key), value, at, "next_job")?;
     at.read("next_job", Job::decode(json.as_bytes()).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    /// What was copied to another place does not open there.
+    #[test]
+    fn no_two_places_are_alike() {
+        let [one, other] = [1, 2].map(Uuid::from_u128);
+        let [then, later] =
+            [0, 1].map(|millis| DateTime::UNIX_EPOCH + TimeDelta::milliseconds(millis));
+        let (fcm, expo) = (Provider::Fcm, Provider::Expo);
+        let places = [
+            content(one),
+            content(other),
+            next_job(one),
+            next_job(other),
+            token(fcm, 1),
+            token(fcm, 2),
+            token(expo, 1),
+            token(expo, 2),
+            letter_job(None, None, None),
+            letter_job(Some(one), None, None),
+            letter_job(Some(other), None, None),
+            letter_job(Some(one), Some(1), Some("fcm")),
+            letter_job(Some(one), Some(2), Some("fcm")),
+            letter_job(Some(one), Some(1), Some("expo")),
+            letter_raw(then),
+            letter_raw(later),
+        ];
+        for (index, place) in places.iter().enumerate() {
+            assert_eq!(places.iter().position(|other| other == place), Some(index));
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::recording::under;
 use super::seed::{customer, expo, fcm, gives_up, later, notification, registration, sent, waits};
 use super::{Db, settings};
 use crate::{
-    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, How, OperationState, Replay, Resealed,
+    Claim, ClaimId, DeadLetterId, DeadLetterRecord, Due, How, OperationState, Refusal, Replay, Resealed,
     Step, Store, StoreError, StoreSettings, Unavailable, UnknownCustomer,
 };
 
@@ -131,7 +131,7 @@ async fn told_all(store: &Store, id: i64) -> Vec<Notification> {
         },
     ];
     store
-        .record_dead_letters(&letters, later(100))
+        .record_dead_letters(&letters, later(100 + id))
         .await
         .unwrap();
     all
@@ -306,6 +306,40 @@ async fn a_value_that_was_moved_to_another_row_is_none() {
             .iter()
             .all(|due| due.job.notification.customer != one)
     );
+    db.done().await;
+}
+
+#[tokio::test]
+async fn what_was_moved_to_another_dead_letter_is_not_replayed() {
+    let db = Db::new().await;
+    let sealing = db.keyed(A).await;
+    told_all(&sealing, 1).await;
+    told_all(&sealing, 2).await;
+    for moved in [
+        "UPDATE dead_letters AS one JOIN dead_letters AS other ON other.id > one.id AND other.job IS NOT NULL \
+         SET one.job = other.job WHERE one.job IS NOT NULL",
+        "UPDATE dead_letters AS one JOIN dead_letters AS other ON other.id > one.id AND other.raw IS NOT NULL \
+         SET one.raw = other.raw WHERE one.raw IS NOT NULL",
+    ] {
+        db.execute(moved).await;
+    }
+    let letters: Vec<u64> = sqlx::query_scalar("SELECT id FROM dead_letters ORDER BY id")
+        .fetch_all(&db.store.pool)
+        .await
+        .unwrap();
+    let how = Replay {
+        by: "x".to_owned(),
+        extend_ttl: None,
+        due_after: GRACE,
+    };
+    let mut replayed = Vec::new();
+    for letter in letters {
+        let id = DeadLetterId(letter);
+        let answer = sealing.replay_dead_letter(id, &how, later(300)).await;
+        replayed.push(answer.unwrap().err());
+    }
+    let (job, bytes) = (Some(Refusal::Unreadable), Some(Refusal::IncompleteBytes));
+    assert_eq!(replayed, [job, bytes, None, None]);
     db.done().await;
 }
 
