@@ -314,7 +314,8 @@ impl About {
             Uuid::parse_str(id).ok().map(NotificationId::from)
         });
         let customer = value_of(&text, r#""customerId""#).and_then(|value| {
-            let id = value.split(|next: char| !next.is_ascii_digit()).next()?;
+            // What is cut in the middle of a number is another one.
+            let (id, _) = value.split_once(|next: char| !next.is_ascii_digit())?;
             CustomerId::try_from(id.parse::<i64>().ok()?).ok()
         });
         Self {
@@ -344,7 +345,10 @@ mod tests {
         };
         let job = format!(r#"{{"v":9,"notificationId":"{uuid}","customerId":7,"title":"T"}}"#);
         assert_eq!(of(&job), (Some(id), Some(7)));
-        assert_eq!(of(&job[..60]), (Some(id), None), "cut");
+        assert_eq!(of(&job[..70]), (Some(id), None), "cut");
+        let (number, _) = job.split_once("7,").unwrap();
+        let cut = format!("{number}7");
+        assert_eq!(of(&cut), (Some(id), None), "cut in a number, perhaps");
         assert_eq!(
             of(r#"{"customerId" : 12 , "notificationId":"none"}"#),
             (None, Some(12))
@@ -359,7 +363,7 @@ mod tests {
             assert_eq!(of(nothing), (None, None), "{nothing}");
         }
         assert_eq!(
-            About::read(b"\xff\"customerId\":3")
+            About::read(b"\xff\"customerId\":3,")
                 .customer
                 .map(CustomerId::get),
             Some(3)
