@@ -4,7 +4,7 @@
 //! the counts are a function of the rows of `notification_history` and `notification_deliveries`. So whoever changes a
 //! row says what is no longer true of it and what is from now on, and writes that in the transaction of the change:
 //!
-//! ```ignore
+//! ```text
 //! Changes::accepted(&notifications).write(connection).await?; // new rows, pending
 //!
 //! let mut changes = Changes::default();
