@@ -407,14 +407,14 @@ fn access(env: &mut Env) -> Option<Access> {
         ADMIN_JWT_CLAIM,
     ];
     let closing = closing.into_iter().find(|setting| env.is_set(*setting));
-    match (keys, open) {
-        (_, true) if let Some(setting) = closing => {
+    match (open, closing) {
+        (true, Some(setting)) => {
             let problem = format!("is true although {} is set; keep one", setting.name);
             env.problem(AUTH_DISABLED.name, problem);
             None
         }
-        (_, true) => Some(Access::Open),
-        (keys, false) if keys.get().is_empty() => {
+        (true, None) => Some(Access::Open),
+        (false, closing) if keys.get().is_empty() => {
             let problem = if closing.is_some() {
                 "is not set, so nobody could send; set it"
             } else {
@@ -423,7 +423,7 @@ fn access(env: &mut Env) -> Option<Access> {
             env.problem(API_KEYS.name, problem);
             None
         }
-        (keys, false) => {
+        (false, _) => {
             let (jwts, mut files) = jwts?;
             let file = env.file(API_KEYS);
             files.extend(file.map(|path| keys.file(API_KEYS.name, path, ApiKeys::parse_some)));
