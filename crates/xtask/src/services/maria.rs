@@ -143,13 +143,18 @@ impl Maria {
         }
         fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
         // Without a user: the files are ours anyway, and to give them away the script takes paths apart at spaces.
-        process::quiet(Command::new(tool("mariadb-install-db")).args([
+        let mut create = Command::new(tool("mariadb-install-db"));
+        create.args([
             "--no-defaults".to_owned(),
             format!("--datadir={}", data.display()),
             "--auth-root-authentication-method=normal".to_owned(),
             "--skip-test-db".to_owned(),
             "--skip-name-resolve".to_owned(),
-        ]))?;
+        ]);
+        // A server that starts deletes what servers before it left in its folder for temporary files:
+        // in a shared one that is also the work of a creation beside this one.
+        create.env("TMPDIR", &data);
+        process::quiet(&mut create)?;
         fs::write(&complete, "").with_context(|| format!("cannot write {}", complete.display()))
     }
 }
