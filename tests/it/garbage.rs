@@ -92,6 +92,9 @@ async fn garbage_is_dead_lettered_at_once_and_alone() {
         AMQPValue::LongString("00-zz-nonsense".into()),
     );
     headers.insert("x-death".into(), AMQPValue::Boolean(true));
+    // Headers come in one frame, however large: as large as the broker lets anybody send them.
+    let padding = "x".repeat(100_000);
+    headers.insert("padding".into(), AMQPValue::LongString(padding.into()));
     let properties = properties.with_headers(headers);
     stack
         .broker

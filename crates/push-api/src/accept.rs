@@ -6,17 +6,22 @@
 //!
 //! A request with many notifications waits in a channel of its own: one of a thousand takes as long as hundreds of
 //! single ones, and must not be in their way.
+//!
+//! What is committed is answered, and its jobs are published meanwhile, all of a transaction in one go.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::booking::BookingEvent;
+use push_core::job::Job;
 use push_core::notification::Notification;
+use push_core::status::Status;
 use push_store::{
     Acceptance, Committed, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::database::in_time;
@@ -24,6 +29,7 @@ use crate::error::ApiError;
 use crate::limits::policy::Limit;
 use crate::metrics;
 use crate::publish::Publisher;
+use crate::trace::TraceContext;
 
 /// Requests with one notification that may wait for a writer: about a tenth of a second of the database's work.
 const WAITING_MAX: usize = 1_024;
@@ -56,6 +62,8 @@ pub struct Submission {
     pub keyed: Option<Keyed>,
     /// Who asked for it, and how, for the timeline: words that follow "accepted".
     pub origin: String,
+    /// The trace of the request.
+    pub trace: TraceContext,
 }
 
 impl<'a> From<&'a Submission> for ToAccept<'a> {
@@ -78,6 +86,9 @@ pub enum Accepted {
     Before(KeptAnswer),
 }
 
+/// A job, and the trace of the request that made it.
+type Traced = (Job, TraceContext);
+
 /// A request on its way into the database, and who wants to know.
 #[derive(Debug)]
 struct Waiting {
@@ -88,7 +99,8 @@ struct Waiting {
 impl Acceptor {
     /// Starts the writers. They end, all work done, when the last clone is dropped. A notification
     /// that is still pending and had no round `due_after` its acceptance was hardly published: then
-    /// the reconciler looks at it. Where a commit's answer is lost, `publisher` sees to what was committed.
+    /// the reconciler looks at it. `publisher` publishes the jobs, and where a commit's answer is lost, sees to what
+    /// was committed.
     #[must_use]
     pub fn start(
         store: Store,
@@ -98,7 +110,8 @@ impl Acceptor {
         tasks: &TaskTracker,
     ) -> Self {
         let telling = tasks.clone();
-        Self::with_writers(tasks, move |batch| {
+        let publishing = publisher.clone();
+        let commit = move |batch: Arc<[Submission]>| {
             let (store, publisher) = (store.clone(), publisher.clone());
             let telling = telling.clone();
             let due_at = newest(&batch) + due_after;
@@ -119,19 +132,26 @@ impl Acceptor {
                 }
                 Ok(acceptances)
             }
+        };
+        let tracker = tasks.clone();
+        Self::with_writers(tasks, commit, move |jobs| {
+            let publisher = publishing.clone();
+            tracker.spawn(async move { publisher.publish(&jobs).await })
         })
     }
 
-    fn with_writers<W, F>(tasks: &TaskTracker, write: W) -> Self
+    fn with_writers<C, F, P>(tasks: &TaskTracker, commit: C, publish: P) -> Self
     where
-        W: Fn(Arc<[Submission]>) -> F + Clone + Send + Sync + 'static,
+        C: Fn(Arc<[Submission]>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Acceptance>, StoreError>> + Send + 'static,
+        P: Fn(Vec<Traced>) -> JoinHandle<()> + Clone + Send + Sync + 'static,
     {
         let lane = |waiting_max, writers| {
             let (waiting, queue) = mpsc::channel(waiting_max);
             let queue = Arc::new(Mutex::new(queue));
             for _ in 0..writers {
-                tasks.spawn(write_batches(Arc::clone(&queue), write.clone()));
+                let (commit, publish) = (commit.clone(), publish.clone());
+                tasks.spawn(write_batches(Arc::clone(&queue), commit, publish));
             }
             waiting
         };
@@ -141,7 +161,8 @@ impl Acceptor {
         }
     }
 
-    /// Commits a request, or tells how it was answered before. Once called, it is committed even if the caller does not wait.
+    /// Commits a request, or tells how it was answered before. Once called, it is committed and published even if the caller
+    /// does not wait.
     ///
     /// # Errors
     /// [`ApiError::IdempotencyKeyReused`], [`ApiError::Overloaded`] at once when too many wait, or what the
@@ -176,17 +197,26 @@ fn newest(batch: &[Submission]) -> DateTime<Utc> {
     newest.max().unwrap_or_default()
 }
 
-async fn write_batches<W, F>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, write: W)
+/// While the jobs of a batch are published the next one is committed, but no further one: what is not yet published stays
+/// bounded.
+async fn write_batches<C, F, P>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, commit: C, publish: P)
 where
-    W: Fn(Arc<[Submission]>) -> F,
+    C: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
+    P: Fn(Vec<Traced>) -> JoinHandle<()>,
 {
+    let mut publishing = None;
     loop {
         let batch = take_batch(&mut *queue.lock().await).await;
         if batch.is_empty() {
             return;
         }
-        write_batch(batch, &write).await;
+        let jobs = write_batch(batch, &commit).await;
+        if let Some(before) = publishing.take() {
+            // A publisher that panicked has published nothing: the reconciler will.
+            let _ended: Result<(), tokio::task::JoinError> = before.await;
+        }
+        publishing = (!jobs.is_empty()).then(|| publish(jobs));
     }
 }
 
@@ -204,9 +234,10 @@ async fn take_batch(queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-async fn write_batch<W, F>(batch: Vec<Waiting>, write: &W)
+/// Commits a batch and answers all of it. Returns the jobs to publish.
+async fn write_batch<C, F>(batch: Vec<Waiting>, commit: &C) -> Vec<Traced>
 where
-    W: Fn(Arc<[Submission]>) -> F,
+    C: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
 {
     let (submissions, answers): (Vec<_>, Vec<_>) = batch
@@ -214,12 +245,12 @@ where
         .map(|waiting| (waiting.submission, waiting.answer))
         .unzip();
     let submissions: Arc<[Submission]> = submissions.into();
-    let results = match write(Arc::clone(&submissions)).await {
+    let results = match commit(Arc::clone(&submissions)).await {
         // One that the database does not take, or that waits for another's lock, must not take the others with it.
         Err(error) if (!error.is_unavailable() || error.is_locked()) && submissions.len() > 1 => {
             let mut results = Vec::with_capacity(submissions.len());
             for submission in submissions.iter() {
-                let alone = write(Arc::new([submission.clone()])).await;
+                let alone = commit(Arc::new([submission.clone()])).await;
                 results.push(alone.and_then(|answers| each(answers, 1).remove(0)));
             }
             results
@@ -228,10 +259,32 @@ where
         Ok(answers) => each(answers, submissions.len()),
     };
     measure(&results);
+    let jobs = jobs_of(&submissions, &results);
     for (answer, result) in answers.into_iter().zip(results) {
         // Whoever asked may be gone; the notification is committed all the same.
         drop(answer.send(result));
     }
+    jobs
+}
+
+/// The first jobs of what was accepted and is due now, in order.
+fn jobs_of(submissions: &[Submission], results: &[Result<Acceptance, StoreError>]) -> Vec<Traced> {
+    let mut jobs = Vec::new();
+    for (submission, result) in submissions.iter().zip(results) {
+        let Ok(Acceptance::Now(items)) = result else {
+            continue;
+        };
+        let news = submission.notifications.iter().zip(items);
+        for (news, _) in news.filter(|(_, item)| **item == Item::Accepted) {
+            if news.is_late() {
+                metrics::settled(Status::Suppressed);
+            } else if news.send_at.is_none() {
+                // Those that are to be sent later wait in the database.
+                jobs.push((Job::first(news.clone()), submission.trace));
+            }
+        }
+    }
+    jobs
 }
 
 fn measure(results: &[Result<Acceptance, StoreError>]) {
@@ -298,6 +351,7 @@ mod tests {
             event: None,
             keyed: None,
             origin: String::new(),
+            trace: TraceContext::join(&axum::http::HeaderMap::new()),
         }
     }
 
@@ -308,6 +362,7 @@ mod tests {
             event: None,
             keyed: None,
             origin: String::new(),
+            trace: TraceContext::join(&axum::http::HeaderMap::new()),
         }
     }
 
@@ -346,14 +401,15 @@ mod tests {
         );
         let tasks = TaskTracker::new();
         let (gate, seen) = (Arc::clone(&permits), Arc::clone(&sizes));
-        let acceptor = Acceptor::with_writers(&tasks, move |batch| {
+        let commit = move |batch: Arc<[Submission]>| {
             let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
             async move {
                 gate.acquire().await.unwrap().forget();
                 seen.lock().unwrap().push(all_of(&batch).count());
                 judge(&batch)
             }
-        });
+        };
+        let acceptor = Acceptor::with_writers(&tasks, commit, |_| tokio::spawn(async {}));
         (acceptor, permits, sizes, tasks)
     }
 
@@ -416,6 +472,42 @@ mod tests {
             }
             assert_eq!(got, [Ok(accepted()), Err(error), Ok(accepted())]);
         }
+    }
+
+    /// A slow broker delays no answer, and what it has not taken does not pile up here.
+    #[tokio::test]
+    async fn what_is_committed_is_answered_and_published_meanwhile_one_batch_at_a_time() {
+        let taken = Arc::new(Semaphore::new(0));
+        let published = Arc::new(StdMutex::new(Vec::new()));
+        let tasks = TaskTracker::new();
+        let (broker, seen) = (Arc::clone(&taken), Arc::clone(&published));
+        let acceptor = Acceptor::with_writers(
+            &tasks,
+            async |batch: Arc<[Submission]>| judge(&batch),
+            move |jobs: Vec<Traced>| {
+                let (broker, seen) = (Arc::clone(&broker), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    seen.lock().unwrap().push(jobs.len());
+                    broker.acquire().await.unwrap().forget();
+                })
+            },
+        );
+        for _ in 0..2 * WRITERS {
+            assert!(acceptor.accept(submission(1)).await.is_ok());
+        }
+        assert!(
+            acceptor.accept(submission(2)).await.is_ok(),
+            "unknown: no job"
+        );
+        settle_tasks().await;
+        let at_work = published.lock().unwrap().len();
+        assert!((1..=WRITERS).contains(&at_work), "{at_work}");
+        taken.add_permits(100);
+        drop(acceptor);
+        tasks.close();
+        tasks.wait().await;
+        settle_tasks().await;
+        assert_eq!(*published.lock().unwrap(), [1; 2 * WRITERS]);
     }
 
     #[tokio::test]

@@ -53,14 +53,25 @@ struct Who {
 }
 
 impl Access {
-    /// Lets those through who may do what `needed` stands for; `seen` is told of everybody who is known.
+    /// Lets those through who may do what `needed` stands for: who has a key, or brings a token. `seen` is told of
+    /// everybody who is known.
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`] or [`ApiError::Forbidden`].
-    fn admit(&self, headers: &HeaderMap, needed: Scope, seen: &Seen) -> Result<Who, ApiError> {
-        let who = match self {
-            Self::Open => return Ok(Who::anybody()),
-            Self::Known(credentials) => credentials.who(headers).ok_or(ApiError::Unauthorized)?,
+    fn admit(
+        &self,
+        keyed: Option<&Keyed>,
+        headers: &HeaderMap,
+        needed: Scope,
+        seen: &Seen,
+    ) -> Result<Who, ApiError> {
+        let who = match (self, keyed) {
+            (Self::Open, _) => return Ok(Who::anybody()),
+            (Self::Known(_), Some(keyed)) => keyed.0.clone(),
+            (Self::Known(credentials), None) => {
+                let token = bearer(headers).and_then(|token| credentials.jwts.bearer(token));
+                token.map(Who::from).ok_or(ApiError::Unauthorized)?
+            }
         };
         seen.caller(&who.name);
         if who.scopes.contains(needed) {
@@ -70,31 +81,34 @@ impl Access {
         }
     }
 
-    /// The name of the API key that is presented, if it is valid; whatever it may do.
+    /// Who presents a valid API key, whatever it may do.
     #[must_use]
-    pub fn key(&self, headers: &HeaderMap) -> Option<Arc<str>> {
-        let who = match self {
-            Self::Open => Some(Who::anybody()),
-            Self::Known(credentials) => credentials.key(headers),
+    pub fn keyed(&self, headers: &HeaderMap) -> Option<Keyed> {
+        let credentials = match self {
+            Self::Open => return Some(Keyed(Who::anybody())),
+            Self::Known(credentials) => credentials,
         };
-        who.map(|who| who.name)
+        let secret = bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok())?;
+        let keys = credentials.keys.get();
+        keys.find(secret).map(|key| {
+            Keyed(Who {
+                name: Arc::clone(key.name()),
+                scopes: key.scopes(),
+                owner: Owner::Anyone,
+            })
+        })
     }
 }
 
-impl Credentials {
-    fn who(&self, headers: &HeaderMap) -> Option<Who> {
-        self.key(headers)
-            .or_else(|| self.jwts.bearer(bearer(headers)?).map(Who::from))
-    }
+/// Marks a request with a valid API key. It is looked for once, before anything else is done.
+#[derive(Clone, Debug)]
+pub struct Keyed(Who);
 
-    /// Who presents a valid API key.
-    fn key(&self, headers: &HeaderMap) -> Option<Who> {
-        let secret = bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok())?;
-        self.keys.get().find(secret).map(|key| Who {
-            name: Arc::clone(key.name()),
-            scopes: key.scopes(),
-            owner: Owner::Anyone,
-        })
+impl Keyed {
+    /// The key's name.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
     }
 }
 
@@ -204,7 +218,8 @@ impl<S: Needed> FromRequestParts<AppState> for Caller<S> {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let seen = Seen::of(&parts.extensions);
-        let who = state.access.admit(&parts.headers, S::SCOPE, &seen)?;
+        let keyed = parts.extensions.get::<Keyed>();
+        let who = state.access.admit(keyed, &parts.headers, S::SCOPE, &seen)?;
         Ok(Self {
             who,
             scope: PhantomData,
@@ -236,8 +251,9 @@ mod tests {
         });
         let seen = Seen::default();
         let admit = |given: &[(&'static str, &'static str)], scope| {
+            let headers = headers(given);
             access
-                .admit(&headers(given), scope, &seen)
+                .admit(access.keyed(&headers).as_ref(), &headers, scope, &seen)
                 .map(|who| who.name.to_string())
         };
         let backend = || Ok("backend".to_owned());

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use push_core::id::NotificationId;
 use push_runtime::guarded::guard;
@@ -50,8 +49,11 @@ impl Seen {
     }
 }
 
-/// The middleware.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+/// Lets `answer` answer a request, and tells of it.
+pub async fn observe<F>(mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let started = Instant::now();
     let request_id = request_id(request.headers());
     let trace = TraceContext::join(request.headers());
@@ -61,7 +63,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(seen.clone());
     request.extensions_mut().insert(trace);
 
-    let mut response = next.run(request).await;
+    let mut response = answer(request).await;
 
     response
         .headers_mut()

@@ -5,14 +5,12 @@
 //! because the answer to its commit was lost; the mark waits for that transaction's end. Even where a mark
 //! is lost, the notification becomes due by itself `RECONCILE_AFTER` it was accepted.
 
-use std::borrow::Borrow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use push_core::changed::Changed;
 use push_core::id::NotificationId;
 use push_core::job::Job;
-use push_core::notification::Notification;
 use push_queue::{Broker, Message, PublishError, Route};
 use push_store::Store;
 use tokio::sync::mpsc;
@@ -73,36 +71,16 @@ impl Publisher {
         }
     }
 
-    /// Publishes the first jobs of committed notifications, in order and in one go; returns within the broker's two
-    /// seconds for each portion of them, at once when it is away.
-    pub async fn publish(&self, notifications: &[&Notification], trace: TraceContext) {
-        let jobs = notifications
-            .iter()
-            .map(|notification| Job::first((*notification).clone()));
-        self.publish_jobs(jobs, trace).await;
-    }
-
-    /// The same for a later job, which is committed as well: a replay.
-    pub async fn publish_job(&self, job: &Job, trace: TraceContext) {
-        self.publish_jobs(std::iter::once(job), trace).await;
-    }
-
-    async fn publish_jobs<J: Borrow<Job>>(
-        &self,
-        jobs: impl Iterator<Item = J>,
-        trace: TraceContext,
-    ) {
-        let trace = trace.to_string();
-        let (ids, messages): (Vec<_>, Vec<_>) = jobs
-            .map(|job| {
-                let job: &Job = job.borrow();
-                let message = Message::job(job, Some(trace.clone()));
-                (job.notification.id, (Route::Jobs, message))
-            })
-            .unzip();
-        let results = self.broker.publish_all(messages).await;
-        for (id, published) in ids.into_iter().zip(results) {
-            self.see_to(id, published);
+    /// Publishes the jobs of committed notifications, each with the trace that it belongs to, in order and in one go; returns
+    /// within the broker's two seconds for each portion of them, at once when it is away.
+    pub async fn publish(&self, jobs: &[(Job, TraceContext)]) {
+        let messages = jobs.iter().map(|(job, trace)| {
+            let message = Message::job(job, Some(trace.to_string()));
+            (Route::Jobs, message)
+        });
+        let results = self.broker.publish_all(messages.collect()).await;
+        for ((job, _), published) in jobs.iter().zip(results) {
+            self.see_to(job.notification.id, published);
         }
     }
 

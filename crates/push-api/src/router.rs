@@ -22,11 +22,12 @@ use utoipa::openapi::{ObjectBuilder, OpenApi, RefOr, Type};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::caller::Keyed;
 use crate::case::CanonicalPaths;
 use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
 use crate::health::Probes;
-use crate::limits::gate::{self, Keyed};
+use crate::limits::gate;
 use crate::observe::observe;
 use crate::prefer::RequestEnds;
 use crate::routes;
@@ -122,22 +123,42 @@ pub fn document(with_metrics: bool) -> OpenApi {
 
 /// The whole service, ready to be served.
 pub fn build(state: AppState) -> Router {
-    let gate = middleware::from_fn_with_state(state.clone(), gate::pass);
+    let counted = middleware::from_fn_with_state(state.clone(), observed_and_counted);
     around(all(state.metrics.is_some()), state, |routes| {
-        routes.layer(gate)
+        routes.layer(counted)
     })
 }
 
 /// Metrics and probes, ready to be served at an address of their own.
 pub fn build_probes(probes: Probes) -> Router {
-    around(routes::probes(true), probes, |routes| routes)
+    around(routes::probes(true), probes, |routes| {
+        routes.layer(middleware::from_fn(observed))
+    })
 }
 
-/// These routes and what lies around each of them; `guard` lies around all that a handler does.
+/// What lies around a request whose callers are counted. One layer: a request pays for each with copies of all that lie
+/// within.
+async fn observed_and_counted(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let counted =
+        |request| async move { gate::pass(&state, request, |request| next.run(request)).await };
+    observe(request, |request| discard_rest(request, counted)).await
+}
+
+/// What lies around any other.
+async fn observed(request: Request, next: Next) -> Response {
+    let answer = |request| next.run(request);
+    observe(request, |request| discard_rest(request, answer)).await
+}
+
+/// These routes and what lies around each of them; `outermost` is what lies around all that a handler does.
 fn around<S>(
     routes: OpenApiRouter<S>,
     state: S,
-    guard: impl FnOnce(Router<S>) -> Router<S>,
+    outermost: impl FnOnce(Router<S>) -> Router<S>,
 ) -> Router
 where
     S: Clone + Send + Sync + 'static,
@@ -148,12 +169,11 @@ where
     let router = router
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(Extension(routes::Document(json.into())))
-        .layer(CatchPanicLayer::custom(panicked));
-    let router = guard(router)
-        .layer(middleware::from_fn(discard_rest))
-        .layer(middleware::from_fn(observe))
-        .with_state(state);
+        .layer((
+            CatchPanicLayer::custom(panicked),
+            Extension(routes::Document(json.into())),
+        ));
+    let router = outermost(router).with_state(state);
     let canonical = move |mut request: Request| {
         *request.uri_mut() = paths.canonical(std::mem::take(request.uri_mut()));
         request
@@ -267,6 +287,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::caller::Access;
     use crate::outcomes::LAST_LOOK_MAX;
     use crate::prefer::Wait;
 
@@ -330,7 +351,8 @@ mod tests {
             .route("/", fine)
             .layer(middleware::from_fn_with_state(limits.clone(), limit));
         assert_eq!(answer(app.clone()).await.0, 503);
-        let keyed = app.layer(Extension(Keyed));
+        let keyed = Access::Open.keyed(&axum::http::HeaderMap::new());
+        let keyed = app.layer(Extension(keyed.unwrap()));
         assert_eq!(answer(keyed).await.0, 200);
     }
 

@@ -10,7 +10,6 @@ use push_core::id::{CustomerId, NotificationId};
 use push_core::notification::Notification;
 use push_core::preferences::MandatoryTypes;
 use push_core::rate::Rate;
-use push_core::status::Status;
 use push_core::timeline::{Step, TimelineEntry};
 use push_queue::Broker;
 use push_runtime::telemetry::Metrics;
@@ -196,43 +195,14 @@ impl AppState {
         changing.await.unwrap_or_else(lost)
     }
 
-    /// Commits what a request asks for and publishes the jobs that are due, unless it came before. Both are done even if the
-    /// caller hangs up meanwhile, and before the process ends.
+    /// Commits what a request asks for and has the jobs published that are due, unless it came before. Both are done even if
+    /// the caller hangs up meanwhile, and before the process ends.
     ///
     /// # Errors
     /// Where it was not committed. A broker that is away is no error.
-    pub async fn accept(
-        &self,
-        submission: Submission,
-        trace: TraceContext,
-    ) -> Result<Accepted, ApiError> {
+    pub async fn accept(&self, submission: Submission) -> Result<Accepted, ApiError> {
         self.schema.ready().await?;
-        let state = self.clone();
-        let accepting = self.tasks.spawn(async move {
-            let notifications = Arc::clone(&submission.notifications);
-            let accepted = state.acceptor.accept(submission).await?;
-            if let Accepted::Now(items) = &accepted {
-                let news = notifications.iter().zip(items);
-                let news = news.filter(|(_, item)| **item == Item::Accepted);
-                let news = news.map(|(notification, _)| notification);
-                let (late, news): (Vec<_>, Vec<_>) = news.partition(|news| news.is_late());
-                late.iter()
-                    .for_each(|_| metrics::settled(Status::Suppressed));
-                // Those that are to be sent later wait in the database.
-                let now = news.into_iter().filter(|news| news.send_at.is_none());
-                state
-                    .publisher
-                    .publish(&now.collect::<Vec<_>>(), trace)
-                    .await;
-            }
-            Ok(accepted)
-        });
-        let lost = |_| {
-            Err(ApiError::Internal(
-                "accepting ended without an answer".to_owned(),
-            ))
-        };
-        accepting.await.unwrap_or_else(lost)
+        self.acceptor.accept(submission).await
     }
 
     /// Why a notification of a request was not accepted.
@@ -352,7 +322,7 @@ impl AppState {
             drop(turn);
             if let Replayed::Job(replayed) = replayed {
                 metrics::reopened(replayed.was);
-                state.publisher.publish_job(&replayed.job, trace).await;
+                state.publisher.publish(&[(*replayed.job, trace)]).await;
             }
             Ok(())
         });

@@ -84,8 +84,10 @@ pub struct LaneSettings {
     pub in_flight_max: usize,
     /// How long to stay away when the provider says "too many" and not for how long.
     pub pause: Duration,
-    /// How long it takes after such a pause until all may go again.
+    /// How long it takes after such a pause, or an outage, until all may go again.
     pub ramp: Duration,
+    /// Pushes a second that the provider takes of one project at most: where the way up after an outage leads to.
+    pub full: f64,
     /// Of the dice.
     pub seed: u64,
 }
@@ -165,7 +167,7 @@ impl Lane {
         Self {
             paused: false,
             breaker: Breaker::new(settings.seed),
-            throttle: Throttle::new(settings.pause, settings.ramp),
+            throttle: Throttle::new(settings.pause, settings.ramp, settings.full),
             limit: Limit::new(settings.in_flight_max),
             under_way: BTreeMap::new(),
             entered: 0,
@@ -227,6 +229,7 @@ impl Lane {
                 }
                 if self.breaker.works(leave, now) {
                     self.limit.begin_small();
+                    self.throttle.is_back(now);
                 }
             }
             Signal::Fails => self.breaker.fails(leave, entered, target, now),

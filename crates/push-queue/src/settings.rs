@@ -12,6 +12,9 @@ use crate::topology::Topology;
 
 /// A frozen broker is noticed after twice this ("Detecting Dead TCP Connections with Heartbeats").
 const HEARTBEAT_SECONDS: u16 = 5;
+/// Bytes of a frame at most, where the broker does not ask for less. lapin keeps two buffers of 32 frames for each connection:
+/// with the usual 128 KiB that is 16 MiB a program, all of it touched. What is larger than a frame comes in several.
+const FRAME_MAX: u32 = 16 * 1024;
 
 /// What [`crate::Broker::start`] needs.
 #[derive(Clone)]
@@ -109,6 +112,7 @@ pub(crate) fn address_of(url: &str) -> Result<Address, BrokerUrlError> {
         uri.authority.host = host.to_owned();
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
     Ok(Address(uri))
 }
 

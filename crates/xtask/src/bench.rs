@@ -45,6 +45,9 @@ struct Speed {
     /// Then so many that wait for a worker, to see what they cost it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000_000))]
     backlog: u32,
+    /// Then so many while both providers are away, to see what comes down on them when they are back
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000_000))]
+    burst: u32,
     /// Then full speed with so many workers each, such as 1,4
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: Vec<u32>,
@@ -151,6 +154,7 @@ impl Speed {
             self.rows,
             self.notifications,
             self.backlog,
+            self.burst,
         ];
         let mut arguments = vec!["speed".to_owned(), length.to_owned()];
         arguments.extend(numbers.map(|number| number.to_string()));
@@ -262,13 +266,13 @@ mod tests {
     #[test]
     fn without_more_words_throughput_is_measured() {
         let of = |line| read(line).expect("a bench").0;
-        assert_eq!(of(""), "speed full 3 10000 0 0 0 -");
-        assert_eq!(of("--quick"), "speed quick 1 10000 0 0 0 -");
+        assert_eq!(of(""), "speed full 3 10000 0 0 0 0 -");
+        assert_eq!(of("--quick"), "speed quick 1 10000 0 0 0 0 -");
         assert_eq!(
             of(
-                "--quick --rounds 2 --customers 10 --rows 7 --notifications 1000000 --backlog 9 --workers 1,4"
+                "--quick --rounds 2 --customers 10 --rows 7 --notifications 1000000 --backlog 9 --burst 3 --workers 1,4"
             ),
-            "speed quick 2 10 7 1000000 9 1,4"
+            "speed quick 2 10 7 1000000 9 3 1,4"
         );
         let names = ["", "p6 --short", "history"].map(|line| read(line).map(|(_, name)| name).ok());
         assert_eq!(names, [Some("speed"), Some("p6"), Some("history")]);

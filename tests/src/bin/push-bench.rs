@@ -62,6 +62,7 @@ fn speed_options(arguments: &mut impl Iterator<Item = String>) -> Option<speed::
         rows: number()?,
         notifications: number()?,
         backlog: number()?,
+        burst: number()?,
         workers: workers(&arguments.next()?)?,
     })
 }

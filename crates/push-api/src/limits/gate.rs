@@ -6,14 +6,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Once};
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse as _, Response};
 use push_core::rate::{Rate, Taken};
 
 use super::address::{Peer, Proxies, counted_as};
 use super::budgets::Budgets;
 use super::policy::{Exhausted, Limit, Standing};
+use crate::caller::Keyed;
 use crate::error::ApiError;
 use crate::metrics;
 use crate::state::AppState;
@@ -104,19 +104,23 @@ fn take<K: std::hash::Hash + Eq>(
     }
 }
 
-/// Marks a request with a valid API key.
-#[derive(Clone, Copy, Debug)]
-pub struct Keyed;
-
-/// The middleware.
-pub async fn pass(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+/// Counts a request and lets `answer` answer it, unless there are too many.
+pub async fn pass<F>(
+    state: &AppState,
+    mut request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let matched = request.extensions().get::<MatchedPath>();
     if matched.is_some_and(|matched| PROBES.contains(&matched.as_str())) {
-        return next.run(request).await;
+        return answer(request).await;
     }
-    let key = state.access.key(request.headers());
-    if key.is_some() {
-        request.extensions_mut().insert(Keyed);
+    let keyed = state.access.keyed(request.headers());
+    let key = keyed.as_ref().map(Keyed::name);
+    if let Some(keyed) = keyed {
+        request.extensions_mut().insert(keyed);
     }
     let standing = match state.gate.count(key, &request) {
         Ok(standing) => standing,
@@ -132,7 +136,7 @@ pub async fn pass(State(state): State<AppState>, mut request: Request, next: Nex
         }
         .into_response()
     } else {
-        next.run(request).await
+        answer(request).await
     };
     // Where a customer's budget is used up, that is what is told.
     if let Some(standing) = standing

@@ -404,8 +404,9 @@ pub async fn send_batch(
         event: None,
         keyed,
         origin: format!("from {} in a batch", caller.name()),
+        trace,
     };
-    Ok(match state.accept(submission, trace).await? {
+    Ok(match state.accept(submission).await? {
         Accepted::Now(items) => carried_out(&items).into_response(),
         Accepted::Before(first) => {
             state.tell_of_repetition(made_by(&first));

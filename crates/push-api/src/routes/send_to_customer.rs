@@ -183,8 +183,9 @@ pub(super) async fn send(
         event: None,
         keyed,
         origin,
+        trace,
     };
-    let (about, first) = match state.accept(submission, trace).await? {
+    let (about, first) = match state.accept(submission).await? {
         Accepted::Now(items) if is_accepted(&items) => (about, None),
         Accepted::Now(items) => return Err(state.refused(items.first())),
         Accepted::Before(first) => (named(&first)?, Some(first)),

@@ -6,6 +6,7 @@ const SETTINGS: LaneSettings = LaneSettings {
     in_flight_max: 100,
     pause: Duration::from_secs(60),
     ramp: Duration::from_secs(60),
+    full: 600.0,
     seed: 7,
 };
 
@@ -261,6 +262,31 @@ fn retry_after_stops_the_lane_and_then_it_goes_on_slowly() {
 }
 
 #[test]
+fn after_an_outage_what_has_piled_up_comes_down_slowly() {
+    let mut played = Played::new();
+    played.fail(10);
+    played.until_probes();
+    while played.state() == LaneState::Broken {
+        let probe = played.go();
+        played.end(probe, Signal::Works);
+    }
+    assert_eq!(played.state(), LaneState::Open, "nobody asked for less");
+    let mut went = [0_u32; 8];
+    for step in 0..80_000_u64 {
+        if let Entry::Go(pass) = played.ask() {
+            went[usize::try_from(step / 10_000).unwrap()] += 1;
+            played.end(pass, Signal::Works);
+        }
+        played.pass(1);
+    }
+    // 600 a second after a minute: of 600 × 60 / 2 a thirty-sixth in the first ten seconds.
+    assert!((490..=510).contains(&went[0]), "{went:?}");
+    assert!(went[..6].iter().sum::<u32>() <= 18_010, "{went:?}");
+    assert!(went.is_sorted(), "{went:?}");
+    assert_eq!(went[7], 10_000, "then all may go: {went:?}");
+}
+
+#[test]
 fn too_many_without_a_time_is_the_lanes_when_several_targets_hear_it() {
     let mut played = Played::new();
     for _ in 0..5 {
@@ -335,7 +361,7 @@ fn the_limit_shrinks_once_for_all_that_were_under_way_together_and_grows_again()
     passes
         .into_iter()
         .for_each(|pass| played.end(pass, Signal::TooMuch(None)));
-    played.lane.throttle = Throttle::new(Duration::ZERO, Duration::ZERO);
+    played.lane.throttle = Throttle::new(Duration::ZERO, Duration::ZERO, 1.0);
     assert_eq!(played.lane.limit(), 45, "refused");
     for _ in 0..300 {
         let limit = played.lane.limit();

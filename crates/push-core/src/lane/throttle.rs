@@ -1,5 +1,6 @@
 //! What a provider's "too many" means for its lane: nothing goes out for as long as it asks, then more and more (Firebase
-//! docs, "Best practices when sending FCM messages at scale").
+//! docs, "Best practices when sending FCM messages at scale"). After an outage it goes on in the same way: what has piled up
+//! meanwhile must not come down on a provider that has just got up.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ const GENTLE: f64 = 100.0;
 pub(super) struct Throttle {
     pause: Duration,
     ramp: Duration,
+    full: f64,
     rate: Rate,
     refused: Refused,
     held: Option<Held>,
@@ -24,6 +26,8 @@ pub(super) struct Throttle {
 /// A pause, and the ramp behind it.
 #[derive(Debug)]
 struct Held {
+    /// Whether the provider asked for it.
+    asked: bool,
     until: Instant,
     /// Pushes a second at the end of the ramp.
     full: f64,
@@ -45,10 +49,11 @@ struct Refused {
 }
 
 impl Throttle {
-    pub(super) fn new(pause: Duration, ramp: Duration) -> Self {
+    pub(super) fn new(pause: Duration, ramp: Duration, full: f64) -> Self {
         Self {
             pause,
             ramp,
+            full,
             rate: Rate::default(),
             refused: Refused::default(),
             held: None,
@@ -98,18 +103,32 @@ impl Throttle {
             return;
         }
         let full = self.rate.per_second().max(GENTLE);
-        let full = self.held.as_ref().map_or(full, |held| held.full);
+        let before = self.held.as_ref().filter(|held| held.asked);
+        let full = before.map_or(full, |held| held.full);
         self.held = Some(Held {
+            asked: true,
             until,
             full,
             sent: 0.0,
         });
     }
 
-    /// Whether it holds anything back.
+    /// The provider is back after an outage.
+    pub(super) fn is_back(&mut self, now: Instant) {
+        self.held.get_or_insert(Held {
+            asked: false,
+            until: now,
+            full: self.full,
+            sent: 0.0,
+        });
+    }
+
+    /// Whether it holds anything back that the provider asked for.
     pub(super) fn is_on(&self, now: Instant) -> bool {
         let over = |held: &Held| now >= held.until + self.ramp;
-        self.held.as_ref().is_some_and(|held| !over(held))
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.asked && !over(held))
     }
 }
 

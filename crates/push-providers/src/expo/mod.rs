@@ -74,6 +74,7 @@ impl Expo {
             in_flight_max,
             pause: classify::FLOOR_429,
             ramp: Duration::ZERO,
+            full: 600.0,
             seed,
         }
     }

@@ -65,14 +65,16 @@ impl Fcm {
         })
     }
 
-    /// How its lane is driven: after "too many" nothing for a minute unless FCM names a time, then from nothing to all within
-    /// a minute (Firebase docs, "Best practices when sending FCM messages at scale").
+    /// How its lane is driven: after "too many" nothing for a minute unless FCM names a time, then, as after an outage, from
+    /// nothing to all within a minute (Firebase docs, "Best practices when sending FCM messages at scale"). All is 600,000 a
+    /// minute (Firebase docs, "Throttling and quotas").
     #[must_use]
     pub const fn lane(in_flight_max: usize, seed: u64) -> LaneSettings {
         LaneSettings {
             in_flight_max,
             pause: classify::FLOOR_429,
             ramp: Duration::from_secs(60),
+            full: 10_000.0,
             seed,
         }
     }

@@ -5,6 +5,7 @@
 //! process spends is read from `/proc`. The floor is what the machine's cores could do in a second if a notification cost
 //! no more than the sum of the parts, and nothing ever waited.
 
+mod burst;
 mod customers;
 mod limits;
 mod load;
@@ -48,6 +49,8 @@ pub struct Options {
     pub notifications: u32,
     /// Then so many that wait for a worker, to see what they cost it; 0: not.
     pub backlog: u32,
+    /// Then so many while both providers are away, to see what comes down on them when they are back; 0: not.
+    pub burst: u32,
     /// Then full speed again, with so many workers each.
     pub workers: Vec<u32>,
 }

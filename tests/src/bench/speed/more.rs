@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::burst::{self, Burst};
 use super::meter::Costs;
 use super::process;
 use super::rig::Rig;
@@ -17,6 +18,7 @@ const ENDLESS: Duration = Duration::from_secs(24 * 3_600);
 pub(super) struct More {
     pub(super) flat: Option<Flat>,
     pub(super) backlog: Option<Backlog>,
+    pub(super) burst: Option<Burst>,
     /// Workers, and full speed with so many.
     pub(super) workers: Vec<(u32, Taken)>,
 }
@@ -56,6 +58,13 @@ pub(super) async fn measure(rig: &mut Rig, options: &Options, say: &impl Fn(&str
             options.backlog
         ));
         more.backlog = Some(backlog(rig, options.backlog as usize).await);
+    }
+    if options.burst > 0 {
+        say(&format!(
+            "{} notifications while both providers are away",
+            options.burst
+        ));
+        more.burst = Some(burst::measure(rig, options.burst as usize).await);
     }
     for count in &options.workers {
         say(&format!("full speed with {count} workers"));

@@ -249,6 +249,24 @@ fn more(evidence: &Evidence) -> String {
             mega(backlog.worker_peak)
         );
     }
+    if let Some(burst) = &more.burst {
+        let _ = writeln!(
+            table,
+            "{} while both providers were away: delivered {:.0} s after their return; FCM a second, in each ten seconds: {}; most in a \
+             second: FCM {}, Expo {}; {:.2} requests a push",
+            thousands(burst.accepted.items as f64),
+            burst.seconds,
+            burst
+                .way_up()
+                .iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+            burst.most(0),
+            burst.most(1),
+            burst.asked()
+        );
+    }
     for (count, taken) in &more.workers {
         let costs = taken.costs();
         let _ = writeln!(
@@ -302,7 +320,7 @@ fn as_json(options: &Options, evidence: &Evidence, targets: &[Target]) -> Value 
         "cores": evidence.cores,
         "options": {
             "quick": options.quick, "rounds": options.rounds, "customers": options.customers, "rows": options.rows,
-            "notifications": options.notifications, "backlog": options.backlog, "workers": options.workers,
+            "notifications": options.notifications, "backlog": options.backlog, "burst": options.burst, "workers": options.workers,
         },
         "floor": {"oneDevice": floor(&ONE_DEVICE), "twoDevices": floor(&TWO_DEVICES)},
         "rounds": steps,
@@ -359,11 +377,17 @@ fn more_json(evidence: &Evidence) -> Value {
             "workerPeakBytes": backlog.worker_peak,
         })
     });
+    let burst = more.burst.as_ref().map(|burst| {
+        json!({
+            "accepted": taken_json(&burst.accepted), "deliveredSeconds": burst.seconds,
+            "cameASecond": {"fcm": burst.came[0], "expo": burst.came[1]},
+        })
+    });
     let workers = more.workers.iter();
     let workers: Vec<_> = workers
         .map(|(count, taken)| json!({"workers": count, "run": taken_json(taken)}))
         .collect();
-    json!({"flat": flat, "backlog": backlog, "workers": workers})
+    json!({"flat": flat, "backlog": backlog, "burst": burst, "workers": workers})
 }
 
 #[cfg(test)]
@@ -404,6 +428,7 @@ mod tests {
             rows: 0,
             notifications: 0,
             backlog: 0,
+            burst: 0,
             workers: Vec::new(),
         };
         let report = Report::of(&options, &evidence);

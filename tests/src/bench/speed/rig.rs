@@ -322,6 +322,14 @@ impl Rig {
         }
     }
 
+    /// To customers with two devices, in batches.
+    pub(super) fn batches_to_two(&self, requests: usize) -> Orders {
+        Orders {
+            customers: (customers::FIRST_WITH_TWO, customers::WITH_TWO),
+            ..self.batches(requests)
+        }
+    }
+
     /// Has the callers call, and waits until all is recorded. `latency`: what the provider takes for the last one, which is
     /// not the programs' time.
     pub(super) async fn call(&mut self, orders: &Orders, latency: Duration) -> Done {
@@ -360,7 +368,7 @@ impl Rig {
         Done { taken, answer }
     }
 
-    /// Has the callers call while no worker runs.
+    /// Has the callers call, and does not wait until anything is recorded.
     pub(super) async fn only_accepted(&mut self, orders: &Orders) -> Taken {
         let cast = self.cast();
         let apis: Vec<u32> = cast

@@ -255,6 +255,26 @@ impl Targets<'_> {
                 &[],
             );
         }
+        if let Some(burst) = &more.burst {
+            let expo = (burst.most(1) as f64, "/s");
+            self.add(
+                "burst: most to Expo in a second",
+                expo,
+                Bound::AtMost(600.0),
+                &[],
+            );
+            let first = burst.way_up().first().copied().unwrap_or_default();
+            let most = burst.way_up().into_iter().max().unwrap_or_default();
+            let first = (first as f64 / most.max(1) as f64 * 100.0, "%");
+            self.add(
+                "burst: FCM's first ten seconds, of the busiest ten",
+                first,
+                Bound::AtMost(50.0),
+                &[],
+            );
+            let asked = (burst.asked(), "");
+            self.add("burst: requests a push", asked, Bound::AtMost(1.05), &[]);
+        }
         if more.workers.len() > 1 {
             let costs: Vec<Costs> = more
                 .workers

@@ -100,9 +100,9 @@ pub async fn events(
         }),
     });
     let origin = format!("from {} as a booking event", caller.name());
-    let submission = submission(event, notification, keyed, origin);
+    let submission = submission(event, notification, keyed, origin, trace);
     let asked = Arc::clone(&submission.notifications);
-    match state.accept(submission, trace).await? {
+    match state.accept(submission).await? {
         Accepted::Now(items) => match (items.first(), made) {
             (Some(Item::Accepted), Some(made)) => {
                 Ok(tell_outcome(&state, made, wait, &seen, WORDING, None).await)
@@ -148,11 +148,13 @@ fn submission(
     notification: Option<Notification>,
     keyed: Option<Keyed>,
     origin: String,
+    trace: TraceContext,
 ) -> Submission {
     Submission {
         notifications: notification.into_iter().collect(),
         event: Some(event.booking_event),
         keyed,
         origin,
+        trace,
     }
 }
