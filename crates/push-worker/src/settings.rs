@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 macro_rules! settings {
     ($($name:ident = $default:literal, $meaning:literal;)+) => {
-        $(const $name: Setting = Setting { name: stringify!($name), default: $default, meaning: $meaning };)+
+        $(pub const $name: Setting = Setting { name: stringify!($name), default: $default, meaning: $meaning };)+
     };
 }
 
@@ -37,7 +37,7 @@ settings! {
     GOOGLE_APPLICATION_CREDENTIALS = "", "the service account's JSON file, instead of the three FIREBASE_ settings";
     FIREBASE_TOKEN_URI = "https://oauth2.googleapis.com/token", "where access tokens are obtained";
     FCM_BASE_URL = "https://fcm.googleapis.com", "where FCM is";
-    FCM_MAX_IN_FLIGHT = "500", "requests to FCM at one time at most, 1 to 10000 (100 a connection)";
+    FCM_MAX_IN_FLIGHT = "1000", "requests to FCM at one time at most, 1 to 10000 (100 a connection)";
     EXPO_BASE_URL = "https://exp.host", "where Expo is; set it (or EXPO_ACCESS_TOKEN) to use Expo";
     EXPO_ACCESS_TOKEN = "", "Expo's access token, if the project asks for one";
     EXPO_RATE = "600", "notifications a second to Expo at most, of this worker, 1 to 600; Expo's limit is 600 a project: divide it by the number of workers";
@@ -48,7 +48,7 @@ settings! {
     RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is asked for, 5h at most; while it is missing again every four times that, for 23 hours";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
     GIVE_BACK_AFTER = "60s", "how long jobs wait in the worker for a database that is away before they go back to the queue, 1s to 600s; less than RabbitMQ's consumer_timeout (30 minutes)";
-    PREFETCH = "500", "jobs in the worker at one time, 1 to 10000: at least one and a half times as many as notifications a second to one provider";
+    PREFETCH = "2000", "jobs in the worker at one time, 1 to 10000: at least three times as many as notifications a second to one provider, and twice FCM_MAX_IN_FLIGHT";
     RETENTION_DAYS = "90", "how many days the content of notifications and dead letters is kept, 1 to 36500; then it is emptied, and what became of them stays";
     PUSH_SOUND = "notificationtone.wav", "the sound's file name in the app";
     PUSH_CHANNEL_ID = "urgent", "Android's notification channel";
