@@ -100,7 +100,7 @@ impl FcmClient {
         if let Some(withheld) = push.withheld(now) {
             return Err(withheld);
         }
-        let body = match self.body(push, now) {
+        let body = match body(push, &self.look, now) {
             Ok(body) => body,
             Err(outcome) => return Ok(Ok(Verdict::Final(outcome))),
         };
@@ -118,16 +118,17 @@ impl FcmClient {
         }
         Ok(verdict)
     }
+}
 
-    fn body(&self, push: &Push, now: DateTime<Utc>) -> Result<Bytes, Outcome> {
-        let ids = message::Ids::of(&push.notification);
-        let body = serde_json::to_vec(&message::request(push, &ids, &self.look, now));
-        let unwritable = |_| {
-            Outcome::Refused(Cause::new(
-                "not_serialisable",
-                "The message could not be written as JSON.",
-            ))
-        };
-        body.map(Bytes::from).map_err(unwritable)
-    }
+/// The body for one push, as of `now`.
+pub(crate) fn body(push: &Push, look: &Look, now: DateTime<Utc>) -> Result<Bytes, Outcome> {
+    let ids = message::Ids::of(&push.notification);
+    let body = serde_json::to_vec(&message::request(push, &ids, look, now));
+    let unwritable = |_| {
+        Outcome::Refused(Cause::new(
+            "not_serialisable",
+            "The message could not be written as JSON.",
+        ))
+    };
+    body.map(Bytes::from).map_err(unwritable)
 }
