@@ -62,6 +62,7 @@ impl Rig {
         let stack = Stack::with()
             // The bench's own; nobody needs to manage it.
             .on(Servers::of_environment(), false)
+            .fcm_over_h2c()
             .workers(0)
             .start()
             .await;
