@@ -11,8 +11,8 @@ async fn hundreds_at_once_share_as_few_connections_as_their_streams_allow() {
     let stack = Stack::with()
         .fcm_over_https()
         .env_worker("FCM_MAX_IN_FLIGHT", &IN_FLIGHT.to_string())
-        // In FCM's lane a quarter of it may be under way.
-        .env_worker("PREFETCH", "1200")
+        // In FCM's lane half of it may be under way.
+        .env_worker("PREFETCH", "600")
         .start()
         .await;
     let phone = stack.register(1, Device::android_fcm("pixel")).await;
@@ -40,6 +40,17 @@ async fn hundreds_at_once_share_as_few_connections_as_their_streams_allow() {
     assert_eq!(stack.https().refused(), 0);
     let counts = stack.sim.counts().await;
     assert_eq!(counts["fcm"]["accepted"], json!(2 * IN_FLIGHT));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_tls_fcm_is_spoken_to_in_http_2_where_the_address_says_so() {
+    let stack = Stack::with().fcm_over_h2c().start().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    stack.send_many(1, 50).await;
+    stack.all_settled().await;
+    let requests = stack.sim.requests(Provider::Fcm, phone.fcm()).await;
+    assert_eq!(requests.len(), 50);
+    assert!(requests.iter().all(|request| request["http"] == "2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

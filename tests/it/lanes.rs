@@ -121,6 +121,33 @@ async fn expo_that_hangs_fills_only_its_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_slow_provider_has_half_of_what_the_worker_may_have_in_hand() {
+    let stack = Stack::with()
+        .env_worker("PREFETCH", "40")
+        .env_worker("RETRY_DELAYS", "500ms,1s,2s,3s")
+        .start()
+        .await;
+    stack.register(1, Device::android_fcm("android")).await;
+    stack.register(2, Device::ios_expo("iphone")).await;
+    stack.sim.latency(Provider::Fcm, 2_500).await;
+    let slow = stack.send_many(1, 60).await;
+    eventually("FCM has its half under way", async || {
+        let under_way = metric(&stack, "push_lane_in_flight", "fcm").await;
+        (under_way >= 20.0).then_some(())
+    })
+    .await;
+    assert_eq!(
+        stack.send(2).wait(20).answer().await.expect(200).json["status"],
+        "sent"
+    );
+    stack.sim.latency(Provider::Fcm, 0).await;
+    for id in &slow {
+        let row = stack.settled(id).await;
+        assert_eq!((row.status.as_str(), row.attempts), ("sent", 1), "{row:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_lane_that_fails_for_many_breaks_is_probed_by_few_and_delivers_all_in_the_end() {
     let stack = Stack::with()
         .env_worker("RETRY_DELAYS", "600ms,1200ms,2s,2s,2s,2s,2s,2s")

@@ -34,6 +34,7 @@ pub struct Builder {
     apis: usize,
     workers: usize,
     through_links: bool,
+    fcm_over_h2c: bool,
     over_https: Option<Endpoint>,
     access_tokens_through_link: bool,
     servers: Option<(Servers, bool)>,
@@ -133,6 +134,12 @@ impl Builder {
         self.over_https(Endpoint::Fcm)
     }
 
+    /// The worker reaches FCM over HTTP/2, as it does in earnest, but without TLS.
+    pub fn fcm_over_h2c(mut self) -> Self {
+        self.fcm_over_h2c = true;
+        self
+    }
+
     /// The worker reaches this one over TLS, and trusts the certificate authority of the test.
     pub fn over_https(mut self, endpoint: Endpoint) -> Self {
         self.over_https = Some(endpoint);
@@ -175,6 +182,10 @@ impl Builder {
         };
         let (api_settings, mut worker_settings) =
             settings(&database, &broker, links.as_ref(), &simulator.url());
+        if self.fcm_over_h2c {
+            let url = simulator.url().replacen("http://", "h2c://", 1);
+            worker_settings = merged(worker_settings, vec![("FCM_BASE_URL".to_owned(), url)]);
+        }
         let https = if let Some(endpoint) = self.over_https {
             let https = Https::to(simulator.address()).await;
             worker_settings = merged(worker_settings, over_https(&https, endpoint));

@@ -12,6 +12,8 @@ pub mod caller;
 pub mod case;
 pub mod catalogue;
 pub mod check;
+#[doc(hidden)]
+pub mod counted;
 pub mod database;
 pub mod discard;
 pub mod drain;

@@ -49,7 +49,7 @@ impl Wait {
     /// Reads the headers. What cannot be read is ignored, as the RFC wants it; of several the first
     /// counts.
     #[must_use]
-    fn read(headers: &HeaderMap, request_ends: Option<RequestEnds>) -> Self {
+    pub(crate) fn read(headers: &HeaderMap, request_ends: Option<RequestEnds>) -> Self {
         let lines = headers
             .get_all("prefer")
             .iter()

@@ -364,7 +364,11 @@ fn is_too_deep(bytes: &[u8]) -> bool {
     false
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+/// The same, of bytes that are there.
+///
+/// # Errors
+/// When they are no JSON object.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     if is_too_deep(bytes) {
         let problem = format!("is nested too deeply: more than {DEPTH_MAX} levels");
         return Err(ApiError::MalformedJson(problem));

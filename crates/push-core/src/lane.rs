@@ -92,17 +92,21 @@ pub struct LaneSettings {
     pub seed: u64,
 }
 
-/// How long half of what is under way may be on its way before the lane counts as one that does not get on; and how
-/// long a push waits for its turn in one that does.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long half of what is under way may be on its way before the lane counts as one that does not get on: longer than a
+/// provider takes that is slow, and well.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a push waits for its turn in a lane that gets on.
+const TURN_MAX: Duration = Duration::from_secs(3);
+/// Nobody looks more often than that whether the lane gets on.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether a push may go out.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Now. The pass is handed back when it is known what came of it.
     Go(Pass),
-    /// Not yet, but soon: when another one is back.
-    Wait,
+    /// Not yet, but soon: when another one is back. If none is for so long, to be asked again.
+    Wait(Duration),
     /// Not now: back to the broker, for about so long.
     Hold(Barrier, Duration),
 }
@@ -192,11 +196,13 @@ impl Lane {
             return Entry::Hold(Barrier::Throttled, wait);
         }
         // A probe passes those that hang.
-        if !leave.is_probe() && (behind || self.under_way.len() >= self.limit.now()) {
-            return if waited >= PATIENCE || self.does_not_get_on(now) {
+        if !leave.is_probe() && (behind || !self.has_room()) {
+            let patience = PATIENCE.saturating_sub(self.under_way_for(now));
+            let patience = patience.min(TURN_MAX.saturating_sub(waited));
+            return if patience.is_zero() {
                 Entry::Hold(Barrier::Full, Duration::ZERO)
             } else {
-                Entry::Wait
+                Entry::Wait(patience.max(LOOK))
             };
         }
         self.throttle.goes(now);
@@ -243,10 +249,18 @@ impl Lane {
         }
     }
 
-    /// Half of what is under way has been so for long: a few targets that hang do not stop the others.
-    fn does_not_get_on(&self, now: Instant) -> bool {
+    /// How long half of what is under way has been so: a few targets that hang do not stop the others.
+    fn under_way_for(&self, now: Instant) -> Duration {
         let middle = self.under_way.values().nth(self.under_way.len() / 2);
-        middle.is_some_and(|since| now.saturating_duration_since(*since) >= PATIENCE)
+        middle.map_or(Duration::ZERO, |since| {
+            now.saturating_duration_since(*since)
+        })
+    }
+
+    /// Whether one more may be under way.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.under_way.len() < self.limit.now()
     }
 
     /// How it stands.

@@ -48,7 +48,16 @@ impl Answer {
 /// Over `https://` HTTP/2 is negotiated; `http://` speaks HTTP/1.1 with a pool of connections.
 /// hyper bounds the headers (100 in HTTP/1.1, 16 KiB in HTTP/2).
 pub(crate) fn client(request_timeout: Duration) -> Result<Client, SetupError> {
-    builder(request_timeout)
+    build(builder(request_timeout))
+}
+
+/// The same for HTTP/2 without TLS, which is not negotiated: who is asked has to speak it.
+pub(crate) fn h2c_client(request_timeout: Duration) -> Result<Client, SetupError> {
+    build(builder(request_timeout).http2_prior_knowledge())
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, SetupError> {
+    builder
         .build()
         .map_err(|error| SetupError::HttpClient(error.without_url().to_string()))
 }

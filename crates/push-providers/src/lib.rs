@@ -11,6 +11,8 @@
 //! [`Cause`]: push_core::outcome::Cause
 
 mod at_once;
+#[doc(hidden)]
+pub mod counted;
 mod error;
 pub mod expo;
 pub mod fcm;

@@ -12,15 +12,17 @@ use crate::topology::Topology;
 
 /// A frozen broker is noticed after twice this ("Detecting Dead TCP Connections with Heartbeats").
 const HEARTBEAT_SECONDS: u16 = 5;
-/// Bytes of a frame at most, where the broker does not ask for less. lapin keeps two buffers of 32 frames for each connection:
-/// with the usual 128 KiB that is 16 MiB a program, all of it touched. What is larger than a frame comes in several.
-const FRAME_MAX: u32 = 16 * 1024;
+
+/// The longest frame, where neither `AMQP_URL` nor the broker asks for less. lapin keeps 32 times as much for either direction
+/// of each of two connections, all of it in memory: with RabbitMQ's own limit (128 KiB) that is 16 MB. Bodies are split into
+/// frames; headers come in one, and a stranger's may be longer than this.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
 
 /// What [`crate::Broker::start`] needs.
 #[derive(Clone)]
 pub struct BrokerSettings {
     /// `amqp://user:password@host:5672/%2f`, or `amqps://`. `?heartbeat=<seconds>` counts, else it
-    /// is 5 s.
+    /// is 5 s; and `?frame_max=<bytes>`, else it is 16 KiB.
     pub url: String,
     /// What has to be on the broker.
     pub topology: Topology,
@@ -112,7 +114,7 @@ pub(crate) fn address_of(url: &str) -> Result<Address, BrokerUrlError> {
         uri.authority.host = host.to_owned();
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    uri.query.frame_max.get_or_insert(FRAME_BYTES_MAX);
     Ok(Address(uri))
 }
 
@@ -166,6 +168,16 @@ mod tests {
                 "{url}"
             );
         }
+    }
+
+    #[test]
+    fn frames_are_short_unless_the_url_says_otherwise() {
+        let frame_max = |url| address_of(url).unwrap().0.query.frame_max;
+        assert_eq!(frame_max("amqp://localhost"), Some(FRAME_BYTES_MAX));
+        assert_eq!(
+            frame_max("amqp://localhost/%2f?frame_max=131072"),
+            Some(131_072)
+        );
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod bookings;
 mod bulk;
 mod collapse;
 mod content;
+#[doc(hidden)]
+pub mod counted;
 mod customers;
 mod dead_letters;
 mod decode;

@@ -4,6 +4,7 @@
 pub mod keeper;
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,31 +14,30 @@ use push_core::provider::{PerProvider, Provider};
 use push_core::token::Token;
 use push_providers::{Expo, Fcm};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::metrics;
 use crate::settings::Settings;
-
-/// How often whoever waits in a lane looks whether it still gets on.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What the lanes need to know.
 pub fn lane_settings(settings: &Settings) -> PerProvider<LaneSettings> {
     let lanes = usize::from(settings.fcm.is_some()) + usize::from(settings.expo.is_some());
     let share = under_way_max(settings.prefetch, lanes);
     let requests = settings.fcm.as_ref().map_or(1, |fcm| fcm.max_in_flight);
+    // What goes out in a second: more would wait for the rate, and look as if Expo were slow.
+    let rate = settings.expo.as_ref().map_or(1, |expo| expo.rate.get());
     PerProvider {
         fcm: Fcm::lane(share.min(requests), seed()),
-        expo: Expo::lane(share, seed()),
+        expo: Expo::lane(share.min(usize::try_from(rate).unwrap_or(share)), seed()),
     }
 }
 
-/// Pushes that may be under way in a lane: half of its share of what the worker may have in hand. The rest is for those who
-/// wait while it is not known yet whether a full lane gets on: else the first second of a hang would fill the worker, and
-/// delay the other provider.
+/// Pushes that may be under way in a lane: its share of what the worker may have in hand. Where there are two, what one may
+/// not have under way is room for those who wait while it is not known yet whether a full lane gets on: else the first
+/// seconds of a hang would fill the worker, and delay the other provider.
 fn under_way_max(prefetch: u16, lanes: usize) -> usize {
-    (usize::from(prefetch) / lanes.max(1) / 2).max(1)
+    (usize::from(prefetch) / lanes.max(1)).max(1)
 }
 
 fn seed() -> u64 {
@@ -127,26 +127,27 @@ impl Gate {
     async fn enter(&self) -> Result<Pass<'_>, PutBack> {
         let since = Instant::now();
         let mut queued: Option<Queued<'_>> = None;
+        let mut woken = pin!(self.changed.notified());
         loop {
             let waited = since.elapsed();
-            let entry = self.change(|lane, waiting| {
+            let (entry, has_room) = self.change(|lane, waiting| {
                 let behind = waiting > 0 && queued.is_none();
-                lane.ask(now(), waited, behind)
+                (lane.ask(now(), waited, behind), lane.has_room())
             });
             match entry {
                 Entry::Go(pass) => {
-                    // There may be room for more than one.
-                    self.changed.notify_one();
+                    if let Some(queued) = queued {
+                        queued.goes(has_room);
+                    }
                     let pass = Some(pass);
                     return Ok(Pass { gate: self, pass });
                 }
                 Entry::Hold(barrier, wait) => return Err(PutBack { barrier, wait }),
-                Entry::Wait => {
+                Entry::Wait(look) => {
                     queued.get_or_insert_with(|| Queued::behind(self));
-                    let look = tokio::time::sleep(LOOK);
-                    tokio::select! {
-                        () = self.changed.notified() => {}
-                        () = look => {}
+                    // Whoever merely looks keeps its place.
+                    if timeout(look, woken.as_mut()).await.is_ok() {
+                        woken.set(self.changed.notified());
                     }
                 }
             }
@@ -216,20 +217,33 @@ fn now() -> std::time::Instant {
 }
 
 /// Somebody who waits in a lane.
-struct Queued<'a>(&'a Gate);
+struct Queued<'a> {
+    gate: &'a Gate,
+    /// Whatever woke this one is for the next, too.
+    wakes_next: bool,
+}
 
 impl<'a> Queued<'a> {
     fn behind(gate: &'a Gate) -> Self {
         gate.watched().waiting += 1;
-        Self(gate)
+        Self {
+            gate,
+            wakes_next: true,
+        }
+    }
+
+    /// The next is woken only where there is room for it: who wakes in vain goes to the end.
+    fn goes(mut self, has_room: bool) {
+        self.wakes_next = has_room;
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.watched().waiting -= 1;
-        // Whatever woke this one may have been meant for another.
-        self.0.changed.notify_one();
+        self.gate.watched().waiting -= 1;
+        if self.wakes_next {
+            self.gate.changed.notify_one();
+        }
     }
 }
 
@@ -266,6 +280,9 @@ impl Drop for Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{FCM_MAX_IN_FLIGHT, PREFETCH};
+
+    const LOOK: Duration = Duration::from_millis(100);
 
     /// How much the worker has in hand at most, of one of two providers, when that begins to hang.
     fn in_hand_at_most(prefetch: u16, per_second: u32) -> usize {
@@ -276,13 +293,13 @@ mod tests {
         let mut passes = Vec::new();
         let mut ask = |at: Duration, came: Duration, behind: bool| {
             let entry = lane.ask(since + at, at - came, behind);
-            let waits = entry == Entry::Wait;
+            let waits = matches!(entry, Entry::Wait(_));
             if let Entry::Go(pass) = entry {
                 passes.push(pass);
             }
             (waits, passes.len())
         };
-        for number in 0..3 * per_second {
+        for number in 0..5 * per_second {
             let at = pace * number;
             if at - looked >= LOOK {
                 looked = at;
@@ -298,9 +315,45 @@ mod tests {
     #[test]
     fn a_provider_that_begins_to_hang_leaves_room_for_the_other() {
         // By default, with as much for the other as arrives in 100 ms.
-        let most = in_hand_at_most(500, 350);
-        assert!(most <= 500 - 35, "{most}");
-        let (alone, least) = (under_way_max(500, 1), under_way_max(1, 2));
-        assert_eq!((alone, least), (250, 1));
+        let most = in_hand_at_most(2_000, 650);
+        assert!(most <= 2_000 - 65, "{most}");
+        let (alone, least) = (under_way_max(2_000, 1), under_way_max(1, 2));
+        assert_eq!((alone, least), (2_000, 1));
+        let requests: usize = FCM_MAX_IN_FLIGHT.default.parse().unwrap();
+        let prefetch: u16 = PREFETCH.default.parse().unwrap();
+        assert_eq!(under_way_max(prefetch, 2), requests, "FCM gets what it may");
+    }
+
+    fn gate_of(in_flight_max: usize) -> Gate {
+        Gate::new(Provider::Fcm, Fcm::lane(in_flight_max, 1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_go_in_the_order_in_which_they_came() {
+        let gate = gate_of(1);
+        let order = Mutex::new(Vec::new());
+        let first = gate.enter().await.unwrap();
+        let one = async |number: u32| {
+            let pass = gate.enter().await.unwrap();
+            order.lock().unwrap().push(number);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(pass);
+        };
+        let ended = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(first);
+        };
+        tokio::join!(one(1), one(2), one(3), one(4), one(5), ended);
+        assert_eq!(*order.lock().unwrap(), [1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_learn_that_the_lane_does_not_get_on() {
+        let gate = gate_of(1);
+        let _hangs = gate.enter().await.unwrap();
+        let since = Instant::now();
+        let all = futures::future::join_all((0..5).map(|_| gate.enter())).await;
+        assert!(all.iter().all(Result::is_err));
+        assert!(since.elapsed() < Duration::from_millis(2_200));
     }
 }

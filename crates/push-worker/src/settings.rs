@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 macro_rules! settings {
     ($($name:ident = $default:literal, $meaning:literal;)+) => {
-        $(const $name: Setting = Setting { name: stringify!($name), default: $default, meaning: $meaning };)+
+        $(pub const $name: Setting = Setting { name: stringify!($name), default: $default, meaning: $meaning };)+
     };
 }
 
@@ -36,8 +36,8 @@ settings! {
     FIREBASE_PRIVATE_KEY = "", "the service account's private key (PEM; \\n for line ends is accepted)";
     GOOGLE_APPLICATION_CREDENTIALS = "", "the service account's JSON file, instead of the three FIREBASE_ settings";
     FIREBASE_TOKEN_URI = "https://oauth2.googleapis.com/token", "where access tokens are obtained";
-    FCM_BASE_URL = "https://fcm.googleapis.com", "where FCM is";
-    FCM_MAX_IN_FLIGHT = "500", "requests to FCM at one time at most, 1 to 10000 (100 a connection)";
+    FCM_BASE_URL = "https://fcm.googleapis.com", "where FCM is; a simulator or gateway may be http:// (HTTP/1.1, a connection for each request under way) or h2c:// (HTTP/2 without TLS)";
+    FCM_MAX_IN_FLIGHT = "1000", "requests to FCM at one time at most, 1 to 10000 (100 a connection)";
     EXPO_BASE_URL = "https://exp.host", "where Expo is; set it (or EXPO_ACCESS_TOKEN) to use Expo";
     EXPO_ACCESS_TOKEN = "", "Expo's access token, if the project asks for one";
     EXPO_RATE = "600", "notifications a second to Expo at most, of this worker, 1 to 600; Expo's limit is 600 a project: divide it by the number of workers";
@@ -48,7 +48,7 @@ settings! {
     RECEIPT_DELAY = "15m", "how long after an Expo ticket its receipt is asked for, 5h at most; while it is missing again every four times that, for 23 hours";
     RECONCILE_AFTER = "2m", "how long a pending notification may be without news before it is looked for";
     GIVE_BACK_AFTER = "60s", "how long jobs wait in the worker for a database that is away before they go back to the queue, 1s to 600s; less than RabbitMQ's consumer_timeout (30 minutes)";
-    PREFETCH = "500", "jobs in the worker at one time, 1 to 10000: at least one and a half times as many as notifications a second to one provider";
+    PREFETCH = "2000", "jobs in the worker at one time, 1 to 10000: at least three times as many as notifications a second to one provider, and twice FCM_MAX_IN_FLIGHT";
     RETENTION_DAYS = "90", "how many days the content of notifications and dead letters is kept, 1 to 36500; then it is emptied, and what became of them stays";
     PUSH_SOUND = "notificationtone.wav", "the sound's file name in the app";
     PUSH_CHANNEL_ID = "urgent", "Android's notification channel";
@@ -168,6 +168,15 @@ fn parse_provider_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// HTTP/2 without TLS has to be said: it is not negotiated.
+fn parse_fcm_base_url(text: &str) -> Result<String, String> {
+    let Some(rest) = text.strip_prefix("h2c://") else {
+        return parse::base_url(text);
+    };
+    let address = parse::base_url(&format!("http://{rest}"))?;
+    Ok(address.replacen("http://", "h2c://", 1))
+}
+
 fn parse_rhythm(text: &str) -> Result<Rhythm, String> {
     let first = RetryDelay::parse(text).map_err(|error| error.to_string())?;
     Rhythm::starting_with(first).map_err(|error| error.to_string())
@@ -200,7 +209,7 @@ fn read_providers(env: &mut Env, timeout: Option<Duration>) -> Option<ProviderSe
     let look = read_look(env);
     let account = read_service_account(env);
     let token_uri = env.optional(FIREBASE_TOKEN_URI, parse::base_url);
-    let fcm_base_url = env.or_default(FCM_BASE_URL, parse::base_url);
+    let fcm_base_url = env.or_default(FCM_BASE_URL, parse_fcm_base_url);
     let max_in_flight = env.or_default(FCM_MAX_IN_FLIGHT, parse::number(10_000));
     let expo_given = env.optional(EXPO_BASE_URL, parse::base_url);
     let access_token = env
@@ -323,4 +332,22 @@ fn parse_providers(text: &str) -> Result<Vec<Provider>, impl Display + use<>> {
     text.split(',')
         .map(parse)
         .collect::<Result<Vec<_>, String>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fcm_may_be_spoken_to_in_http_2_without_tls() {
+        let read = |text| parse_fcm_base_url(text).ok();
+        assert_eq!(
+            read("h2c://gateway:80/"),
+            Some("h2c://gateway:80".to_owned())
+        );
+        assert_eq!(read("http://gateway"), Some("http://gateway".to_owned()));
+        for wrong in ["h2c://", "h2c://gateway?a", "h2://gateway"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 }

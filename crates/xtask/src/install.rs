@@ -23,6 +23,8 @@ pub enum Package {
     Python,
     /// What the shell's snippet calls with
     Curl,
+    /// Counts instructions
+    Valgrind,
 }
 
 impl Package {
@@ -39,6 +41,7 @@ impl Package {
             Self::Php => "php-cli",
             Self::Python => "python3-venv",
             Self::Curl => "curl",
+            Self::Valgrind => "valgrind",
         }
     }
 
@@ -50,6 +53,7 @@ impl Package {
             Self::Php => "PHP (7.4 or later)",
             Self::Python => "Python (3.8 or later) with venv",
             Self::Curl => "curl (7.84 or later)",
+            Self::Valgrind => "Valgrind (3.19 or later)",
         }
     }
 
@@ -58,7 +62,7 @@ impl Package {
         match self {
             Self::RabbitMq => Some("AMQP_URL"),
             Self::MariaDb => Some("DATABASE_URL"),
-            Self::Node | Self::Php | Self::Python | Self::Curl => None,
+            Self::Node | Self::Php | Self::Python | Self::Curl | Self::Valgrind => None,
         }
     }
 
@@ -67,7 +71,7 @@ impl Package {
         match self {
             Self::RabbitMq => Some("rabbitmq-server.service epmd.service epmd.socket"),
             Self::MariaDb => Some("mariadb.service"),
-            Self::Node | Self::Php | Self::Python | Self::Curl => None,
+            Self::Node | Self::Php | Self::Python | Self::Curl | Self::Valgrind => None,
         }
     }
 
@@ -80,6 +84,7 @@ impl Package {
             // Debian keeps what a virtual environment begins with in a package of its own.
             Self::Python => runs("python3", &["-c", "import ensurepip"]),
             Self::Curl => finds("curl"),
+            Self::Valgrind => finds("valgrind"),
         }
     }
 }

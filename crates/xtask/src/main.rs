@@ -9,6 +9,7 @@ mod fuzz;
 mod guard;
 mod http;
 mod install;
+mod instructions;
 mod interrupt;
 mod ports;
 mod process;
@@ -41,6 +42,8 @@ enum Command {
     Chaos(chaos::Args),
     /// Measure what the promises say about time, with optimised programs
     Bench(bench::Args),
+    /// Count the instructions of the hot functions, and compare them with what is kept
+    Instructions(instructions::Args),
     /// Meet everything that reads bytes from outside with bytes from anywhere
     Fuzz(fuzz::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),

@@ -15,7 +15,7 @@ mod preferences;
 mod readiness;
 mod register;
 mod send_batch;
-mod send_to_customer;
+pub(crate) mod send_to_customer;
 mod stats;
 mod test;
 mod unregister;

@@ -30,7 +30,7 @@ use crate::state::{AppState, now};
 use crate::trace::TraceContext;
 
 /// The words of both endpoints that send what somebody asks for.
-pub(super) const WORDING: Wording = Wording {
+pub(crate) const WORDING: Wording = Wording {
     what: "Push notification",
     queued: "Push notification queued",
     sent: "Push notification sent successfully",
@@ -55,7 +55,7 @@ impl Request {
     ///
     /// # Errors
     /// [`ApiError::InvalidInput`] with every problem.
-    fn parse(
+    pub(crate) fn parse(
         self,
         now: DateTime<Utc>,
         catalogue: &Catalogue,

@@ -38,14 +38,14 @@ impl Played {
     fn go(&mut self) -> Pass {
         match self.ask() {
             Entry::Go(pass) => pass,
-            other @ (Entry::Wait | Entry::Hold(..)) => panic!("{other:?}"),
+            other @ (Entry::Wait(_) | Entry::Hold(..)) => panic!("{other:?}"),
         }
     }
 
     fn why(&mut self) -> Option<Barrier> {
         match self.ask() {
             Entry::Hold(barrier, _) => Some(barrier),
-            Entry::Wait => None,
+            Entry::Wait(_) => None,
             Entry::Go(pass) => {
                 self.end(pass, Signal::Nothing);
                 None
@@ -88,7 +88,7 @@ impl Played {
                     self.end(pass, Signal::Nothing);
                     return self.now - since;
                 }
-                Entry::Wait => panic!("a probe does not wait"),
+                Entry::Wait(_) => panic!("a probe does not wait"),
             }
         }
     }
@@ -98,13 +98,15 @@ impl Played {
 fn a_busy_lane_has_others_wait_and_one_that_does_not_get_on_puts_them_back() {
     let mut played = Played::new();
     let passes: Vec<_> = (0..100).map(|_| played.go()).collect();
-    assert_eq!(played.ask(), Entry::Wait, "a burst is no trouble");
-    played.pass(999);
-    assert_eq!(played.ask(), Entry::Wait);
+    assert_eq!(played.ask(), Entry::Wait(PATIENCE), "a burst is no trouble");
+    let turn_ends = played.lane.ask(played.now, TURN_MAX - LOOK * 2, false);
+    assert_eq!(turn_ends, Entry::Wait(LOOK * 2));
+    let waited = played.lane.ask(played.now, TURN_MAX, false);
+    assert!(matches!(waited, Entry::Hold(Barrier::Full, _)));
+    played.pass(1_999);
+    assert_eq!(played.ask(), Entry::Wait(LOOK));
     played.pass(1);
     assert_eq!(played.why(), Some(Barrier::Full));
-    let waited = played.lane.ask(played.now, PATIENCE, false);
-    assert!(matches!(waited, Entry::Hold(Barrier::Full, _)));
     passes
         .into_iter()
         .for_each(|pass| played.end(pass, Signal::Works));
@@ -118,12 +120,26 @@ fn a_few_targets_that_hang_do_not_stop_the_others() {
     let hanging: Vec<_> = (0..40).map(|_| played.go()).collect();
     played.pass(10_000);
     let fresh: Vec<_> = (0..60).map(|_| played.go()).collect();
-    assert_eq!(played.ask(), Entry::Wait, "most are young");
+    assert_eq!(played.ask(), Entry::Wait(PATIENCE), "most are young");
     assert_eq!(played.state(), LaneState::Open);
     for pass in hanging.into_iter().chain(fresh) {
         played.end(pass, Signal::Nothing);
     }
     assert_eq!(played.lane.in_flight(), 0);
+}
+
+#[test]
+fn a_provider_that_takes_a_second_is_slow_and_well() {
+    let mut played = Played::new();
+    for _ in 0..5 {
+        let passes: Vec<_> = (0..100).map(|_| played.go()).collect();
+        played.pass(1_050);
+        assert!(matches!(played.ask(), Entry::Wait(_)), "nobody is put back");
+        for pass in passes {
+            played.end(pass, Signal::Works);
+        }
+    }
+    assert_eq!(played.lane.limit(), 100);
 }
 
 #[test]
@@ -308,7 +324,7 @@ fn one_target_alone_does_not_stop_the_lane_for_as_long_as_it_is_to_wait_itself()
     let mut passes: Vec<_> = (0..3).map(|_| played.go()).collect();
     let wait = |played: &mut Played| match played.ask() {
         Entry::Hold(Barrier::Throttled, wait) => wait,
-        other @ (Entry::Go(_) | Entry::Wait | Entry::Hold(..)) => panic!("{other:?}"),
+        other @ (Entry::Go(_) | Entry::Wait(_) | Entry::Hold(..)) => panic!("{other:?}"),
     };
     played.end_for(passes.remove(0), Signal::TooMuch(Some(day)), 1);
     assert_eq!(wait(&mut played), SETTINGS.pause);
@@ -332,7 +348,7 @@ fn a_paused_lane_takes_nothing_and_goes_on_where_it_was() {
 fn nobody_overtakes_those_who_wait() {
     let mut played = Played::new();
     let behind = played.lane.ask(played.now, Duration::ZERO, true);
-    assert_eq!(behind, Entry::Wait);
+    assert_eq!(behind, Entry::Wait(PATIENCE));
 }
 
 #[test]
@@ -417,7 +433,7 @@ proptest! {
                             passes.push(pass);
                             prop_assert!(passes.len() <= SETTINGS.in_flight_max + 2);
                         }
-                        Entry::Wait => prop_assert!(!paused && passes.len() >= played.lane.limit()),
+                        Entry::Wait(_) => prop_assert!(!paused && passes.len() >= played.lane.limit()),
                         Entry::Hold(barrier, wait) => {
                             prop_assert_eq!(barrier == Barrier::Paused, paused);
                             prop_assert!(wait <= Duration::from_secs(75));

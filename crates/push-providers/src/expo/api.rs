@@ -206,7 +206,7 @@ fn bearer(token: &str) -> Result<HeaderValue, SetupError> {
 }
 
 /// The body, and whether it is compressed.
-fn packed(json: Vec<u8>) -> (Bytes, bool) {
+pub(crate) fn packed(json: Vec<u8>) -> (Bytes, bool) {
     if json.len() <= PLAIN_BYTES_MAX {
         return (json.into(), false);
     }

@@ -3,7 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod batcher;
 pub(crate) mod classify;
-mod message;
+pub(crate) mod message;
 mod receipts;
 
 use std::num::NonZeroU32;

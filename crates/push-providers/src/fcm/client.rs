@@ -18,6 +18,8 @@ use crate::{at_once, http};
 
 /// FCM's answers have less than 2 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How an address begins where HTTP/2 is spoken without TLS.
+const H2C: &str = "h2c://";
 
 #[derive(Debug)]
 pub(crate) struct FcmClient {
@@ -29,7 +31,13 @@ pub(crate) struct FcmClient {
 
 impl FcmClient {
     pub(crate) fn new(settings: FcmSettings) -> Result<Self, SetupError> {
-        let connections = Connections::new(settings.max_in_flight, settings.request_timeout)?;
+        let client = if settings.base_url.starts_with(H2C) {
+            http::h2c_client
+        } else {
+            http::client
+        };
+        let timeout = settings.request_timeout;
+        let connections = Connections::new(settings.max_in_flight, || client(timeout))?;
         Self::with(settings, connections)
     }
 
@@ -41,7 +49,8 @@ impl FcmClient {
         if settings.project_id.is_empty() || !settings.project_id.bytes().all(allowed) {
             return Err(SetupError::ProjectId);
         }
-        let base = http::address(&settings.base_url, "base_url")?;
+        let base = settings.base_url.replacen(H2C, "http://", 1);
+        let base = http::address(&base, "base_url")?;
         let base = base.as_str().trim_end_matches('/');
         let url = http::address(
             &format!("{base}/v1/projects/{}/messages:send", settings.project_id),
@@ -100,7 +109,7 @@ impl FcmClient {
         if let Some(withheld) = push.withheld(now) {
             return Err(withheld);
         }
-        let body = match self.body(push, now) {
+        let body = match body(push, &self.look, now) {
             Ok(body) => body,
             Err(outcome) => return Ok(Ok(Verdict::Final(outcome))),
         };
@@ -118,16 +127,17 @@ impl FcmClient {
         }
         Ok(verdict)
     }
+}
 
-    fn body(&self, push: &Push, now: DateTime<Utc>) -> Result<Bytes, Outcome> {
-        let ids = message::Ids::of(&push.notification);
-        let body = serde_json::to_vec(&message::request(push, &ids, &self.look, now));
-        let unwritable = |_| {
-            Outcome::Refused(Cause::new(
-                "not_serialisable",
-                "The message could not be written as JSON.",
-            ))
-        };
-        body.map(Bytes::from).map_err(unwritable)
-    }
+/// The body for one push, as of `now`.
+pub(crate) fn body(push: &Push, look: &Look, now: DateTime<Utc>) -> Result<Bytes, Outcome> {
+    let ids = message::Ids::of(&push.notification);
+    let body = serde_json::to_vec(&message::request(push, &ids, look, now));
+    let unwritable = |_| {
+        Outcome::Refused(Cause::new(
+            "not_serialisable",
+            "The message could not be written as JSON.",
+        ))
+    };
+    body.map(Bytes::from).map_err(unwritable)
 }

@@ -2,14 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use reqwest::Client;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::SetupError;
 use crate::fcm::first::{First, Turn};
-use crate::http;
 use crate::transport::Failure;
 
 /// Google names no limit; its SDK caps itself at this "to respect backend limit" (firebase-admin,
@@ -34,12 +32,15 @@ struct Line {
 }
 
 impl Connections {
-    pub(crate) fn new(max_in_flight: usize, request_timeout: Duration) -> Result<Self, SetupError> {
+    /// `client` makes one.
+    pub(crate) fn new(
+        max_in_flight: usize,
+        client: impl Fn() -> Result<Client, SetupError>,
+    ) -> Result<Self, SetupError> {
         if max_in_flight == 0 {
             return Err(SetupError::NothingInFlight);
         }
-        let clients =
-            (0..max_in_flight.div_ceil(STREAMS_MAX)).map(|_| http::client(request_timeout));
+        let clients = (0..max_in_flight.div_ceil(STREAMS_MAX)).map(|_| client());
         Ok(Self::with(
             clients.collect::<Result<_, _>>()?,
             max_in_flight,
@@ -115,14 +116,17 @@ impl Drop for Slot<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use std::time::Duration;
+
     use futures::FutureExt;
 
     use super::*;
+    use crate::http;
 
     #[tokio::test]
     async fn no_connection_gets_more_than_its_share() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let connections = Connections::new(250, Duration::from_secs(1)).unwrap();
+        let connections = Connections::new(250, || http::client(Duration::from_secs(1))).unwrap();
         assert_eq!(connections.lines.len(), 3);
         let mut held = Vec::new();
         for _ in 0..250 {
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn none_in_flight_is_refused() {
         assert_eq!(
-            Connections::new(0, Duration::from_secs(1)).unwrap_err(),
+            Connections::new(0, || http::client(Duration::from_secs(1))).unwrap_err(),
             SetupError::NothingInFlight
         );
     }

@@ -29,7 +29,8 @@ pub struct FcmSettings {
     pub private_key: SecretString,
     /// Where access tokens are had: [`Self::TOKEN_URI`] unless simulated.
     pub token_uri: String,
-    /// Where messages go: [`Self::BASE_URL`] unless simulated or behind a gateway.
+    /// Where messages go: [`Self::BASE_URL`] unless simulated or behind a gateway. `https://` negotiates HTTP/2, `http://`
+    /// speaks HTTP/1.1, and `h2c://` HTTP/2 without TLS.
     pub base_url: String,
     /// How many requests are under way at most.
     pub max_in_flight: usize,

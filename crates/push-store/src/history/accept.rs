@@ -440,7 +440,7 @@ fn rows_of<'a>(
 
 /// An element of [`INSERT`]'s array.
 #[derive(Serialize)]
-struct AcceptedRow<'a> {
+pub(crate) struct AcceptedRow<'a> {
     id: String,
     customer: CustomerId,
     kind: &'a str,
@@ -462,7 +462,7 @@ struct AcceptedRow<'a> {
 }
 
 impl<'a> AcceptedRow<'a> {
-    fn of(
+    pub(crate) fn of(
         keys: &Keyring,
         notification: &'a Notification,
         origin: &str,

@@ -69,7 +69,7 @@ pub(super) async fn write_deliveries(
 
 /// An element of [`UPSERT`]'s array.
 #[derive(Serialize)]
-struct DeliveryRow<'a> {
+pub(crate) struct DeliveryRow<'a> {
     id: String,
     registration: u64,
     provider: &'static str,
@@ -87,7 +87,11 @@ struct DeliveryRow<'a> {
 }
 
 impl<'a> DeliveryRow<'a> {
-    fn of(settlement: &Settlement, customer: CustomerId, delivery: &'a Delivery) -> Self {
+    pub(crate) fn of(
+        settlement: &Settlement,
+        customer: CustomerId,
+        delivery: &'a Delivery,
+    ) -> Self {
         let token = &delivery.token;
         let cause = delivery.cause.as_ref();
         Self {

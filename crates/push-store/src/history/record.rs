@@ -284,7 +284,7 @@ const fn status(next: &Next) -> Status {
 
 /// An element of [`SETTLE`]'s array.
 #[derive(Serialize)]
-struct Change {
+pub(crate) struct Change {
     id: String,
     claim: String,
     round: u32,
@@ -303,7 +303,7 @@ struct Change {
 }
 
 impl Change {
-    fn of(
+    pub(crate) fn of(
         keys: &Keyring,
         round: &ClaimedRound,
         now: DateTime<Utc>,

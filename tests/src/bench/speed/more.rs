@@ -87,7 +87,7 @@ async fn flat(rig: &mut Rig, notifications: usize) -> Flat {
         }
     };
     let taken = {
-        let done = rig.call(&orders, Duration::ZERO);
+        let done = rig.call(&orders);
         tokio::select! {
             biased;
             done = done => done.taken,

@@ -10,7 +10,7 @@ use super::load::{Orders, Pace};
 use super::machine::Watch;
 use super::meter::{Cast, Meter, Role, cast_json, spent_of};
 use super::part::Part;
-use super::step::{BATCH, EXPO_RATE, FCM_IN_FLIGHT, LOADED, Lengths, Raw, STEADY, Scene};
+use super::step::{ANSWERS, BATCH, EXPO_RATE, FCM_IN_FLIGHT, LOADED, Lengths, Raw, STEADY, Scene};
 use super::waits::Waits;
 use super::{Options, Taken, customers, limits, load, process};
 use crate::api::Key;
@@ -62,6 +62,7 @@ impl Rig {
         let stack = Stack::with()
             // The bench's own; nobody needs to manage it.
             .on(Servers::of_environment(), false)
+            .fcm_over_h2c()
             .workers(0)
             .start()
             .await;
@@ -138,7 +139,7 @@ impl Rig {
     pub(super) async fn warm_up(&mut self) {
         for scene in [Scene::Single, Scene::Two] {
             let (orders, _) = self.orders(scene, 0.0);
-            self.call(&orders, Duration::ZERO).await;
+            self.call(&orders).await;
         }
     }
 
@@ -234,7 +235,7 @@ impl Rig {
         if is_steady {
             self.catch_up().await;
         }
-        let Done { mut taken, answer } = self.call(&orders, latency).await;
+        let Done { mut taken, answer } = self.call(&orders).await;
         if !latency.is_zero() {
             self.stack.sim.latency(fcm, 0).await;
         }
@@ -281,6 +282,8 @@ impl Rig {
             Scene::Loaded => at_rate((full * LOADED).max(1.0), loaded),
             Scene::Slow(milliseconds) => {
                 let in_flight = FCM_IN_FLIGHT * 1_000 / milliseconds.max(1) as usize;
+                let answers = Duration::from_millis(milliseconds.into()) * ANSWERS;
+                let lasting = lasting.max(answers);
                 self.single(lasting, seconds_of(lasting, in_flight))
             }
         };
@@ -330,9 +333,8 @@ impl Rig {
         }
     }
 
-    /// Has the callers call, and waits until all is recorded. `latency`: what the provider takes for the last one, which is
-    /// not the programs' time.
-    pub(super) async fn call(&mut self, orders: &Orders, latency: Duration) -> Done {
+    /// Has the callers call, and waits until all is recorded.
+    pub(super) async fn call(&mut self, orders: &Orders) -> Done {
         let cast = self.cast();
         let of_role = |wanted| cast.iter().filter(move |(role, _)| *role == wanted);
         for (_, pid) in of_role(Role::Api).chain(of_role(Role::Worker)) {
@@ -349,7 +351,7 @@ impl Rig {
         spent.extend(spent_of(&answer["spent"]));
         let others = watch.stop();
         let began = answer["beganUs"].as_u64().unwrap_or_default();
-        let elapsed = Duration::from_micros(ended.saturating_sub(began)).saturating_sub(latency);
+        let elapsed = Duration::from_micros(ended.saturating_sub(began));
         let peak = |role| {
             of_role(role)
                 .filter_map(|(_, pid)| process::peak(*pid))

@@ -48,9 +48,11 @@ pub(super) const BATCH: usize = 1_000;
 /// What Expo takes a second of one project, which the worker keeps to: no more than that can go to two devices.
 pub(super) const EXPO_RATE: usize = 600;
 /// Requests to FCM at one time, by default (`FCM_MAX_IN_FLIGHT`).
-pub(super) const FCM_IN_FLIGHT: usize = 500;
+pub(super) const FCM_IN_FLIGHT: usize = 1_000;
 /// How slow a provider is made.
 pub(super) const SLOW: [u32; 2] = [40, 1_000];
+/// So many times as long that is measured at least: then what is under way at the beginning and at the end is little of it.
+pub(super) const ANSWERS: u32 = 10;
 
 /// One round. Limits and programs take turns, so that what else goes on in the machine hits both alike.
 pub(super) const ROUND: [Step; 13] = [

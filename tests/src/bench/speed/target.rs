@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_slow_provider_bounds_what_can_be_in_flight() {
         assert!((possible(3_000.0, 40) - 3_000.0).abs() < 1e-9);
-        assert!((possible(3_000.0, 1_000) - 500.0).abs() < 1e-9);
+        assert!((possible(3_000.0, 1_000) - 1_000.0).abs() < 1e-9);
     }
 
     #[test]
