@@ -47,8 +47,17 @@ const ZEROS: [char; 5] = ['0', '\u{660}', '\u{6F0}', '\u{966}', '\u{FF10}'];
 /// between them. What is glued to letters, or a part of a longer number, is none; nor is what `+` makes a phone number.
 #[must_use]
 pub fn has_card_number(text: &str) -> bool {
+    if !has_enough_digits(text) {
+        return false;
+    }
     let groups = groups(text);
     (0..groups.len()).any(|first| starts_card_number(&groups[first..]))
+}
+
+/// Few texts have so many: most need no closer look.
+fn has_enough_digits(text: &str) -> bool {
+    let digits = text.chars().filter_map(digit);
+    text.len() >= *DIGITS.start() && digits.take(*DIGITS.start()).count() == *DIGITS.start()
 }
 
 fn starts_card_number(groups: &[Group]) -> bool {
@@ -235,20 +244,20 @@ fn ends_in_secret(words: &[String]) -> bool {
 
 /// The words of `camelCase`, `snake_case`, `kebab-case` and `ACRONYMCase`, in lower case; digits separate, too.
 fn words(key: &str) -> Vec<String> {
-    let chars: Vec<char> = key.chars().collect();
     let mut words = vec![String::new()];
-    for (at, c) in chars.iter().enumerate() {
-        let before = at.checked_sub(1).map(|before| chars[before]);
-        let next = chars.get(at + 1);
+    let mut before: Option<char> = None;
+    let mut rest = key.chars();
+    while let Some(c) = rest.next() {
+        let next = rest.clone().next();
         let begins = c.is_uppercase()
-            && (before.is_some_and(char::is_lowercase)
-                || next.is_some_and(|next| next.is_lowercase()));
+            && (before.is_some_and(char::is_lowercase) || next.is_some_and(char::is_lowercase));
         if begins || !c.is_alphabetic() {
             words.push(String::new());
         }
         if let Some(word) = words.last_mut().filter(|_| c.is_alphabetic()) {
             word.extend(c.to_lowercase());
         }
+        before = Some(c);
     }
     words.retain(|word| !word.is_empty());
     words

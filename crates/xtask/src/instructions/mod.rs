@@ -94,7 +94,10 @@ fn compare(counted: &Figures, kept: &Figures, folder: &Path) -> Result<ExitCode>
         off.join(", ")
     );
     let written = folder.join(file(first));
-    say!("Where they go: callgrind_annotate {}", written.display());
+    say!(
+        "Where they go: callgrind_annotate --threshold=100 {}",
+        written.display()
+    );
     say!(
         "If that is meant, or a gain, keep the new counts, and say why in the commit message: cargo xtask instructions --keep"
     );
