@@ -6,15 +6,16 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
 use push_core::notification::Notification;
-use push_core::settle::Settlement;
+use push_core::settle::{Next, Settlement};
 use push_seal::Keyring;
+use sqlx::Execute as _;
+use sqlx::mysql::MySqlArguments;
 
-use crate::bulk;
+use crate::bulk::{self, UNWRITABLE};
 use crate::error::StoreError;
 use crate::history::ClaimedRound;
-use crate::history::accept::AcceptedRow;
-use crate::history::deliveries::DeliveryRow;
-use crate::history::record::Change;
+use crate::history::record::{End, Wait};
+use crate::history::{accept, deliveries};
 
 /// An accepted notification.
 ///
@@ -25,8 +26,9 @@ pub fn accepted(
     notification: &Notification,
     origin: &str,
     due_at: DateTime<Utc>,
-) -> Result<String, StoreError> {
-    bulk::array(&[AcceptedRow::of(keys, notification, origin, due_at)?])
+) -> Result<Option<MySqlArguments>, StoreError> {
+    let mut insert = accept::insert_row(keys, notification, origin, due_at)?;
+    insert.take_arguments().map_err(|_| UNWRITABLE)
 }
 
 /// What a round came to.
@@ -38,15 +40,39 @@ pub fn settled(
     round: &ClaimedRound,
     now: DateTime<Utc>,
     grace: Duration,
-) -> Result<String, StoreError> {
-    bulk::array(&[Change::of(keys, round, now, grace)?])
+) -> Result<Written, StoreError> {
+    match &round.settlement.next {
+        Next::Done(ending) => {
+            let end = End::of(&round.settlement, *ending);
+            let mut update = end.update(&[round], now);
+            let arguments = update.take_arguments();
+            Ok(Written::Places(arguments.map_err(|_| UNWRITABLE)?))
+        }
+        next @ (Next::Wait(..) | Next::Later(..) | Next::DeadLetter(_)) => {
+            let wait = Wait::of(keys, round, next, now, grace)?;
+            Ok(Written::Json(bulk::array(&[wait])?))
+        }
+    }
+}
+
+/// As the database is handed it.
+#[derive(Debug)]
+pub enum Written {
+    /// A value a placeholder.
+    Places(Option<MySqlArguments>),
+    /// An array.
+    Json(String),
 }
 
 /// What each of its devices came to.
 ///
 /// # Errors
 /// A row that cannot be written.
-pub fn deliveries(settlement: &Settlement, customer: CustomerId) -> Result<String, StoreError> {
-    let row = |delivery| DeliveryRow::of(settlement, customer, delivery);
-    bulk::array(&settlement.deliveries.iter().map(row).collect::<Vec<_>>())
+pub fn deliveries(
+    settlement: &Settlement,
+    customer: CustomerId,
+) -> Result<Option<MySqlArguments>, StoreError> {
+    let tried = deliveries::tried(settlement, customer).collect::<Vec<_>>();
+    let mut upsert = deliveries::upsert(&tried);
+    upsert.take_arguments().map_err(|_| UNWRITABLE)
 }

@@ -1,6 +1,6 @@
 //! `customers`: the booking backend's table, of which we know the id only.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use push_core::id::CustomerId;
 use sqlx::MySqlConnection;
@@ -15,9 +15,10 @@ const OUT_OF_RANGE: u16 = 1264;
 
 /// The id is cast because the table may not be ours, and its id `INT`.
 const KNOWN: &str = "\
-    SELECT CAST(customers.id AS SIGNED) \
+    SELECT CAST(customers.id AS SIGNED) AS id, erasure.mark \
     FROM JSON_TABLE(?, '$[*]' COLUMNS (wanted_id BIGINT PATH '$')) AS wanted \
-    STRAIGHT_JOIN customers ON customers.id = wanted.wanted_id";
+    STRAIGHT_JOIN customers ON customers.id = wanted.wanted_id \
+    LEFT JOIN customer_erasures AS erasure ON erasure.customer_id = wanted.wanted_id";
 
 /// Not `INSERT IGNORE`, which would turn an id that does not fit the column into another one.
 const CREATE: &str = "\
@@ -50,7 +51,7 @@ impl Store {
     async fn ensure_once(&self, customer: CustomerId) -> Result<bool, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let wanted = [customer];
-        let there = known(&mut connection, &wanted).await?.contains(&customer)
+        let there = known(&mut connection, &wanted).await?.contains(customer)
             || create(&mut connection, &wanted).await?.contains(&customer);
         Ok(there)
     }
@@ -64,25 +65,48 @@ impl Store {
         customers: &[CustomerId],
     ) -> Result<HashSet<CustomerId>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        known(&mut connection, customers).await
+        let known = known(&mut connection, customers).await?;
+        Ok(known.0.into_keys().collect())
+    }
+}
+
+/// Customers that exist, and the marks of their last erasures.
+#[derive(Debug, Default)]
+pub(crate) struct KnownCustomers(HashMap<CustomerId, u64>);
+
+impl KnownCustomers {
+    pub(crate) fn contains(&self, customer: CustomerId) -> bool {
+        self.0.contains_key(&customer)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// `customer_erasures.mark`, as it was seen; 0: never erased.
+    pub(crate) fn erasure_mark(&self, customer: CustomerId) -> u64 {
+        self.0.get(&customer).copied().unwrap_or_default()
     }
 }
 
 pub(crate) async fn known(
     connection: &mut MySqlConnection,
     customers: &[CustomerId],
-) -> Result<HashSet<CustomerId>, StoreError> {
-    let mut known = HashSet::new();
+) -> Result<KnownCustomers, StoreError> {
+    let mut known = KnownCustomers::default();
     for some in customers.chunks(KEYS_MAX) {
-        let found: Vec<i64> = sqlx::query_scalar(KNOWN)
+        let found: Vec<(i64, Option<u64>)> = sqlx::query_as(KNOWN)
             .bind(bulk::customers(some)?)
             .fetch_all(&mut *connection)
             .await?;
-        known.extend(
-            found
-                .into_iter()
-                .filter_map(|id| CustomerId::try_from(id).ok()),
-        );
+        let found = found.into_iter().filter_map(|(id, mark)| {
+            Some((CustomerId::try_from(id).ok()?, mark.unwrap_or_default()))
+        });
+        known.0.extend(found);
     }
     Ok(known)
 }

@@ -196,7 +196,10 @@ impl Store {
             .bind(customer.get())
             .fetch_one(&mut *connection)
             .await?;
-        Ok(by_us == 1 || !known(&mut connection, &[customer]).await?.is_empty())
+        Ok(by_us == 1
+            || known(&mut connection, &[customer])
+                .await?
+                .contains(customer))
     }
 
     /// Erases a customer: devices and preferences are gone, and nothing that was accepted before is sent any more. The

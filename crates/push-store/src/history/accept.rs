@@ -8,8 +8,9 @@ use push_core::id::CustomerId;
 use push_core::notification::{Notification, Priority};
 use push_core::timeline::{Step, TimelineEntry};
 use push_seal::Keyring;
-use serde::Serialize;
-use sqlx::MySqlConnection;
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
 
 use super::content::sealed;
 use super::late::end_late;
@@ -17,6 +18,7 @@ use super::timeline::lines;
 use super::{Acceptance, Committed, Due, Item, UnknownCustomer};
 use crate::bookings::Bookings;
 use crate::collapse::{self, Raised};
+use crate::customers::KnownCustomers;
 use crate::decode::millis;
 use crate::devices::count_up;
 use crate::error::StoreError;
@@ -26,38 +28,29 @@ use crate::retry::Tries;
 use crate::stats::Changes;
 use crate::{Store, bulk, customers, idempotency};
 
-const INSERT: &str = "\
-    INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, \
-        image_url, sealed, priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline, \
-        erasure_mark) \
-    SELECT UNHEX(id), customer, kind, title, body, data, \
-        image_url, sealed, priority, collapse_key, created_at, send_at, expires_at, due_at, send_at, unpublished, timeline, \
-        COALESCE(erasure.mark, 0) \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
-            id CHAR(32) PATH '$.id', \
-            customer BIGINT PATH '$.customer', \
-            kind MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.kind', \
-            title MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.title', \
-            body MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.body', \
-            data MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.data', \
-            image_url MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.image_url', \
-            sealed MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.sealed', \
-            priority MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.priority', \
-            collapse_key MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.collapse_key', \
-            created_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.created_at', \
-            send_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.send_at', \
-            expires_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.expires_at', \
-            due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
-            unpublished BIGINT PATH '$.unpublished', \
-            timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
-        )) AS accepted \
-    LEFT JOIN customer_erasures AS erasure ON erasure.customer_id = accepted.customer";
+/// The places of a row of [`INSERT`].
+macro_rules! row {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
+
+const INSERT: &str = concat!(
+    "\
+    INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, data, image_url, sealed, \
+        priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline, erasure_mark) \
+    VALUES ",
+    row!(),
+    "{, ",
+    row!(),
+    "}"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("INSERT", INSERT)];
 
 /// Rows of one [`INSERT`].
-const ROWS_MAX: usize = 400;
+const ROWS_MAX: usize = 256;
 
 /// A request that is to be accepted: its notifications, and its key if it has one.
 #[derive(Debug, Clone, Copy)]
@@ -145,7 +138,7 @@ impl Store {
         judge_again(&requests, &known, &mut bookings, &mut budgets)?;
         budgets.write(&mut transaction).await?;
         bookings.learn(&mut transaction).await?;
-        insert(&mut transaction, &self.keys, &requests, due_at).await?;
+        insert(&mut transaction, &self.keys, &requests, &known, due_at).await?;
         let accepted = requests.iter().flat_map(Request::accepted);
         let overtaken = collapse::raise(&mut transaction, accepted.filter_map(newest)).await?;
         let changed = count_up(&mut transaction, &overtaken).await?;
@@ -161,7 +154,7 @@ impl Store {
         &self,
         connection: &mut MySqlConnection,
         requests: &[Request<'_>],
-        known: &HashSet<CustomerId>,
+        known: &KnownCustomers,
     ) -> Result<Budgets, StoreError> {
         let open = requests.iter().filter(|request| request.answered.is_none());
         let asked = open.flat_map(|request| {
@@ -169,7 +162,7 @@ impl Store {
             notifications.map(move |asked| (asked, request.budget(asked)))
         });
         let asked: Vec<_> = asked
-            .filter(|(asked, _)| known.contains(&asked.customer))
+            .filter(|(asked, _)| known.contains(asked.customer))
             .collect();
         let budgets = asked
             .iter()
@@ -233,12 +226,7 @@ impl<'a> Request<'a> {
     }
 
     /// Decides what becomes of each notification, and so of the request.
-    fn judge(
-        &mut self,
-        known: &HashSet<CustomerId>,
-        bookings: &mut Bookings,
-        budgets: &mut Budgets,
-    ) {
+    fn judge(&mut self, known: &KnownCustomers, bookings: &mut Bookings, budgets: &mut Budgets) {
         self.items = self.items(known, bookings, budgets);
         self.keeps = self
             .asked
@@ -249,14 +237,14 @@ impl<'a> Request<'a> {
     /// What becomes of each notification.
     fn items(
         &self,
-        known: &HashSet<CustomerId>,
+        known: &KnownCustomers,
         bookings: &mut Bookings,
         budgets: &mut Budgets,
     ) -> Vec<Item> {
         let Some(event) = self.asked.event else {
             let notifications = self.asked.notifications.iter();
             let item = |notification: &Notification| {
-                if known.contains(&notification.customer) {
+                if known.contains(notification.customer) {
                     self.count(notification, budgets)
                 } else {
                     Item::UnknownCustomer
@@ -264,7 +252,7 @@ impl<'a> Request<'a> {
             };
             return notifications.map(item).collect();
         };
-        if known.contains(&event.customer) {
+        if known.contains(event.customer) {
             vec![self.hear(event, bookings, budgets)]
         } else {
             vec![Item::UnknownCustomer]
@@ -310,17 +298,17 @@ impl<'a> Request<'a> {
 /// The events that may be news.
 fn events<'r, 'a>(
     requests: &'r [Request<'a>],
-    known: &'r HashSet<CustomerId>,
+    known: &'r KnownCustomers,
 ) -> impl Iterator<Item = &'a BookingEvent> {
     let open = requests.iter().filter(|request| request.answered.is_none());
     let events = open.filter_map(|request| request.asked.event);
-    events.filter(|event| known.contains(&event.customer) && !event.says_unchanged)
+    events.filter(|event| known.contains(event.customer) && !event.says_unchanged)
 }
 
 /// Leaves out what was heard and counted of requests that came before.
 fn judge_again(
     requests: &[Request<'_>],
-    known: &HashSet<CustomerId>,
+    known: &KnownCustomers,
     bookings: &mut Bookings,
     budgets: &mut Budgets,
 ) -> Result<(), StoreError> {
@@ -383,12 +371,13 @@ fn newest(notification: &Notification) -> Option<Raised<'_>> {
     })
 }
 
-/// The customers that exist, now that those were created that may be.
+/// The customers that exist, now that those were created that may be. What is accepted takes over the mark of an erasure
+/// that is seen here: an erasure that comes after this look was there after it.
 async fn customers_of(
     connection: &mut MySqlConnection,
     requests: &[Request<'_>],
     unknown: UnknownCustomer,
-) -> Result<HashSet<CustomerId>, StoreError> {
+) -> Result<KnownCustomers, StoreError> {
     let open = requests.iter().filter(|request| request.answered.is_none());
     let customers = open.flat_map(|request| request.asked.customers());
     let customers: HashSet<CustomerId> = customers.collect();
@@ -397,9 +386,10 @@ async fn customers_of(
     if unknown == UnknownCustomer::Create && known.len() < customers.len() {
         let missing: Vec<CustomerId> = customers
             .into_iter()
-            .filter(|customer| !known.contains(customer))
+            .filter(|customer| !known.contains(*customer))
             .collect();
-        known.extend(customers::create(connection, &missing).await?);
+        let created = customers::create(connection, &missing).await?;
+        known.extend(customers::known(connection, &created).await?);
     }
     Ok(known)
 }
@@ -408,96 +398,77 @@ async fn insert(
     connection: &mut MySqlConnection,
     keys: &Keyring,
     requests: &[Request<'_>],
+    known: &KnownCustomers,
     due_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let accepted: Vec<&Notification> = requests.iter().flat_map(Request::accepted).collect();
-    let rows: Vec<AcceptedRow<'_>> = requests
-        .iter()
-        .flat_map(|request| rows_of(keys, request, due_at))
-        .collect::<Result<_, _>>()?;
-    for some in bulk::arrays(&rows, ROWS_MAX)? {
-        sqlx::query(INSERT)
-            .bind(some.json)
-            .execute(&mut *connection)
-            .await?;
+    let with_origin = requests.iter().flat_map(|request| {
+        let accepted = request.accepted();
+        accepted.map(|notification| (notification, request.asked.origin))
+    });
+    let with_origin: Vec<(&Notification, &str)> = with_origin.collect();
+    for some in bulk::some_rows(&with_origin, ROWS_MAX) {
+        let mut insert = sqlx::query(bulk::for_rows(INSERT, some.len()));
+        for (notification, origin) in some {
+            let mark = known.erasure_mark(notification.customer);
+            insert = bind_row(insert, keys, notification, origin, mark, due_at)?;
+        }
+        insert.execute(&mut *connection).await?;
     }
+    let accepted: Vec<&Notification> = with_origin.iter().map(|(accepted, _)| *accepted).collect();
     let mut changes = Changes::accepted(&accepted);
     end_late(connection, &accepted, &mut changes).await?;
     changes.write(connection).await
 }
 
-fn rows_of<'a>(
+pub(crate) type Insert<'q> = Query<'q, MySql, MySqlArguments>;
+
+/// [`INSERT`] for one, whose customer was never erased.
+pub(crate) fn insert_row<'q>(
     keys: &Keyring,
-    request: &Request<'a>,
+    notification: &'q Notification,
+    origin: &str,
     due_at: DateTime<Utc>,
-) -> Vec<Result<AcceptedRow<'a>, StoreError>> {
-    let origin = request.asked.origin;
-    request
-        .accepted()
-        .map(|notification| AcceptedRow::of(keys, notification, origin, due_at))
-        .collect()
+) -> Result<Insert<'q>, StoreError> {
+    let insert = sqlx::query(bulk::for_rows(INSERT, 1));
+    bind_row(insert, keys, notification, origin, 0, due_at)
 }
 
-/// An element of [`INSERT`]'s array.
-#[derive(Serialize)]
-pub(crate) struct AcceptedRow<'a> {
-    id: String,
-    customer: CustomerId,
-    kind: &'a str,
-    priority: &'static str,
-    collapse_key: Option<&'a str>,
-    created_at: String,
-    send_at: Option<String>,
-    expires_at: String,
-    due_at: String,
-    unpublished: u8,
-    image_url: Option<&'a str>,
-    /// Instead of the content, which is empty then.
-    sealed: Option<String>,
-    title: &'a str,
-    timeline: String,
-    body: &'a str,
-    /// JSON as text, as both databases take it.
-    data: Option<String>,
-}
-
-impl<'a> AcceptedRow<'a> {
-    pub(crate) fn of(
-        keys: &Keyring,
-        notification: &'a Notification,
-        origin: &str,
-        due_at: DateTime<Utc>,
-    ) -> Result<Self, StoreError> {
-        let content = &notification.content;
-        let sealed = sealed(keys, notification.id.as_uuid(), content)?;
-        let clear = sealed.is_none();
-        Ok(Self {
-            id: bulk::id(notification.id),
-            customer: notification.customer,
-            kind: notification.kind.as_str(),
-            title: if clear { content.title.as_str() } else { "" },
-            body: if clear { content.body.as_str() } else { "" },
-            // A map of strings always serializes.
-            data: clear.then(|| serde_json::to_string(&content.data).unwrap_or_default()),
-            image_url: content
-                .image_url
-                .as_ref()
-                .filter(|_| clear)
-                .map(|url| url.as_str()),
-            sealed,
-            priority: notification.priority.as_str(),
-            collapse_key: notification.collapse_key.as_ref().map(|key| key.as_str()),
-            created_at: bulk::time(notification.created_at),
-            send_at: notification.send_at.map(bulk::time),
-            expires_at: bulk::time(notification.expires_at),
-            due_at: bulk::time(notification.send_at.unwrap_or(due_at)),
-            unpublished: match notification.send_at {
-                None => Due::Overdue.unpublished(),
-                Some(_) => Due::Timed.unpublished(),
-            },
-            timeline: lines(&[told(notification, origin)]),
-        })
-    }
+/// The values of a row of [`INSERT`].
+fn bind_row<'q>(
+    insert: Insert<'q>,
+    keys: &Keyring,
+    notification: &'q Notification,
+    origin: &str,
+    erasure_mark: u64,
+    due_at: DateTime<Utc>,
+) -> Result<Insert<'q>, StoreError> {
+    let content = &notification.content;
+    let sealed = sealed(keys, notification.id.as_uuid(), content)?;
+    let clear = sealed.is_none();
+    let send_at = notification.send_at.map(millis);
+    let due = notification.send_at.map_or(Due::Overdue, |_| Due::Timed);
+    // A map of strings always serializes.
+    let data = clear.then(|| serde_json::to_string(&content.data).unwrap_or_default());
+    let image_url = content.image_url.as_ref().filter(|_| clear);
+    Ok(insert
+        .bind(notification.id.as_uuid())
+        .bind(notification.customer.get())
+        .bind(notification.kind.as_str())
+        .bind(if clear { content.title.as_str() } else { "" })
+        .bind(if clear { content.body.as_str() } else { "" })
+        .bind(data)
+        .bind(image_url.map(|url| url.as_str()))
+        .bind(sealed)
+        .bind(notification.priority.as_str())
+        .bind(notification.collapse_key.as_ref().map(|key| key.as_str()))
+        .bind(millis(notification.created_at))
+        .bind(send_at)
+        .bind(millis(notification.expires_at))
+        .bind(send_at.unwrap_or(millis(due_at)))
+        .bind(send_at)
+        .bind(due.unpublished())
+        .bind(lines(&[told(notification, origin)]))
+        .bind(erasure_mark))
 }
 
 fn told(notification: &Notification, origin: &str) -> TimelineEntry {

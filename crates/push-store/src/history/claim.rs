@@ -20,7 +20,7 @@ use push_core::changed::CustomerVersion;
 use push_core::id::NotificationId;
 use push_core::status::Status;
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{FromRow, MySqlConnection};
 use uuid::Uuid;
 
 use super::TABLE;
@@ -33,6 +33,7 @@ use crate::retry::Tries;
 const LOOK: &str = "\
     SELECT history.notification_id, history.status, history.round, history.claimed_by, history.interruptions, \
         history.claimed_until IS NOT NULL AS in_hand, COALESCE(history.claimed_until > NOW(3), FALSE) AS claim_holds, \
+        history.collapse_key IS NOT NULL AS collapses, \
         customer.version, erasure.mark IS NOT NULL AS erased, head.notification_id AS newest, head.claimed_by AS key_claimed_by, \
         head.claimed_for AS key_claimed_for, \
         COALESCE(head.claimed_until > NOW(3), FALSE) AS key_is_held \
@@ -45,6 +46,13 @@ const LOOK: &str = "\
     LEFT JOIN collapse_heads AS head FORCE INDEX (PRIMARY) \
         ON head.customer_id = history.customer_id AND head.collapse_key = history.collapse_key \
         AND head.raised_at >= history.created_at";
+
+/// What nobody had in hand before, and has no collapse key: as good as all.
+const CLAIM_FIRST: &str = "\
+    UPDATE notification_history AS history FORCE INDEX (notification) \
+    SET history.claimed_by = ?, history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
+    WHERE history.notification_id IN (?{, ?}) AND history.status = 'pending' AND history.round = 0 \
+        AND history.claimed_by IS NULL AND history.collapse_key IS NULL";
 
 /// Changes only what is still as it was when looked at. The key's row is joined where the notification is its newest: both
 /// are taken, or neither.
@@ -93,6 +101,7 @@ const LET_GO: &str = "\
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("LOOK", LOOK),
+    ("CLAIM_FIRST", CLAIM_FIRST),
     ("CLAIM", CLAIM),
     ("RENEW", RENEW),
     ("LET_GO", LET_GO),
@@ -107,6 +116,10 @@ impl ClaimId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    pub(crate) const fn as_uuid(self) -> Uuid {
+        self.0
     }
 
     pub(crate) fn hex(self) -> String {
@@ -164,21 +177,22 @@ impl Store {
         let mut claims = claims.to_vec();
         claims.sort_unstable();
         let mut claimed = HashMap::with_capacity(claims.len());
+        let mut connection = self.pool.acquire().await?;
         for some in claims.chunks(KEYS_MAX) {
-            let mut seen = self.look(some).await?;
+            let mut seen = look(&mut connection, some).await?;
             let free: Vec<_> = some
                 .iter()
                 .filter_map(|claim| seen.get(&claim.notification)?.to_take(by, *claim))
                 .collect();
             let keys = free.iter().filter(|free| free.with_key).count();
-            if self.take(by, &free, lasting).await? == (free.len() + keys) as u64 {
+            if take(&mut connection, by, &free, lasting).await? == (free.len() + keys) as u64 {
                 for row in &free {
                     seen.entry(row.notification)
                         .and_modify(|seen| seen.taken(by, row));
                 }
             } else {
                 // Somebody else was faster with some of them.
-                seen = self.look(some).await?;
+                seen = look(&mut connection, some).await?;
             }
             claimed.extend(
                 seen.into_iter()
@@ -186,47 +200,6 @@ impl Store {
             );
         }
         Ok(claimed)
-    }
-
-    async fn look(&self, claims: &[Claim]) -> Result<HashMap<NotificationId, Seen>, StoreError> {
-        let ids: Vec<_> = claims.iter().map(|claim| claim.notification).collect();
-        let rows: Vec<SeenRow> = sqlx::query_as(LOOK)
-            .bind(bulk::ids(&ids)?)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter()
-            .map(|row| Ok((row.notification_id.into(), row.try_into()?)))
-            .collect()
-    }
-
-    /// How many rows were changed: of notifications, and of their keys.
-    async fn take(
-        &self,
-        by: ClaimId,
-        free: &[ToTake],
-        lasting: Duration,
-    ) -> Result<u64, StoreError> {
-        if free.is_empty() {
-            return Ok(0);
-        }
-        let rows = bulk::array(free)?;
-        let mut tries = Tries::new();
-        loop {
-            let taken = sqlx::query(CLAIM)
-                .bind(&rows)
-                .bind(by.0)
-                .bind(micros(lasting))
-                .bind(by.0)
-                .bind(micros(lasting))
-                .bind(by.0)
-                .bind(by.0)
-                .execute(&self.pool)
-                .await;
-            match taken.map_err(StoreError::from) {
-                Err(error) if tries.again(&error).await => {}
-                result => return result.map(|done| done.rows_affected()),
-            }
-        }
     }
 
     /// The work goes on: the claims last for `lasting` from now. One that is over and was taken by somebody else, or
@@ -275,6 +248,91 @@ impl Store {
     }
 }
 
+async fn look(
+    connection: &mut MySqlConnection,
+    claims: &[Claim],
+) -> Result<HashMap<NotificationId, Seen>, StoreError> {
+    let ids: Vec<_> = claims.iter().map(|claim| claim.notification).collect();
+    let rows: Vec<SeenRow> = sqlx::query_as(LOOK)
+        .bind(bulk::ids(&ids)?)
+        .fetch_all(&mut *connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| Ok((row.notification_id.into(), row.try_into()?)))
+        .collect()
+}
+
+/// How many rows were changed: of notifications, and of their keys.
+async fn take(
+    connection: &mut MySqlConnection,
+    by: ClaimId,
+    free: &[ToTake],
+    lasting: Duration,
+) -> Result<u64, StoreError> {
+    let (first, others): (Vec<&ToTake>, Vec<&ToTake>) = free.iter().partition(|row| row.first);
+    let mut taken = 0;
+    for some in first.chunks(bulk::IDS_MAX) {
+        taken += take_first(connection, by, some, lasting).await?;
+    }
+    if !others.is_empty() {
+        taken += take_others(connection, by, &others, lasting).await?;
+    }
+    Ok(taken)
+}
+
+async fn take_first(
+    connection: &mut MySqlConnection,
+    by: ClaimId,
+    free: &[&ToTake],
+    lasting: Duration,
+) -> Result<u64, StoreError> {
+    let ids: Vec<_> = free.iter().map(|row| row.notification).collect();
+    let ids = bulk::padded(&ids);
+    let mut tries = Tries::new();
+    loop {
+        let mut claim = sqlx::query(bulk::for_rows(CLAIM_FIRST, ids.len()))
+            .bind(by.0)
+            .bind(micros(lasting));
+        for id in &ids {
+            claim = claim.bind(id.as_uuid());
+        }
+        match claim
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::from)
+        {
+            Err(error) if tries.again(&error).await => {}
+            result => return result.map(|done| done.rows_affected()),
+        }
+    }
+}
+
+async fn take_others(
+    connection: &mut MySqlConnection,
+    by: ClaimId,
+    others: &[&ToTake],
+    lasting: Duration,
+) -> Result<u64, StoreError> {
+    let rows = bulk::array(others)?;
+    let mut tries = Tries::new();
+    loop {
+        let taken = sqlx::query(CLAIM)
+            .bind(&rows)
+            .bind(by.0)
+            .bind(micros(lasting))
+            .bind(by.0)
+            .bind(micros(lasting))
+            .bind(by.0)
+            .bind(by.0)
+            .execute(&mut *connection)
+            .await;
+        match taken.map_err(StoreError::from) {
+            Err(error) if tries.again(&error).await => {}
+            result => return result.map(|done| done.rows_affected()),
+        }
+    }
+}
+
 /// As an interval of the database.
 fn micros(lasting: Duration) -> u64 {
     u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX)
@@ -314,6 +372,9 @@ struct ToTake {
     /// It is the newest of its collapse key.
     #[serde(skip)]
     with_key: bool,
+    /// Nobody had it in hand before, and it has no collapse key.
+    #[serde(skip)]
+    first: bool,
 }
 
 /// How a notification stands before it is claimed.
@@ -324,6 +385,7 @@ struct Seen {
     in_hand: bool,
     claim_holds: bool,
     interruptions: u32,
+    collapses: bool,
     version: CustomerVersion,
     /// Its customer was erased after it was accepted.
     erased: bool,
@@ -361,6 +423,7 @@ impl Seen {
             was: self.claimed_by.map(|id| id.simple().to_string()),
             interrupted: u8::from(self.in_hand && !ours),
             with_key: self.key.is_some_and(|key| key.newest == claim.notification),
+            first: self.claimed_by.is_none() && self.recorded.round == 0 && !self.collapses,
         })
     }
 
@@ -395,6 +458,7 @@ struct SeenRow {
     interruptions: u32,
     in_hand: bool,
     claim_holds: bool,
+    collapses: bool,
     version: Option<u64>,
     erased: bool,
     newest: Option<Uuid>,
@@ -421,6 +485,7 @@ impl TryFrom<SeenRow> for Seen {
             in_hand: row.in_hand,
             claim_holds: row.claim_holds,
             interruptions: row.interruptions,
+            collapses: row.collapses,
             version: CustomerVersion(row.version.unwrap_or_default()),
             erased: row.erased,
             key: row.newest.map(|newest| KeySeen {

@@ -1,114 +1,100 @@
 //! `notification_deliveries`: the last word on each device at each provider.
 
-use push_core::id::CustomerId;
+use push_core::id::{CustomerId, NotificationId};
 use push_core::outcome::Sent;
 use push_core::settle::{Delivery, Settlement};
-use serde::Serialize;
-use sqlx::MySqlConnection;
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
 
 use super::ClaimedRound;
 use super::lock::Locked;
+use crate::decode::millis;
 use crate::error::StoreError;
 use crate::{bulk, hash};
 
+/// The places of a row of [`UPSERT`].
+macro_rules! row {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
+
 /// A later try replaces an earlier one; that some try may have got through is not forgotten.
-const UPSERT: &str = "\
+const UPSERT: &str = concat!(
+    "\
     INSERT INTO notification_deliveries (notification_id, registration_id, provider, customer_id, platform, \
         token_hash, token_masked, outcome, provider_id, attempts, maybe_delivered, error_code, error_text, at) \
-    SELECT UNHEX(tried.id), tried.registration, tried.provider, tried.customer, tried.platform, \
-        UNHEX(tried.token_hash), tried.token_masked, tried.outcome, tried.provider_id, tried.tries, tried.maybe, \
-        tried.error_code, tried.error_text, tried.answered_at \
-    FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
-            id CHAR(32) PATH '$.id', \
-            registration BIGINT UNSIGNED PATH '$.registration', \
-            provider MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.provider', \
-            customer BIGINT PATH '$.customer', \
-            platform MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.platform', \
-            token_hash CHAR(64) PATH '$.token_hash', \
-            token_masked MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.token_masked', \
-            outcome MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.outcome', \
-            provider_id MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.provider_id', \
-            tries BIGINT PATH '$.tries', \
-            maybe TINYINT PATH '$.maybe', \
-            error_code MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.error_code', \
-            error_text MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.error_text', \
-            answered_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.answered_at' \
-        )) AS tried \
+    VALUES ",
+    row!(),
+    "{, ",
+    row!(),
+    "} \
     ON DUPLICATE KEY UPDATE \
-        platform = COALESCE(VALUES(platform), notification_deliveries.platform), \
+        platform = COALESCE(VALUES(platform), platform), \
         token_hash = VALUES(token_hash), token_masked = VALUES(token_masked), outcome = VALUES(outcome), \
-        provider_id = VALUES(provider_id), \
-        attempts = GREATEST(notification_deliveries.attempts, VALUES(attempts)), \
-        maybe_delivered = GREATEST(notification_deliveries.maybe_delivered, VALUES(maybe_delivered)), \
-        error_code = VALUES(error_code), error_text = VALUES(error_text), receipt = NULL, at = VALUES(at)";
+        provider_id = VALUES(provider_id), attempts = GREATEST(attempts, VALUES(attempts)), \
+        maybe_delivered = GREATEST(maybe_delivered, VALUES(maybe_delivered)), \
+        error_code = VALUES(error_code), error_text = VALUES(error_text), receipt = NULL, at = VALUES(at)"
+);
 
 #[cfg(test)]
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[("UPSERT", UPSERT)];
 
 /// Rows of one [`UPSERT`].
-const ROWS_MAX: usize = 1_000;
+const ROWS_MAX: usize = 256;
 
 pub(super) async fn write_deliveries(
     connection: &mut MySqlConnection,
     fresh: &[(&ClaimedRound, Locked)],
 ) -> Result<(), StoreError> {
-    let mut rows = Vec::with_capacity(fresh.len());
-    for (round, locked) in fresh {
-        let settlement = &round.settlement;
-        let row = |delivery| DeliveryRow::of(settlement, locked.customer, delivery);
-        rows.extend(settlement.deliveries.iter().map(row));
-    }
-    for some in bulk::arrays(&rows, ROWS_MAX)? {
-        sqlx::query(UPSERT)
-            .bind(some.json)
-            .execute(&mut *connection)
-            .await?;
+    let tried = fresh
+        .iter()
+        .flat_map(|(round, locked)| tried(&round.settlement, locked.customer));
+    let tried: Vec<Tried<'_>> = tried.collect();
+    for some in bulk::some_rows(&tried, ROWS_MAX) {
+        upsert(some).execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-/// An element of [`UPSERT`]'s array.
-#[derive(Serialize)]
-pub(crate) struct DeliveryRow<'a> {
-    id: String,
-    registration: u64,
-    provider: &'static str,
+/// What became of whose device.
+type Tried<'a> = (NotificationId, CustomerId, &'a Delivery);
+
+/// Of each device of a round.
+pub(crate) fn tried(
+    settlement: &Settlement,
     customer: CustomerId,
-    platform: Option<&'static str>,
-    token_hash: String,
-    token_masked: String,
-    outcome: &'static str,
-    provider_id: Option<&'a str>,
-    tries: u32,
-    maybe: u8,
-    error_code: Option<&'a str>,
-    error_text: Option<&'a str>,
-    answered_at: String,
+) -> impl Iterator<Item = Tried<'_>> {
+    let deliveries = settlement.deliveries.iter();
+    deliveries.map(move |delivery| (settlement.notification, customer, delivery))
 }
 
-impl<'a> DeliveryRow<'a> {
-    pub(crate) fn of(
-        settlement: &Settlement,
-        customer: CustomerId,
-        delivery: &'a Delivery,
-    ) -> Self {
-        let token = &delivery.token;
-        let cause = delivery.cause.as_ref();
-        Self {
-            id: bulk::id(settlement.notification),
-            registration: delivery.registration.0,
-            provider: token.provider().as_str(),
-            customer,
-            platform: delivery.platform.map(|platform| platform.as_str()),
-            token_hash: bulk::hex(&hash::of_token(token.reveal())),
-            token_masked: token.masked().as_str().to_owned(),
-            outcome: delivery.outcome.as_str(),
-            provider_id: delivery.provider_id.as_ref().map(|id| id.as_str()),
-            tries: delivery.tries,
-            maybe: u8::from(delivery.sent == Sent::Maybe),
-            error_code: cause.map(|cause| cause.code.as_str()),
-            error_text: cause.map(|cause| cause.text.as_str()),
-            answered_at: bulk::time(delivery.at),
-        }
-    }
+/// [`UPSERT`] for these.
+pub(crate) fn upsert<'q>(tried: &[Tried<'q>]) -> Upsert<'q> {
+    let upsert = sqlx::query(bulk::for_rows(UPSERT, tried.len()));
+    tried.iter().fold(upsert, bind_row)
+}
+
+type Upsert<'q> = Query<'q, MySql, MySqlArguments>;
+
+/// The values of a row of [`UPSERT`].
+fn bind_row<'q>(upsert: Upsert<'q>, (notification, customer, delivery): &Tried<'q>) -> Upsert<'q> {
+    let token = &delivery.token;
+    let cause = delivery.cause.as_ref();
+    upsert
+        .bind(notification.as_uuid())
+        .bind(delivery.registration.0)
+        .bind(token.provider().as_str())
+        .bind(customer.get())
+        .bind(delivery.platform.map(|platform| platform.as_str()))
+        .bind(hash::of_token(token.reveal()).to_vec())
+        .bind(token.masked().as_str().to_owned())
+        .bind(delivery.outcome.as_str())
+        .bind(delivery.provider_id.as_ref().map(|id| id.as_str()))
+        .bind(delivery.tries)
+        .bind(delivery.sent == Sent::Maybe)
+        .bind(cause.map(|cause| cause.code.as_str()))
+        .bind(cause.map(|cause| cause.text.as_str()))
+        .bind(millis(delivery.at))
 }

@@ -8,10 +8,12 @@ use push_core::admit::Recorded;
 use push_core::id::NotificationId;
 use push_core::receipt::Ticket;
 use push_core::settle::{DeliveryOutcome, Next, Settlement};
-use push_core::status::{Reason, Status};
+use push_core::status::{Ending, ProviderResult, Reason, Status};
 use push_seal::Keyring;
 use serde::Serialize;
-use sqlx::MySqlConnection;
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
 
 use super::deliveries::write_deliveries;
 use super::lock::{Locked, lock};
@@ -21,6 +23,7 @@ use crate::Store;
 use crate::bulk;
 use crate::collapse;
 use crate::content;
+use crate::decode::millis;
 use crate::devices::{DeadToken, switch_off_in};
 use crate::erasure::told;
 use crate::error::StoreError;
@@ -30,37 +33,46 @@ use crate::retry::Tries;
 use crate::sealing;
 use crate::stats::{Changes, Standing};
 
-/// The rows are locked, and known to be fresh; the condition is repeated all the same, because a statement that settles
-/// must not depend on its caller. The join starts from the array, and finds each row by its key.
+/// Rounds with which notifications end in the same way. The rows are locked, and known to be fresh; the condition is repeated
+/// all the same, because a statement that settles must not depend on its caller.
 const SETTLE: &str = concat!(
+    "\
+    UPDATE notification_history AS history FORCE INDEX (notification) \
+    SET history.status = ?, history.reason = ?, history.fcm_result = ?, history.expo_result = ?, \
+        history.attempts = GREATEST(history.attempts, ?), history.round = ?, \
+        history.sent_at = IF(?, COALESCE(history.sent_at, ?), NULL), history.completed_at = ?, \
+        history.due_at = NULL, history.claimed_until = NULL, history.interruptions = 0, history.unpublished = 0, \
+        history.next_at = NULL, history.next_job = NULL, \
+        history.timeline = CONCAT(",
+    bounded!("history.timeline"),
+    ", CASE history.notification_id WHEN ? THEN ?{ WHEN ? THEN ?} END) \
+    WHERE history.notification_id IN (?{, ?}) AND history.status = 'pending' AND history.round < ? \
+        AND history.claimed_by = CASE history.notification_id WHEN ? THEN ?{ WHEN ? THEN ?} END"
+);
+
+/// Rounds after which notifications go on. The join starts from the array, and finds each row by its key.
+const GO_ON: &str = concat!(
     "\
     UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
             id CHAR(32) PATH '$.id', \
             claim CHAR(32) PATH '$.claim', \
             round BIGINT PATH '$.round', \
-            status MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.status', \
-            reason MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.reason', \
             fcm_result MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.fcm_result', \
             expo_result MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.expo_result', \
             attempts BIGINT PATH '$.attempts', \
-            sent_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.sent_at', \
-            completed_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.completed_at', \
             due_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.due_at', \
             unpublished TINYINT PATH '$.unpublished', \
             next_at MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_at', \
-            next_job MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_job', \
-            timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline' \
+            timeline MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.timeline', \
+            next_job MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$.next_job' \
         )) AS settled \
     STRAIGHT_JOIN notification_history AS history FORCE INDEX (notification) \
         ON history.notification_id = UNHEX(settled.id) \
-    SET history.status = settled.status, \
-        history.reason = settled.reason, \
-        history.fcm_result = settled.fcm_result, \
+    SET history.fcm_result = settled.fcm_result, \
         history.expo_result = settled.expo_result, \
         history.attempts = GREATEST(history.attempts, settled.attempts), \
         history.round = settled.round, \
-        history.sent_at = IF(settled.sent_at IS NULL, NULL, COALESCE(history.sent_at, settled.sent_at)), \
-        history.completed_at = settled.completed_at, \
+        history.sent_at = NULL, \
         history.due_at = settled.due_at, \
         history.claimed_until = NULL, \
         history.interruptions = 0, \
@@ -74,10 +86,13 @@ const SETTLE: &str = concat!(
 );
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE)];
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("SETTLE", SETTLE), ("GO_ON", GO_ON)];
 
-/// Rows of one [`SETTLE`].
-const ROWS_MAX: usize = 200;
+/// Rows of one [`SETTLE`], which looks for each among all of them.
+const SETTLED_MAX: usize = 64;
+
+/// Rows of one [`GO_ON`].
+const WAITS_MAX: usize = 200;
 
 impl Store {
     /// Commits settlements, all or none, and says for each, in order, whether it counts: only under the claim that the
@@ -246,21 +261,7 @@ async fn write(
     grace: Duration,
 ) -> Result<(), StoreError> {
     write_deliveries(connection, fresh).await?;
-    let changes: Vec<Change> = fresh
-        .iter()
-        .map(|(round, _)| Change::of(keys, round, now, grace))
-        .collect::<Result<_, _>>()?;
-    for some in bulk::arrays(&changes, ROWS_MAX)? {
-        let changed = sqlx::query(SETTLE)
-            .bind(some.json)
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-        if changed != some.rows as u64 {
-            // Locked and fresh, and yet not changed: rather nothing than half a record.
-            return Err(StoreError::Unusable("a settlement did not change its row"));
-        }
-    }
+    settle(connection, keys, fresh, now, grace).await?;
     let dead: Vec<DeadToken> = fresh
         .iter()
         .flat_map(|(round, _)| round.settlement.dead_tokens())
@@ -275,6 +276,46 @@ async fn write(
     quiet::put_off(connection, fresh, now).await
 }
 
+/// Changes the rows themselves.
+async fn settle(
+    connection: &mut MySqlConnection,
+    keys: &Keyring,
+    fresh: &[(&ClaimedRound, Locked)],
+    now: DateTime<Utc>,
+    grace: Duration,
+) -> Result<(), StoreError> {
+    let (mut ends, mut waits): (HashMap<End, Vec<_>>, Vec<_>) = Default::default();
+    for (round, _) in fresh {
+        let settlement = &round.settlement;
+        match &settlement.next {
+            Next::Done(ending) => ends
+                .entry(End::of(settlement, *ending))
+                .or_default()
+                .push(*round),
+            next @ (Next::Wait(..) | Next::Later(..) | Next::DeadLetter(_)) => {
+                waits.push(Wait::of(keys, round, next, now, grace)?);
+            }
+        }
+    }
+    let mut changed = 0;
+    for (end, rounds) in &ends {
+        for some in bulk::some_rows(rounds, SETTLED_MAX) {
+            let update = end.update(some, now);
+            changed += update.execute(&mut *connection).await?.rows_affected();
+        }
+    }
+    for some in bulk::arrays(&waits, WAITS_MAX)? {
+        let update = sqlx::query(GO_ON).bind(some.json);
+        changed += update.execute(&mut *connection).await?.rows_affected();
+    }
+    if changed == fresh.len() as u64 {
+        Ok(())
+    } else {
+        // Locked and fresh, and yet not changed: rather nothing than half a record.
+        Err(StoreError::Unusable("a settlement did not change its row"))
+    }
+}
+
 const fn status(next: &Next) -> Status {
     match next {
         Next::Done(ending) => ending.status(),
@@ -282,66 +323,113 @@ const fn status(next: &Next) -> Status {
     }
 }
 
-/// An element of [`SETTLE`]'s array.
+/// How notifications end, but for what each has of its own.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct End {
+    status: Status,
+    reason: Option<Reason>,
+    fcm: ProviderResult,
+    expo: ProviderResult,
+    attempts: u32,
+    round: u32,
+}
+
+impl End {
+    pub(crate) fn of(settlement: &Settlement, ending: Ending) -> Self {
+        Self {
+            status: ending.status(),
+            reason: ending.reason(),
+            fcm: settlement.results.fcm,
+            expo: settlement.results.expo,
+            attempts: settlement.attempts,
+            round: settlement.round,
+        }
+    }
+
+    /// [`SETTLE`] for these.
+    pub(crate) fn update(
+        &self,
+        rounds: &[&ClaimedRound],
+        now: DateTime<Utc>,
+    ) -> Query<'static, MySql, MySqlArguments> {
+        let now = millis(now);
+        let mut end = sqlx::query(bulk::for_rows(SETTLE, rounds.len()))
+            .bind(self.status.as_str())
+            .bind(self.reason.map(|reason| reason.as_str()))
+            .bind(self.fcm.as_str())
+            .bind(self.expo.as_str())
+            .bind(self.attempts)
+            .bind(self.round)
+            .bind(self.status == Status::Sent)
+            .bind(now)
+            .bind(now);
+        let id = |round: &ClaimedRound| round.settlement.notification.as_uuid();
+        for round in rounds {
+            end = end.bind(id(round)).bind(lines(&round.settlement.timeline));
+        }
+        for round in rounds {
+            end = end.bind(id(round));
+        }
+        end = end.bind(self.round);
+        for round in rounds {
+            end = end.bind(id(round)).bind(round.claim.as_uuid());
+        }
+        end
+    }
+}
+
+/// An element of [`GO_ON`]'s array.
 #[derive(Serialize)]
-pub(crate) struct Change {
+pub(crate) struct Wait {
     id: String,
     claim: String,
     round: u32,
-    status: &'static str,
     fcm_result: &'static str,
     expo_result: &'static str,
     attempts: u32,
-    reason: Option<&'static str>,
-    sent_at: Option<String>,
-    completed_at: Option<String>,
-    due_at: Option<String>,
+    due_at: String,
     unpublished: u8,
-    next_at: Option<String>,
+    next_at: String,
     timeline: String,
     next_job: Option<String>,
 }
 
-impl Change {
+impl Wait {
     pub(crate) fn of(
         keys: &Keyring,
         round: &ClaimedRound,
+        next: &Next,
         now: DateTime<Utc>,
         grace: Duration,
     ) -> Result<Self, StoreError> {
         let settlement = &round.settlement;
-        let status = status(&settlement.next);
-        let after = |wait| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-        let (reason, next_at, next_job) = match &settlement.next {
-            Next::Done(ending) => (ending.reason(), None, None),
-            Next::Wait(rung, job) => (None, Some(after(rung.as_duration())), Some(job)),
-            Next::Later(at, job) => (None, Some(*at), Some(job)),
-            Next::DeadLetter(job) => (None, Some(now), Some(job)),
+        let after =
+            |at: DateTime<Utc>, wait| at + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        let (next_at, job) = match next {
+            Next::Done(_) => (now, None),
+            Next::Wait(rung, job) => (after(now, rung.as_duration()), Some(job)),
+            Next::Later(at, job) => (*at, Some(job)),
+            Next::DeadLetter(job) => (now, Some(job)),
         };
-        let (due, grace) = match &settlement.next {
+        let (due, grace) = match next {
             // In no queue: it waits here.
             Next::Later(..) => (Due::Timed, Duration::ZERO),
             Next::Done(_) | Next::Wait(..) | Next::DeadLetter(_) => (Due::Overdue, grace),
         };
         let place = sealing::next_job(settlement.notification.as_uuid());
-        let next_job = next_job.map(|job| sealing::seal_job(keys, &place, job));
-        let due_at = next_at.map(|at| at + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
+        let job = job.map(|job| sealing::seal_job(keys, &place, job));
         Ok(Self {
             id: bulk::id(settlement.notification),
             claim: round.claim.hex(),
             round: settlement.round,
-            status: status.as_str(),
             fcm_result: settlement.results.fcm.as_str(),
             expo_result: settlement.results.expo.as_str(),
             attempts: settlement.attempts,
-            timeline: lines(&settlement.timeline),
-            reason: reason.map(|reason| reason.as_str()),
-            sent_at: (status == Status::Sent).then(|| bulk::time(now)),
-            completed_at: (status != Status::Pending).then(|| bulk::time(now)),
-            due_at: due_at.map(bulk::time),
+            due_at: bulk::time(after(next_at, grace)),
             unpublished: due.unpublished(),
-            next_at: next_at.map(bulk::time),
-            next_job: next_job.transpose()?,
+            next_at: bulk::time(next_at),
+            timeline: lines(&settlement.timeline),
+            next_job: job.transpose()?,
         })
     }
 }

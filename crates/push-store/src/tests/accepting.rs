@@ -215,8 +215,8 @@ async fn a_thousand_of_one_request_are_one_transaction_and_a_few_statements() {
         .acceptances;
     assert_eq!(answers, [Acceptance::Now(vec![Item::Accepted; 1_000])]);
     let after = executed().await;
-    // Three of them are the counting itself.
-    assert!(after.0 - before.0 <= 3 + 10, "{before:?} {after:?}");
+    // Three of them are the counting itself; six insert, of which the largest take 256 rows.
+    assert!(after.0 - before.0 <= 3 + 13, "{before:?} {after:?}");
     assert_eq!((after.1 - before.1, after.2 - before.2), (1, 1));
     let in_order = db
         .one(

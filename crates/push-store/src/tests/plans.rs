@@ -196,6 +196,23 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
     let ended = [
         "'failed'", "NULL", "'failed'", "'failed'", "1", "1", "NULL", "NULL", t, "''", id, "9",
     ];
+    let settled = [
+        "'sent'",
+        "NULL",
+        "'success'",
+        "'queued'",
+        "1",
+        "1",
+        "TRUE",
+        t,
+        t,
+        id,
+        "''",
+        id,
+        "1",
+        id,
+        "'c'",
+    ];
     let cancelled = [
         "'suppressed'",
         "'cancelled'",
@@ -301,6 +318,8 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
             "status_due",
         ),
         ("END", &ended, history, "notification"),
+        ("SETTLE", &settled, "history", "notification"),
+        ("CLAIM_FIRST", &["'w'", "9", id], "history", "notification"),
         (
             "GIVE_UP_DELIVERY",
             &[id, "7", "'fcm'"],
@@ -398,6 +417,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
         ("MAYBE", &[ids], "delivery", "PRIMARY"),
         ("REOPEN", &[reopened], "history", "notification"),
         ("KNOWN", &["'[5]'"], "customers", "PRIMARY"),
+        ("KNOWN", &["'[5]'"], "erasure", "PRIMARY"),
         ("LAST_KNOWN", &[booking], "known", "PRIMARY"),
         ("LEARN", &["'[]'"], "known", "PRIMARY"),
         ("ACTIVE", &["'[5]'"], "device", "customer_device"),
@@ -467,7 +487,7 @@ async fn rows_by_an_array_of_keys_are_found_by_the_key() {
             "history",
             "notification",
         ),
-        ("SETTLE", &["'[]'"], "history", "notification"),
+        ("GO_ON", &["'[]'"], "history", "notification"),
         ("TICKETS_OF", &[ids], "ticket", "PRIMARY"),
         ("TICKETS_LATER", &["'[]'"], "ticket", "PRIMARY"),
         ("DELIVERIES_OF", &[ids], "delivery", "PRIMARY"),
