@@ -52,7 +52,9 @@ impl Point {
 
 const LOOK: Moment = Moment::Statement("AS claim_holds");
 const CLAIM: Moment = Moment::Statement("SET history.claimed_by");
-const SETTLE: &str = "SET history.status = settled.status";
+/// Of the round that ends it, and of one after which it goes on.
+const SETTLE: &str = "SET history.status = ?";
+const GO_ON: &str = "SET history.fcm_result = settled.fcm_result";
 const END: &str = "FORCE INDEX (notification) SET status = ?";
 const RETRY: Moment = Moment::Publish("push.retry");
 const DEAD: Moment = Moment::Publish("push.dlx");
@@ -73,20 +75,15 @@ const fn a_round(rounds: usize) -> [Point; 13] {
         Point::new("requested", Moment::Request, ItsAnswer)
             .after(rounds)
             .twice(),
-        Point::new("answered, before the record", Moment::Statement(SETTLE), It)
-            .after(rounds)
-            .twice(),
+        Point::new("answered, before the record", Moment::Statement(SETTLE), It).twice(),
         Point::new(
             "recorded, not committed",
             Moment::Statement(SETTLE),
             ItsAnswer,
         )
-        .after(rounds)
         .twice(),
-        Point::new("before the commit", Moment::Commit(SETTLE), It)
-            .after(rounds)
-            .twice(),
-        Point::new("committed", Moment::Commit(SETTLE), ItsAnswer).after(rounds),
+        Point::new("before the commit", Moment::Commit(SETTLE), It).twice(),
+        Point::new("committed", Moment::Commit(SETTLE), ItsAnswer),
         Point::new("before it is acknowledged", Moment::Acknowledgement, It).after(rounds),
         Point::new("acknowledged", Moment::Acknowledgement, WhatFollows).after(rounds),
     ]
@@ -95,8 +92,8 @@ const fn a_round(rounds: usize) -> [Point; 13] {
 /// The steps of the round after which it is to be tried again.
 const THE_ROUND_BEFORE: [Point; 8] = [
     Point::new("refused for now", Moment::Request, ItsAnswer).maybe(),
-    Point::new("before the commit", Moment::Commit(SETTLE), It).maybe(),
-    Point::new("committed", Moment::Commit(SETTLE), ItsAnswer),
+    Point::new("before the commit", Moment::Commit(GO_ON), It).maybe(),
+    Point::new("committed", Moment::Commit(GO_ON), ItsAnswer),
     Point::new("before the next job is published", RETRY, It),
     Point::new("the next job is published", RETRY, WhatFollows),
     Point::new("before it is confirmed", Moment::Confirm, It),
@@ -107,8 +104,8 @@ const THE_ROUND_BEFORE: [Point; 8] = [
 /// The steps in which it is given up, and kept.
 const GIVEN_UP: [Point; 12] = [
     Point::new("refused", Moment::Request, ItsAnswer).maybe(),
-    Point::new("before the commit", Moment::Commit(SETTLE), It).maybe(),
-    Point::new("committed", Moment::Commit(SETTLE), ItsAnswer),
+    Point::new("before the commit", Moment::Commit(GO_ON), It).maybe(),
+    Point::new("committed", Moment::Commit(GO_ON), ItsAnswer),
     Point::new("before the letter is published", DEAD, It),
     Point::new("before it is confirmed", Moment::Confirm, It),
     Point::new(
