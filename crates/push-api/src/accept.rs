@@ -7,7 +7,8 @@
 //! A request with many notifications waits in a channel of its own: one of a thousand takes as long as hundreds of
 //! single ones, and must not be in their way.
 //!
-//! What is committed is answered, and its jobs are published meanwhile, all of a transaction in one go.
+//! What is committed is answered, and its jobs are published meanwhile, in the order of the commits and all that wait in one
+//! go. A broker that does not confirm holds up nobody: what finds no place is left to the reconciler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,6 @@ use push_store::{
     Acceptance, Committed, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::database::in_time;
@@ -37,6 +37,8 @@ const WAITING_MAX: usize = 1_024;
 const MANY_WAITING_MAX: usize = 64;
 /// A transaction with so many notifications gets no further request: beyond some hundred a larger one gains nothing.
 const BATCH_MAX: usize = 256;
+/// Transactions whose jobs may wait for their turn to be published.
+const UNPUBLISHED_MAX: usize = 64;
 /// Transactions at a time: one is being committed while the next is filled.
 const WRITERS: usize = 2;
 /// The same for requests with many: they leave the database to the single ones.
@@ -133,22 +135,29 @@ impl Acceptor {
                 Ok(acceptances)
             }
         };
-        let tracker = tasks.clone();
-        Self::with_writers(tasks, commit, move |jobs| {
+        Self::with_writers(tasks, commit, || {
+            let (unpublished, queue) = mpsc::channel::<Vec<Traced>>(UNPUBLISHED_MAX);
+            tasks.spawn(publish_all(queue, publishing.clone()));
             let publisher = publishing.clone();
-            tracker.spawn(async move { publisher.publish(&jobs).await })
+            move |jobs| {
+                if let Err(full) = unpublished.try_send(jobs) {
+                    publisher.not_published(&full.into_inner());
+                }
+            }
         })
     }
 
-    fn with_writers<C, F, P>(tasks: &TaskTracker, commit: C, publish: P) -> Self
+    /// `publishing` makes, for each lane, what takes the jobs of a transaction.
+    fn with_writers<C, F, P>(tasks: &TaskTracker, commit: C, publishing: impl Fn() -> P) -> Self
     where
         C: Fn(Arc<[Submission]>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Acceptance>, StoreError>> + Send + 'static,
-        P: Fn(Vec<Traced>) -> JoinHandle<()> + Clone + Send + Sync + 'static,
+        P: Fn(Vec<Traced>) + Clone + Send + Sync + 'static,
     {
         let lane = |waiting_max, writers| {
             let (waiting, queue) = mpsc::channel(waiting_max);
             let queue = Arc::new(Mutex::new(queue));
+            let publish = publishing();
             for _ in 0..writers {
                 let (commit, publish) = (commit.clone(), publish.clone());
                 tasks.spawn(write_batches(Arc::clone(&queue), commit, publish));
@@ -197,26 +206,27 @@ fn newest(batch: &[Submission]) -> DateTime<Utc> {
     newest.max().unwrap_or_default()
 }
 
-/// While the jobs of a batch are published the next one is committed, but no further one: what is not yet published stays
-/// bounded.
 async fn write_batches<C, F, P>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, commit: C, publish: P)
 where
     C: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
-    P: Fn(Vec<Traced>) -> JoinHandle<()>,
+    P: Fn(Vec<Traced>),
 {
-    let mut publishing = None;
     loop {
         let batch = take_batch(&mut *queue.lock().await).await;
         if batch.is_empty() {
             return;
         }
-        let jobs = write_batch(batch, &commit).await;
-        if let Some(before) = publishing.take() {
-            // A publisher that panicked has published nothing: the reconciler will.
-            let _ended: Result<(), tokio::task::JoinError> = before.await;
-        }
-        publishing = (!jobs.is_empty()).then(|| publish(jobs));
+        write_batch(batch, &commit, &publish).await;
+    }
+}
+
+/// Publishes until the writers are gone and all is published.
+async fn publish_all(mut queue: mpsc::Receiver<Vec<Traced>>, publisher: Publisher) {
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, UNPUBLISHED_MAX).await > 0 {
+        let jobs: Vec<Traced> = waiting.drain(..).flatten().collect();
+        publisher.publish(&jobs).await;
     }
 }
 
@@ -234,11 +244,13 @@ async fn take_batch(queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-/// Commits a batch and answers all of it. Returns the jobs to publish.
-async fn write_batch<C, F>(batch: Vec<Waiting>, commit: &C) -> Vec<Traced>
+/// Commits a batch, has its jobs published, and answers all of it: in this order, so that who sends one notification after the
+/// other has them published one after the other.
+async fn write_batch<C, F, P>(batch: Vec<Waiting>, commit: &C, publish: &P)
 where
     C: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
+    P: Fn(Vec<Traced>),
 {
     let (submissions, answers): (Vec<_>, Vec<_>) = batch
         .into_iter()
@@ -260,11 +272,13 @@ where
     };
     measure(&results);
     let jobs = jobs_of(&submissions, &results);
+    if !jobs.is_empty() {
+        publish(jobs);
+    }
     for (answer, result) in answers.into_iter().zip(results) {
         // Whoever asked may be gone; the notification is committed all the same.
         drop(answer.send(result));
     }
-    jobs
 }
 
 /// The first jobs of what was accepted and is due now, in order.
@@ -409,7 +423,7 @@ mod tests {
                 judge(&batch)
             }
         };
-        let acceptor = Acceptor::with_writers(&tasks, commit, |_| tokio::spawn(async {}));
+        let acceptor = Acceptor::with_writers(&tasks, commit, || |_| {});
         (acceptor, permits, sizes, tasks)
     }
 
@@ -464,6 +478,7 @@ mod tests {
             write_batch(
                 waiting,
                 &|batch: Arc<[Submission]>| async move { judge(&batch) },
+                &|_| {},
             )
             .await;
             let mut got = Vec::new();
@@ -474,38 +489,30 @@ mod tests {
         }
     }
 
-    /// A slow broker delays no answer, and what it has not taken does not pile up here.
     #[tokio::test]
-    async fn what_is_committed_is_answered_and_published_meanwhile_one_batch_at_a_time() {
-        let taken = Arc::new(Semaphore::new(0));
-        let published = Arc::new(StdMutex::new(Vec::new()));
+    async fn what_is_accepted_has_its_job_on_the_way_when_it_is_answered_and_nothing_else_has() {
+        let jobs = Arc::new(StdMutex::new(Vec::new()));
         let tasks = TaskTracker::new();
-        let (broker, seen) = (Arc::clone(&taken), Arc::clone(&published));
         let acceptor = Acceptor::with_writers(
             &tasks,
             async |batch: Arc<[Submission]>| judge(&batch),
-            move |jobs: Vec<Traced>| {
-                let (broker, seen) = (Arc::clone(&broker), Arc::clone(&seen));
-                tokio::spawn(async move {
-                    seen.lock().unwrap().push(jobs.len());
-                    broker.acquire().await.unwrap().forget();
-                })
+            || {
+                let jobs = Arc::clone(&jobs);
+                move |new: Vec<Traced>| {
+                    let ids = new.iter().map(|(job, _)| job.notification.id);
+                    jobs.lock().unwrap().extend(ids);
+                }
             },
         );
-        for _ in 0..2 * WRITERS {
-            assert!(acceptor.accept(submission(1)).await.is_ok());
+        let mut expected = Vec::new();
+        for customer in [1, 2, 1, 4, 1] {
+            let asked = submission(customer);
+            if customer == 1 {
+                expected.push(asked.notifications[0].id);
+            }
+            let _told = acceptor.accept(asked).await;
+            assert_eq!(*jobs.lock().unwrap(), expected);
         }
-        settle_tasks().await;
-        let at_work = published.lock().unwrap().len();
-        assert!((1..=WRITERS).contains(&at_work), "{at_work}");
-        taken.add_permits(100);
-        let unknown = acceptor.accept(submission(2)).await;
-        assert!(unknown.is_ok(), "and has no job");
-        drop(acceptor);
-        tasks.close();
-        tasks.wait().await;
-        settle_tasks().await;
-        assert_eq!(*published.lock().unwrap(), [1; 2 * WRITERS]);
     }
 
     #[tokio::test]

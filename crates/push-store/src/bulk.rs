@@ -85,11 +85,12 @@ pub(crate) fn padded(ids: &[NotificationId]) -> Vec<NotificationId> {
     padded
 }
 
-/// The statement for so many rows. A template says what one row takes, and in braces what each further one adds.
+/// The statement for so many rows. A template says what one row takes, and between « and » what each further one
+/// adds: no statement has these signs for anything else.
 pub(crate) fn for_rows(template: &str, rows: usize) -> AssertSqlSafe<String> {
     let mut sql = String::with_capacity(template.len() * rows.max(1));
-    for part in template.split('}') {
-        let (once, each) = part.split_once('{').unwrap_or((part, ""));
+    for part in template.split('»') {
+        let (once, each) = part.split_once('«').unwrap_or((part, ""));
         sql.push_str(once);
         (1..rows).for_each(|_| sql.push_str(each));
     }
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_statement_is_written_for_as_many_rows_as_there_are() {
-        let sql = |rows| for_rows("a (?){, (?)} IN (?{, ?}) z", rows).0;
+        let sql = |rows| for_rows("a (?)«, (?)» IN (?«, ?») '{}' z", rows).0;
         assert_eq!(sql(1), "a (?) IN (?) z");
         assert_eq!(sql(3), "a (?), (?), (?) IN (?, ?, ?) z");
     }

@@ -24,6 +24,8 @@ pub(super) struct Limit {
     /// Of the answers' seconds.
     average: f64,
     shrunk: Option<Instant>,
+    /// Whether it is being found out how many there may be: then there may be twice as many after each round.
+    finding_out: bool,
 }
 
 impl Limit {
@@ -35,6 +37,7 @@ impl Limit {
             now: most,
             average: 0.0,
             shrunk: None,
+            finding_out: false,
         }
     }
 
@@ -60,7 +63,13 @@ impl Limit {
     /// All is well while many are under way: where few are, it says nothing about many.
     pub(super) fn works(&mut self) {
         if self.average <= SLOW {
-            self.now = (self.now + 1.0 / self.now).min(self.most);
+            let more = if self.finding_out {
+                1.0
+            } else {
+                1.0 / self.now
+            };
+            self.now = (self.now + more).min(self.most);
+            self.finding_out &= self.now < self.most;
         }
     }
 
@@ -72,10 +81,12 @@ impl Limit {
     /// After an outage it is found out anew what the provider can take.
     pub(super) const fn begin_small(&mut self) {
         self.now = LEAST.min(self.most);
+        self.finding_out = true;
     }
 
     /// Once for all that were under way together.
     fn shrink(&mut self, to: f64, entered: Instant, now: Instant) {
+        self.finding_out = false;
         if self.shrunk.is_none_or(|shrunk| entered > shrunk) {
             self.now = (self.now * to).max(LEAST.min(self.most));
             self.shrunk = Some(now);

@@ -71,13 +71,17 @@ impl Throttle {
             self.held = None;
             return None;
         }
-        // The rate grows evenly, so what may have gone grows with the square of the time.
+        // The rate grows evenly, so what may have gone grows with the square of the time. Who did not ask for less gets at
+        // once what needs no ramp: a lane with little to do must not put it back for milliseconds.
         let growth = held.full / (2.0 * self.ramp.as_secs_f64());
-        let allowed = 1.0 + growth * since.as_secs_f64().powi(2);
-        if held.sent + 1.0 <= allowed {
+        let at_once = if held.asked { 0.0 } else { GENTLE };
+        let seconds = since.as_secs_f64();
+        let allowed = 1.0 + at_once * seconds + growth * seconds.powi(2);
+        if held.sent + 1.0 <= allowed.max(at_once) {
             return None;
         }
-        let next = Duration::from_secs_f64((held.sent / growth).sqrt());
+        let root = (at_once.powi(2) + 4.0 * growth * held.sent).sqrt();
+        let next = Duration::from_secs_f64((root - at_once) / (2.0 * growth));
         Some(next.saturating_sub(since))
     }
 
@@ -113,12 +117,13 @@ impl Throttle {
         });
     }
 
-    /// The provider is back after an outage.
+    /// The provider is back after an outage: the way up begins anew, also where there was one already.
     pub(super) fn is_back(&mut self, now: Instant) {
-        self.held.get_or_insert(Held {
-            asked: false,
-            until: now,
-            full: self.full,
+        let before = self.held.take().filter(|held| held.asked);
+        self.held = Some(Held {
+            asked: before.is_some(),
+            until: before.as_ref().map_or(now, |held| held.until.max(now)),
+            full: before.map_or(self.full, |held| held.full),
             sent: 0.0,
         });
     }

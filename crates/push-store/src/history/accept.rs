@@ -41,9 +41,9 @@ const INSERT: &str = concat!(
         priority, collapse_key, created_at, send_at, expires_at, due_at, next_at, unpublished, timeline, erasure_mark) \
     VALUES ",
     row!(),
-    "{, ",
+    "«, ",
     row!(),
-    "}"
+    "»"
 );
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ const LOOK: &str = "\
 const CLAIM_FIRST: &str = "\
     UPDATE notification_history AS history FORCE INDEX (notification) \
     SET history.claimed_by = ?, history.claimed_until = NOW(3) + INTERVAL ? MICROSECOND \
-    WHERE history.notification_id IN (?{, ?}) AND history.status = 'pending' AND history.round = 0 \
+    WHERE history.notification_id IN (?«, ?») AND history.status = 'pending' AND history.round = 0 \
         AND history.claimed_by IS NULL AND history.collapse_key IS NULL";
 
 /// Changes only what is still as it was when looked at. The key's row is joined where the notification is its newest: both

@@ -27,9 +27,9 @@ const UPSERT: &str = concat!(
         token_hash, token_masked, outcome, provider_id, attempts, maybe_delivered, error_code, error_text, at) \
     VALUES ",
     row!(),
-    "{, ",
+    "«, ",
     row!(),
-    "} \
+    "» \
     ON DUPLICATE KEY UPDATE \
         platform = COALESCE(VALUES(platform), platform), \
         token_hash = VALUES(token_hash), token_masked = VALUES(token_masked), outcome = VALUES(outcome), \

@@ -45,9 +45,9 @@ const SETTLE: &str = concat!(
         history.next_at = NULL, history.next_job = NULL, \
         history.timeline = CONCAT(",
     bounded!("history.timeline"),
-    ", CASE history.notification_id WHEN ? THEN ?{ WHEN ? THEN ?} END) \
-    WHERE history.notification_id IN (?{, ?}) AND history.status = 'pending' AND history.round < ? \
-        AND history.claimed_by = CASE history.notification_id WHEN ? THEN ?{ WHEN ? THEN ?} END"
+    ", CASE history.notification_id WHEN ? THEN ?« WHEN ? THEN ?» END) \
+    WHERE history.notification_id IN (?«, ?») AND history.status = 'pending' AND history.round < ? \
+        AND history.claimed_by = CASE history.notification_id WHEN ? THEN ?« WHEN ? THEN ?» END"
 );
 
 /// Rounds after which notifications go on. The join starts from the array, and finds each row by its key.

@@ -375,7 +375,7 @@ async fn more_than_one_statement_holds() {
 #[tokio::test]
 async fn a_timeline_that_became_too_long_loses_its_middle_and_never_its_end() {
     let db = Db::new().await;
-    let n = db.accepted(2).await;
+    let n = db.accepted(4).await;
     db.execute(
         r#"UPDATE notification_history SET timeline = CONCAT(timeline,
             REPEAT('{"at":"2030-01-01T00:00:00.000Z","step":"postponed","text":"Grüße 🚗, wait"}\n', 3500))"#,
@@ -401,7 +401,16 @@ async fn a_timeline_that_became_too_long_loses_its_middle_and_never_its_end() {
     assert!(steps.len() > 1_000, "{}", steps.len());
     let texts = view.timeline.iter().filter(|told| told.step == "postponed");
     assert!(texts.clone().all(|told| told.text == "Grüße 🚗, wait"));
+    // The one and the many rows of a statement for some.
     db.record(&[sent(&n[1], 1)], later(0), GRACE).await.unwrap();
+    let two = [sent(&n[2], 1), sent(&n[3], 1)];
+    db.record(&two, later(0), GRACE).await.unwrap();
+    for n in &n[1..] {
+        let view = db.store.notification(n.id).await.unwrap().unwrap();
+        let mut told = view.timeline.iter().map(|told| told.step.as_str());
+        assert_eq!(told.next_back(), Some("settled"));
+        assert_eq!(told.filter(|step| *step == "left_out").count(), 1);
+    }
     assert!(db.one(bytes).await < 262_144);
     db.done().await;
 }
