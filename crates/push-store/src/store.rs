@@ -68,8 +68,6 @@ impl fmt::Debug for Store {
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection that comes back to the pool may take to show that it still answers.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that was idle for so long is asked whether it still answers before it is used.
-const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long to stay away from a database that is away.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that was idle for so long is closed. The pool looks as often, so that none is idle for twice as long: well
@@ -110,10 +108,6 @@ impl Store {
             .max_connections(settings.connections_max.max(1))
             .acquire_timeout(settings.acquire_timeout)
             .idle_timeout(IDLE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, told| {
-                Box::pin(async move { still_answers(connection, told.idle_for).await })
-            })
             // A connection that is too old would be closed before it is asked whether it still answers.
             .max_lifetime(None)
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
@@ -210,17 +204,6 @@ fn parse(url: &str) -> Result<MySqlConnectOptions, StoreError> {
 
 async fn prepare_session(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     connection.execute(SESSION).await.map(drop)
-}
-
-/// One that came back a moment ago answered then: under load no connection is asked twice.
-async fn still_answers(
-    connection: &mut MySqlConnection,
-    idle_for: Duration,
-) -> Result<bool, sqlx::Error> {
-    if idle_for >= ASKED_AGAIN_AFTER {
-        connection.ping().await?;
-    }
-    Ok(true)
 }
 
 /// The pool asks a connection that comes back whether it is alive, and keeps its place taken until it answers: a
