@@ -83,8 +83,12 @@ impl Link {
         let cutters = Cutters::default();
         let consuming = connect(address, format!("{name} (consuming)"), &cutters.consuming).await?;
         declare(&consuming, topology).await?;
-        let publishing =
-            connect(address, format!("{name} (publishing)"), &cutters.publishing).await?;
+        let publishing = connect(
+            &address.to_publish(),
+            format!("{name} (publishing)"),
+            &cutters.publishing,
+        )
+        .await?;
         Ok(Self {
             publishing,
             consuming,

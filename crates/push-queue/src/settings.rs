@@ -13,16 +13,17 @@ use crate::topology::Topology;
 /// A frozen broker is noticed after twice this ("Detecting Dead TCP Connections with Heartbeats").
 const HEARTBEAT_SECONDS: u16 = 5;
 
-/// The longest frame, where neither `AMQP_URL` nor the broker asks for less. lapin keeps 32 times as much for either direction
-/// of each of two connections, all of it in memory: with RabbitMQ's own limit (128 KiB) that is 16 MB. Bodies are split into
-/// frames; headers come in one, and a stranger's may be longer than this.
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// The longest frame where we publish, unless `AMQP_URL` or the broker says otherwise. lapin keeps 32 times as much for either
+/// direction of a connection, all of it in memory: with RabbitMQ's own limit (128 KiB) that is 8 MB. Bodies are split into
+/// frames; headers come in one, which lapin takes for a violation when it is longer. So this is not for where we consume: a
+/// stranger's headers may be as long as the broker takes them.
+const PUBLISHED_FRAME_BYTES_MAX: u32 = 16 * 1024;
 
 /// What [`crate::Broker::start`] needs.
 #[derive(Clone)]
 pub struct BrokerSettings {
     /// `amqp://user:password@host:5672/%2f`, or `amqps://`. `?heartbeat=<seconds>` counts, else it
-    /// is 5 s; and `?frame_max=<bytes>`, else it is 16 KiB.
+    /// is 5 s.
     pub url: String,
     /// What has to be on the broker.
     pub topology: Topology,
@@ -70,6 +71,14 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// The same for a connection on which only is published.
+    pub(crate) fn to_publish(&self) -> Self {
+        let mut address = self.clone();
+        let frame_max = &mut address.0.query.frame_max;
+        frame_max.get_or_insert(PUBLISHED_FRAME_BYTES_MAX);
+        address
+    }
+
     /// Whether the connection is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         self.0.scheme == AMQPScheme::AMQPS
@@ -114,7 +123,6 @@ pub(crate) fn address_of(url: &str) -> Result<Address, BrokerUrlError> {
         uri.authority.host = host.to_owned();
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-    uri.query.frame_max.get_or_insert(FRAME_BYTES_MAX);
     Ok(Address(uri))
 }
 
@@ -171,13 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_short_unless_the_url_says_otherwise() {
-        let frame_max = |url| address_of(url).unwrap().0.query.frame_max;
-        assert_eq!(frame_max("amqp://localhost"), Some(FRAME_BYTES_MAX));
-        assert_eq!(
-            frame_max("amqp://localhost/%2f?frame_max=131072"),
-            Some(131_072)
-        );
+    fn published_frames_are_short_unless_the_url_says_otherwise() {
+        let frame_max = |url| {
+            let address = address_of(url).unwrap();
+            let published = address.to_publish().0.query.frame_max;
+            (address.0.query.frame_max, published)
+        };
+        let short = Some(PUBLISHED_FRAME_BYTES_MAX);
+        assert_eq!(frame_max("amqp://localhost"), (None, short));
+        let (set, same) = frame_max("amqp://localhost/%2f?frame_max=131072");
+        assert_eq!((set, same), (Some(131_072), Some(131_072)));
     }
 
     #[test]
