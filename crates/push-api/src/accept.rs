@@ -7,8 +7,8 @@
 //! A request with many notifications waits in a channel of its own: one of a thousand takes as long as hundreds of
 //! single ones, and must not be in their way.
 //!
-//! What is committed is answered, and its jobs are published meanwhile, in the order of the commits and all that wait in one
-//! go. A broker that does not confirm holds up nobody: what finds no place is left to the reconciler.
+//! The jobs of a transaction are published in one go, while the next one is being committed. Whoever asked is answered when
+//! the broker has them, or has taken too long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,6 @@ const WAITING_MAX: usize = 1_024;
 const MANY_WAITING_MAX: usize = 64;
 /// A transaction with so many notifications gets no further request: beyond some hundred a larger one gains nothing.
 const BATCH_MAX: usize = 256;
-/// Transactions whose jobs may wait for their turn to be published.
-const UNPUBLISHED_MAX: usize = 64;
 /// Transactions at a time: one is being committed while the next is filled.
 const WRITERS: usize = 2;
 /// The same for requests with many: they leave the database to the single ones.
@@ -91,6 +89,12 @@ pub enum Accepted {
 /// A job, and the trace of the request that made it.
 type Traced = (Job, TraceContext);
 
+/// Who wants to know, and what came of it.
+type Judged = (
+    oneshot::Sender<Result<Acceptance, StoreError>>,
+    Result<Acceptance, StoreError>,
+);
+
 /// A request on its way into the database, and who wants to know.
 #[derive(Debug)]
 struct Waiting {
@@ -135,31 +139,31 @@ impl Acceptor {
                 Ok(acceptances)
             }
         };
-        Self::with_writers(tasks, commit, || {
-            let (unpublished, queue) = mpsc::channel::<Vec<Traced>>(UNPUBLISHED_MAX);
-            tasks.spawn(publish_all(queue, publishing.clone()));
+        Self::with_writers(tasks, commit, move |jobs| {
             let publisher = publishing.clone();
-            move |jobs| {
-                if let Err(full) = unpublished.try_send(jobs) {
-                    publisher.not_published(&full.into_inner());
-                }
-            }
+            async move { publisher.publish(&jobs).await }
         })
     }
 
-    /// `publishing` makes, for each lane, what takes the jobs of a transaction.
-    fn with_writers<C, F, P>(tasks: &TaskTracker, commit: C, publishing: impl Fn() -> P) -> Self
+    fn with_writers<C, F, P, G>(tasks: &TaskTracker, commit: C, publish: P) -> Self
     where
         C: Fn(Arc<[Submission]>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Acceptance>, StoreError>> + Send + 'static,
-        P: Fn(Vec<Traced>) + Clone + Send + Sync + 'static,
+        P: Fn(Vec<Traced>) -> G + Clone + Send + Sync + 'static,
+        G: Future<Output = ()> + Send + 'static,
     {
         let lane = |waiting_max, writers| {
             let (waiting, queue) = mpsc::channel(waiting_max);
             let queue = Arc::new(Mutex::new(queue));
-            let publish = publishing();
             for _ in 0..writers {
-                let (commit, publish) = (commit.clone(), publish.clone());
+                let (commit, publish, tracker) = (commit.clone(), publish.clone(), tasks.clone());
+                let publish = move |jobs, asked| {
+                    let publishing = publish(jobs);
+                    tracker.spawn(async move {
+                        publishing.await;
+                        answer(asked);
+                    });
+                };
                 tasks.spawn(write_batches(Arc::clone(&queue), commit, publish));
             }
             waiting
@@ -210,7 +214,7 @@ async fn write_batches<C, F, P>(queue: Arc<Mutex<mpsc::Receiver<Waiting>>>, comm
 where
     C: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
-    P: Fn(Vec<Traced>),
+    P: Fn(Vec<Traced>, Vec<Judged>),
 {
     loop {
         let batch = take_batch(&mut *queue.lock().await).await;
@@ -218,15 +222,6 @@ where
             return;
         }
         write_batch(batch, &commit, &publish).await;
-    }
-}
-
-/// Publishes until the writers are gone and all is published.
-async fn publish_all(mut queue: mpsc::Receiver<Vec<Traced>>, publisher: Publisher) {
-    let mut waiting = Vec::new();
-    while queue.recv_many(&mut waiting, UNPUBLISHED_MAX).await > 0 {
-        let jobs: Vec<Traced> = waiting.drain(..).flatten().collect();
-        publisher.publish(&jobs).await;
     }
 }
 
@@ -244,13 +239,12 @@ async fn take_batch(queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     batch
 }
 
-/// Commits a batch, has its jobs published, and answers all of it: in this order, so that who sends one notification after the
-/// other has them published one after the other.
+/// Commits a batch. Who has a job in it is left to `publish`; everybody else is answered.
 async fn write_batch<C, F, P>(batch: Vec<Waiting>, commit: &C, publish: &P)
 where
     C: Fn(Arc<[Submission]>) -> F,
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
-    P: Fn(Vec<Traced>),
+    P: Fn(Vec<Traced>, Vec<Judged>),
 {
     let (submissions, answers): (Vec<_>, Vec<_>) = batch
         .into_iter()
@@ -271,34 +265,48 @@ where
         Ok(answers) => each(answers, submissions.len()),
     };
     measure(&results);
-    let jobs = jobs_of(&submissions, &results);
-    if !jobs.is_empty() {
-        publish(jobs);
+    let (mut jobs, mut with_jobs, mut without) = (Vec::new(), Vec::new(), Vec::new());
+    for ((submission, judged), sender) in submissions.iter().zip(results).zip(answers) {
+        let before = jobs.len();
+        add_jobs(&mut jobs, submission, &judged);
+        let asked = if jobs.len() > before {
+            &mut with_jobs
+        } else {
+            &mut without
+        };
+        asked.push((sender, judged));
     }
-    for (answer, result) in answers.into_iter().zip(results) {
-        // Whoever asked may be gone; the notification is committed all the same.
+    answer(without);
+    if !jobs.is_empty() {
+        publish(jobs, with_jobs);
+    }
+}
+
+/// Whoever asked may be gone; the notification is committed all the same.
+fn answer(asked: Vec<Judged>) {
+    for (answer, result) in asked {
         drop(answer.send(result));
     }
 }
 
 /// The first jobs of what was accepted and is due now, in order.
-fn jobs_of(submissions: &[Submission], results: &[Result<Acceptance, StoreError>]) -> Vec<Traced> {
-    let mut jobs = Vec::new();
-    for (submission, result) in submissions.iter().zip(results) {
-        let Ok(Acceptance::Now(items)) = result else {
-            continue;
-        };
-        let news = submission.notifications.iter().zip(items);
-        for (news, _) in news.filter(|(_, item)| **item == Item::Accepted) {
-            if news.is_late() {
-                metrics::settled(Status::Suppressed);
-            } else if news.send_at.is_none() {
-                // Those that are to be sent later wait in the database.
-                jobs.push((Job::first(news.clone()), submission.trace));
-            }
+fn add_jobs(
+    jobs: &mut Vec<Traced>,
+    submission: &Submission,
+    judged: &Result<Acceptance, StoreError>,
+) {
+    let Ok(Acceptance::Now(items)) = judged else {
+        return;
+    };
+    let news = submission.notifications.iter().zip(items);
+    for (news, _) in news.filter(|(_, item)| **item == Item::Accepted) {
+        if news.is_late() {
+            metrics::settled(Status::Suppressed);
+        } else if news.send_at.is_none() {
+            // Those that are to be sent later wait in the database.
+            jobs.push((Job::first(news.clone()), submission.trace));
         }
     }
-    jobs
 }
 
 fn measure(results: &[Result<Acceptance, StoreError>]) {
@@ -423,7 +431,7 @@ mod tests {
                 judge(&batch)
             }
         };
-        let acceptor = Acceptor::with_writers(&tasks, commit, || |_| {});
+        let acceptor = Acceptor::with_writers(&tasks, commit, async |_| {});
         (acceptor, permits, sizes, tasks)
     }
 
@@ -478,7 +486,7 @@ mod tests {
             write_batch(
                 waiting,
                 &|batch: Arc<[Submission]>| async move { judge(&batch) },
-                &|_| {},
+                &|_, asked| answer(asked),
             )
             .await;
             let mut got = Vec::new();
@@ -489,30 +497,37 @@ mod tests {
         }
     }
 
+    /// A slow broker holds up those who have a job on their way to it, and nobody else.
     #[tokio::test]
-    async fn what_is_accepted_has_its_job_on_the_way_when_it_is_answered_and_nothing_else_has() {
-        let jobs = Arc::new(StdMutex::new(Vec::new()));
+    async fn who_has_a_job_is_answered_when_it_is_published_and_others_go_on_meanwhile() {
+        let confirmed = Arc::new(Semaphore::new(0));
         let tasks = TaskTracker::new();
+        let broker = Arc::clone(&confirmed);
         let acceptor = Acceptor::with_writers(
             &tasks,
             async |batch: Arc<[Submission]>| judge(&batch),
-            || {
-                let jobs = Arc::clone(&jobs);
-                move |new: Vec<Traced>| {
-                    let ids = new.iter().map(|(job, _)| job.notification.id);
-                    jobs.lock().unwrap().extend(ids);
+            move |jobs: Vec<Traced>| {
+                let broker = Arc::clone(&broker);
+                async move {
+                    assert_eq!(jobs.len(), 1);
+                    broker.acquire().await.unwrap().forget();
                 }
             },
         );
-        let mut expected = Vec::new();
-        for customer in [1, 2, 1, 4, 1] {
-            let asked = submission(customer);
-            if customer == 1 {
-                expected.push(asked.notifications[0].id);
-            }
-            let _told = acceptor.accept(asked).await;
-            assert_eq!(*jobs.lock().unwrap(), expected);
+        let mut accepting = tokio::task::JoinSet::new();
+        for _ in 0..3 * WRITERS {
+            let acceptor = acceptor.clone();
+            accepting.spawn(async move { acceptor.accept(submission(1)).await });
+            settle_tasks().await;
         }
+        let unknown = acceptor.accept(submission(2)).await;
+        assert!(matches!(unknown, Ok(Accepted::Now(_))), "it has no job");
+        assert!(accepting.try_join_next().is_none());
+        // They are asked for at once, all of them.
+        confirmed.add_permits(3 * WRITERS);
+        let all = accepting.join_all().await;
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(confirmed.available_permits(), 0);
     }
 
     #[tokio::test]

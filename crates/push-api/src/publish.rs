@@ -84,14 +84,6 @@ impl Publisher {
         }
     }
 
-    /// Nobody publishes these committed jobs: the reconciler will, soon.
-    pub fn not_published(&self, jobs: &[(Job, TraceContext)]) {
-        for (job, _) in jobs {
-            let why = "too many wait for their turn".to_owned();
-            self.see_to(job.notification.id, Err(PublishError::Blocked(why)));
-        }
-    }
-
     fn see_to(&self, id: NotificationId, published: Result<(), PublishError>) {
         metrics::published(published.as_ref().copied());
         if let Err(error) = published {
