@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn a_statement_is_written_for_as_many_rows_as_there_are() {
         let sql = |rows| for_rows("a (?)«, (?)» IN (?«, ?») '{}' z", rows).0;
-        assert_eq!(sql(1), "a (?) IN (?) z");
-        assert_eq!(sql(3), "a (?), (?), (?) IN (?, ?, ?) z");
+        assert_eq!(sql(1), "a (?) IN (?) '{}' z");
+        assert_eq!(sql(3), "a (?), (?), (?) IN (?, ?, ?) '{}' z");
     }
 
     #[test]
