@@ -35,8 +35,9 @@ use crate::trace::TraceContext;
 const WAITING_MAX: usize = 1_024;
 /// Requests with many that may wait: some seconds of the database's work.
 const MANY_WAITING_MAX: usize = 64;
-/// A transaction with so many notifications gets no further request: beyond some hundred a larger one gains nothing.
-const BATCH_MAX: usize = 256;
+/// A transaction with so many notifications gets no further request: beyond some hundred a larger one gains nothing. So many
+/// jobs are published in one portion, and a broker that does not confirm keeps a single request waiting for 2 s, not for 4.
+const BATCH_MAX: usize = 200;
 /// Transactions at a time: one is being committed while the next is filled.
 const WRITERS: usize = 2;
 /// The same for requests with many: they leave the database to the single ones.
