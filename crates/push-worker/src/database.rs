@@ -39,11 +39,15 @@ static OUTAGE: Outage = Outage::new();
 ///
 /// # Errors
 /// What the store says, or that it did not answer.
-pub async fn in_time<T>(
+pub fn in_time<T>(
     asking: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let answered = tokio::time::timeout(ANSWER_MAX, asking).await;
-    answered.unwrap_or(Err(StoreError::Unavailable(Unavailable::TimedOut)))
+) -> impl Future<Output = Result<T, StoreError>> {
+    // Asking may include connecting and takes 20 KB, which everything that waits for it would take as well, twice.
+    let asking = Box::pin(asking);
+    async {
+        let answered = tokio::time::timeout(ANSWER_MAX, asking).await;
+        answered.unwrap_or(Err(StoreError::Unavailable(Unavailable::TimedOut)))
+    }
 }
 
 /// Repeats `operation` for as long as the database is away, or until `stop`. Logs the beginning and

@@ -20,8 +20,9 @@ use crate::sim::Provider;
 use crate::stack::Stack;
 use crate::wait::eventually;
 
-/// Callers who wait for their answer at one time, each with one notification or with a batch.
-const CALLERS: usize = 64;
+/// Callers who wait for their answer at one time, each with one notification or with a batch. So many single ones let a
+/// transaction have about as many rows as an insert of the limit has, 50.
+const CALLERS: usize = 128;
 const CALLERS_OF_BATCHES: usize = 2;
 const SEND: &str = limits::accept::PATH;
 const SEND_BATCH: &str = "/api/Push/sendBatch";
