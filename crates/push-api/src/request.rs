@@ -347,6 +347,12 @@ const DEPTH_MAX: usize = 32;
 
 /// Whether arrays and objects are nested too deeply. Looks at the bytes only: what is not JSON is told by the parser.
 fn is_too_deep(bytes: &[u8]) -> bool {
+    let begin = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{'));
+    // Few bodies have so many at all, and need a closer look.
+    begin.count() > DEPTH_MAX && is_nested_too_deeply(bytes)
+}
+
+fn is_nested_too_deeply(bytes: &[u8]) -> bool {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in bytes {
         match byte {

@@ -96,7 +96,7 @@ pub struct RegistrationId(pub u64);
 
 /// The app's own name for its device (`deviceId`), unique for one customer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct DeviceId(String);
 
 /// A `deviceId` that cannot be stored or indexed.

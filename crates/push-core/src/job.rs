@@ -4,13 +4,17 @@
 //! token that moved to another customer is never used (P4). It is versioned; an old version stays
 //! readable, an unknown one is refused with a reason.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{CustomerId, NotificationId, RegistrationId};
 use crate::lane::Barrier;
-use crate::notification::Notification;
+use crate::notification::{
+    Body, CollapseKey, Content, Data, ImageUrl, Notification, NotificationType, Priority, Title,
+};
 use crate::outcome::{Cause, Sent};
 use crate::provider::{PerProvider, Platform, Provider};
 use crate::status::ProviderResult;
@@ -20,25 +24,19 @@ use crate::token::MaskedToken;
 const VERSION: u64 = 1;
 
 /// One round through the queue for a notification.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// What to send, and to whom.
-    #[serde(flatten)]
     pub notification: Notification,
     /// The round: 1 for the job that the API publishes, one more for each that follows. A job whose
     /// round has been recorded is a stale copy.
-    #[serde(deserialize_with = "a_round")]
     pub round: u32,
     /// Those still to be reached; `None` in the first round: every active device of the customer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<JobTarget>>,
     /// What earlier rounds came to.
-    #[serde(default)]
     pub progress: Progress,
     /// Whether a worker had this very round in hand and was interrupted before its record, so that any target may have
     /// been reached. No part of the message: known only when the job is admitted.
-    #[serde(skip)]
     pub interrupted: bool,
 }
 
@@ -191,7 +189,7 @@ pub struct TrailEntry {
 /// Why bytes are not a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAJob {
-    /// Not JSON at all, or no object.
+    /// Not JSON at all, which is UTF-8 (RFC 8259, section 8.1), or no object.
     #[error("is not a JSON object")]
     NotJson,
     /// No version, or one that this program does not know.
@@ -224,11 +222,86 @@ fn a_round<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::
     }
 }
 
-#[derive(Serialize)]
-struct Versioned<'a> {
+/// A job as the queue has it: borrowed when it is written, its own when it is read. Flat, because reading parts that are
+/// flattened into each other takes twice as long.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
     v: u64,
-    #[serde(flatten)]
-    job: &'a Job,
+    notification_id: NotificationId,
+    customer_id: CustomerId,
+    #[serde(rename = "type")]
+    kind: Cow<'a, NotificationType>,
+    title: Cow<'a, Title>,
+    body: Cow<'a, Body>,
+    #[serde(default)]
+    data: Cow<'a, Data>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image_url: Option<Cow<'a, ImageUrl>>,
+    priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<Cow<'a, CollapseKey>>,
+    created_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    send_at: Option<DateTime<Utc>>,
+    expires_at: DateTime<Utc>,
+    #[serde(deserialize_with = "a_round")]
+    round: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    targets: Option<Cow<'a, [JobTarget]>>,
+    #[serde(default)]
+    progress: Cow<'a, Progress>,
+}
+
+impl<'a> From<&'a Job> for Wire<'a> {
+    fn from(job: &'a Job) -> Self {
+        let asked = &job.notification;
+        Self {
+            v: VERSION,
+            notification_id: asked.id,
+            customer_id: asked.customer,
+            kind: Cow::Borrowed(&asked.kind),
+            title: Cow::Borrowed(&asked.content.title),
+            body: Cow::Borrowed(&asked.content.body),
+            data: Cow::Borrowed(&asked.content.data),
+            image_url: asked.content.image_url.as_ref().map(Cow::Borrowed),
+            priority: asked.priority,
+            collapse_key: asked.collapse_key.as_ref().map(Cow::Borrowed),
+            created_at: asked.created_at,
+            send_at: asked.send_at,
+            expires_at: asked.expires_at,
+            round: job.round,
+            targets: job.targets.as_deref().map(Cow::Borrowed),
+            progress: Cow::Borrowed(&job.progress),
+        }
+    }
+}
+
+impl From<Wire<'_>> for Job {
+    fn from(wire: Wire<'_>) -> Self {
+        Self {
+            notification: Notification {
+                id: wire.notification_id,
+                customer: wire.customer_id,
+                kind: wire.kind.into_owned(),
+                content: Content {
+                    title: wire.title.into_owned(),
+                    body: wire.body.into_owned(),
+                    data: wire.data.into_owned(),
+                    image_url: wire.image_url.map(Cow::into_owned),
+                },
+                priority: wire.priority,
+                collapse_key: wire.collapse_key.map(Cow::into_owned),
+                created_at: wire.created_at,
+                send_at: wire.send_at,
+                expires_at: wire.expires_at,
+            },
+            round: wire.round,
+            targets: wire.targets.map(Cow::into_owned),
+            progress: wire.progress.into_owned(),
+            interrupted: false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -254,11 +327,7 @@ impl Job {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         // Only a map with keys that are not strings could fail, and there is none.
-        serde_json::to_vec(&Versioned {
-            v: VERSION,
-            job: self,
-        })
-        .unwrap_or_default()
+        serde_json::to_vec(&Wire::from(self)).unwrap_or_default()
     }
 
     /// Whether nobody can have sent any of it yet.
@@ -281,16 +350,27 @@ impl Job {
     /// # Errors
     /// [`NotAJob`] with the reason; it never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, NotAJob> {
-        let version: VersionOnly = serde_json::from_slice(bytes).map_err(|_| NotAJob::NotJson)?;
-        if version.v.as_u64() != Some(VERSION) {
-            return Err(NotAJob::UnknownVersion(
-                version.v.to_string().chars().take(20).collect(),
-            ));
+        // Here once for all, instead of for each text in it.
+        let text = std::str::from_utf8(bytes).map_err(|_| NotAJob::NotJson)?;
+        match serde_json::from_str::<Wire<'_>>(text) {
+            Ok(wire) if wire.v == VERSION => Ok(wire.into()),
+            Ok(wire) => Err(NotAJob::UnknownVersion(wire.v.to_string())),
+            Err(error) => Err(NotAJob::because(text, &error)),
         }
-        serde_json::from_slice(bytes).map_err(|error| NotAJob::BadField {
-            line: error.line(),
-            column: error.column(),
-        })
+    }
+}
+
+impl NotAJob {
+    /// Another version may well lack a field of ours, so that is looked at first.
+    fn because(text: &str, error: &serde_json::Error) -> Self {
+        match serde_json::from_str(text) {
+            Err(_) => Self::NotJson,
+            Ok(VersionOnly { v }) if v.as_u64() == Some(VERSION) => Self::BadField {
+                line: error.line(),
+                column: error.column(),
+            },
+            Ok(VersionOnly { v }) => Self::UnknownVersion(v.to_string().chars().take(20).collect()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::notification::Invalid;
 /// A language tag that is well-formed (BCP 47, in Unicode's form: UTS 35, section 3.2), as it was sent. Whether anybody
 /// speaks it is another matter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct Locale(String);
 
 impl Locale {

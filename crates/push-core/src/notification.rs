@@ -23,30 +23,23 @@ pub const CONTENT_BYTES_MAX: usize = 3_500;
 pub const CONTENT_AND_IMAGE_BYTES_MAX: usize = 3_700;
 
 /// A notification as it was accepted. Its parts have been checked; it never changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
     /// Its id for life.
-    #[serde(rename = "notificationId")]
     pub id: NotificationId,
     /// Whom it is for.
-    #[serde(rename = "customerId")]
     pub customer: CustomerId,
     /// What kind of news it is.
-    #[serde(rename = "type")]
     pub kind: NotificationType,
     /// What the customer reads, and what the app gets.
-    #[serde(flatten)]
     pub content: Content,
     /// How urgently the device is woken.
     pub priority: Priority,
     /// What it replaces on the device, if it replaces anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collapse_key: Option<CollapseKey>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// It is not sent before; `None`: at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_at: Option<DateTime<Utc>>,
     /// From when on it is not sent any more.
     pub expires_at: DateTime<Utc>,
@@ -82,18 +75,15 @@ impl Notification {
 }
 
 /// What the customer reads, and what the app gets. Its `Debug` shows sizes only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Content {
     /// The headline.
     pub title: Title,
     /// The text.
     pub body: Body,
     /// Key-value pairs for the app.
-    #[serde(default)]
     pub data: Data,
     /// A picture shown with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_url: Option<ImageUrl>,
 }
 
@@ -185,7 +175,7 @@ macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -194,9 +184,13 @@ macro_rules! text {
             /// # Errors
             /// [`Invalid`], saying what is allowed. Never repeats the text.
             pub fn parse(text: &str) -> Result<Self, Invalid> {
-                let check: fn(&str) -> Result<(), &'static str> = $check;
-                check(text).map_err(|what| Invalid(what.to_owned()))?;
+                Self::check(text)?;
                 Ok(Self(text.to_owned()))
+            }
+
+            fn check(text: &str) -> Result<(), Invalid> {
+                let check: fn(&str) -> Result<(), &'static str> = $check;
+                check(text).map_err(|what| Invalid(what.to_owned()))
             }
 
             /// The text.
@@ -217,7 +211,8 @@ macro_rules! text {
             type Error = Invalid;
 
             fn try_from(text: String) -> Result<Self, Invalid> {
-                Self::parse(&text)
+                Self::check(&text)?;
+                Ok(Self(text))
             }
         }
 

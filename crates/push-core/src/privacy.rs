@@ -159,6 +159,9 @@ fn groups(text: &str) -> Vec<Group> {
 }
 
 fn digit(c: char) -> Option<u32> {
+    if c.is_ascii() {
+        return c.to_digit(10);
+    }
     let of = |zero: &char| u32::from(c).checked_sub(u32::from(*zero));
     ZEROS.iter().filter_map(of).find(|value| *value < 10)
 }

@@ -38,7 +38,7 @@ pub enum InvalidToken {
 
 /// An FCM registration token, or a Firebase installation id, which FCM takes in its place.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct FcmToken(String);
 
 impl FcmToken {
@@ -76,7 +76,7 @@ impl FcmToken {
 /// An Expo push token, as `Expo.isExpoPushToken` of the official SDK accepts it, and stricter
 /// inside the brackets.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct ExpoToken(String);
 
 impl ExpoToken {
@@ -206,23 +206,11 @@ impl TryFrom<String> for FcmToken {
     }
 }
 
-impl From<FcmToken> for String {
-    fn from(token: FcmToken) -> Self {
-        token.0
-    }
-}
-
 impl TryFrom<String> for ExpoToken {
     type Error = InvalidToken;
 
     fn try_from(text: String) -> Result<Self, InvalidToken> {
         Self::parse(&text)
-    }
-}
-
-impl From<ExpoToken> for String {
-    fn from(token: ExpoToken) -> Self {
-        token.0
     }
 }
 
