@@ -1,6 +1,7 @@
 //! Logs and metrics of a process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -80,6 +81,9 @@ const DURATION_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
 ];
 
+/// What was measured is added up so often: until then every duration is kept by itself.
+const ADDED_UP_EVERY: Duration = Duration::from_secs(5);
+
 /// Writing the metrics down takes this share of the time at most: anybody may ask for them.
 const RENDERING_SHARE: u32 = 20;
 
@@ -98,7 +102,8 @@ struct Rendered {
 }
 
 impl Metrics {
-    /// Collects the metrics of this process, from now on. Once a process.
+    /// Collects the metrics of this process, from now on, and keeps them small though nobody asks for them. Once a process,
+    /// within a runtime.
     ///
     /// # Errors
     /// When it was done before.
@@ -106,6 +111,13 @@ impl Metrics {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?;
         let recorder = builder.install_recorder()?;
+        let kept = recorder.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ADDED_UP_EVERY).await;
+                kept.run_upkeep();
+            }
+        });
         Ok(Self {
             recorder,
             last: Arc::default(),
