@@ -3,6 +3,7 @@
 mod house;
 mod listing;
 mod marks;
+mod monitoring;
 mod settings;
 mod shown;
 
@@ -66,6 +67,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         ("unfinished marks", marks::check(&root, &files)),
         ("the settings tables of the README", settings::check(&root)?),
         ("the tests that documents name", shown::check(&root)),
+        ("alerts and dashboards", monitoring::check(&root, &files)),
     ];
     let mut total = 0;
     for (rule, findings) in &rules {
