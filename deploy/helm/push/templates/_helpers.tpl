@@ -1,0 +1,89 @@
+{{- define "push.labels" -}}
+app.kubernetes.io/name: push
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "push.image" -}}
+{{ with .root.Values.image.registry }}{{ . }}/{{ end }}{{ .program }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{/* The most workers there may be. What providers allow a project is divided by it, so it is counted in one place. */}}
+{{- define "push.workers" -}}
+{{ if .Values.worker.keda.enabled }}{{ .Values.worker.keda.maxReplicas }}{{ else }}{{ .Values.worker.replicas }}{{ end }}
+{{- end }}
+
+{{- define "push.share" -}}
+{{- $share := min .most (div .all (int (include "push.workers" .root))) -}}
+{{- if lt (int $share) 1 }}{{ fail (printf "%s is less than one for each worker: fewer workers, please" .name) }}{{ end -}}
+{{ $share }}
+{{- end }}
+
+{{- define "push.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- define "push.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{- define "push.spread" -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: { matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }}, app.kubernetes.io/component: {{ .component }} } }
+- maxSkew: 1
+  topologyKey: topology.kubernetes.io/zone
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: { matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }}, app.kubernetes.io/component: {{ .component }} } }
+{{- end }}
+
+{{- define "push.probes" -}}
+startupProbe: { httpGet: { path: /healthz, port: probes }, periodSeconds: 2, failureThreshold: 60 }
+livenessProbe: { httpGet: { path: /healthz, port: probes }, periodSeconds: 10, timeoutSeconds: 3, failureThreshold: 3 }
+readinessProbe: { httpGet: { path: /readyz, port: probes }, periodSeconds: 2, timeoutSeconds: 3, failureThreshold: 2 }
+{{- end }}
+
+{{- define "push.commonEnv" -}}
+- { name: DATABASE_URL_FILE, value: /run/secrets/push/DATABASE_URL }
+- { name: AMQP_URL_FILE, value: /run/secrets/push/AMQP_URL }
+{{- if .Values.existingSecret.encryptionKeysKey }}
+- { name: ENCRYPTION_KEYS_FILE, value: /run/secrets/push/ENCRYPTION_KEYS }
+{{- end }}
+- { name: SHUTDOWN_GRACE, value: "{{ .Values.shutdownGraceSeconds }}s" }
+{{- end }}
+
+{{- define "push.apiEnv" -}}
+{{ include "push.commonEnv" . }}
+- { name: API_KEYS_FILE, value: /run/secrets/push/API_KEYS }
+- { name: MIGRATE_ON_START, value: "false" }
+- { name: HTTP_ADDR, value: "0.0.0.0:8080" }
+- { name: METRICS_ADDR, value: "0.0.0.0:9090" }
+- { name: SHUTDOWN_DRAIN, value: "{{ .Values.api.drainSeconds }}s" }
+{{- range $name, $value := .Values.api.settings }}
+- { name: {{ $name }}, value: {{ $value | toString | quote }} }
+{{- end }}
+{{- end }}
+
+{{- define "push.secretItems" -}}
+- { key: {{ .databaseUrlKey }}, path: DATABASE_URL }
+- { key: {{ .amqpUrlKey }}, path: AMQP_URL }
+{{- with .encryptionKeysKey }}
+- { key: {{ . }}, path: ENCRYPTION_KEYS }
+{{- end }}
+{{- end }}
+
+{{- define "push.apiVolume" -}}
+- name: secrets
+  secret:
+    secretName: {{ .Values.existingSecret.name }}
+    defaultMode: 0440
+    items:
+      {{- include "push.secretItems" .Values.existingSecret | nindent 6 }}
+      - { key: {{ .Values.existingSecret.apiKeysKey }}, path: API_KEYS }
+{{- end }}
