@@ -5,17 +5,46 @@ import yaml
 from helm_python.chart import Chart, lint
 
 CHART = pathlib.Path(__file__).parent / "push"
+# The shortest that each must be refused with.
+REFUSED = [
+    {"worker": {"settings": {"EXPO_RATE": "600"}}},
+    {"expo": {"enabled": True, "ratePerProject": 1}},
+    {"api": {"drainSeconds": 20}},
+    {"workers": 3},
+]
+
+
+def rendered(values):
+    chart = Chart.load(CHART)
+    chart.validate_schema(values)
+    texts = chart.render(values, name="push", namespace="push").items()
+    texts = [text for name, text in texts if name.endswith(".yaml")]
+    return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
+
+
+def settings(manifests, name):
+    pod = next(one for one in manifests if one["kind"] == "Deployment" and one["metadata"]["name"] == name)
+    return {setting["name"]: setting["value"] for setting in pod["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+
 for file in sorted((CHART / "ci").glob("*.yaml")):
     values = yaml.safe_load(file.read_text())
     if errors := lint(CHART, values, strict=True)["errors"]:
         raise SystemExit(f"{file.name}: {errors}")
-    chart = Chart.load(CHART)
-    chart.validate_schema(values)
-    for name, text in chart.render(values, name="push", namespace="push").items():
-        if not name.endswith(".yaml"):
-            continue
-        for manifest in filter(None, yaml.safe_load_all(text)):
-            try:
-                kubernetes_validate.validate(manifest, "1.37", strict=True)
-            except kubernetes_validate.SchemaNotFoundError:
-                print(f"no schema at hand for {manifest['apiVersion']} {manifest['kind']}")
+    manifests = rendered(values)
+    for manifest in manifests:
+        try:
+            kubernetes_validate.validate(manifest, "1.37", strict=True)
+        except kubernetes_validate.SchemaNotFoundError:
+            print(f"no schema at hand for {manifest['apiVersion']} {manifest['kind']}")
+    print(f"{file.name}: {len(manifests)} objects")
+    if file.name == "full.yaml" and (rate := settings(manifests, "push-worker")["EXPO_RATE"]) != "75":
+        raise SystemExit(f"of 600 a second each of 8 workers gets {rate}")
+
+for values in REFUSED:
+    try:
+        rendered(values)
+    except Exception as why:
+        print(f"refused, as it must be: {values}: {str(why).strip().splitlines()[-1][:120]}")
+    else:
+        raise SystemExit(f"{values} is not refused")

@@ -7,14 +7,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ with .root.Values.image.registry }}{{ . }}/{{ end }}{{ .program }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
-{{/* The most workers there may be. What providers allow a project is divided by it, so it is counted in one place. */}}
+{{/* The most workers there may be: they share what Expo takes of a project. */}}
 {{- define "push.workers" -}}
 {{ if .Values.worker.keda.enabled }}{{ .Values.worker.keda.maxReplicas }}{{ else }}{{ .Values.worker.replicas }}{{ end }}
 {{- end }}
 
-{{- define "push.share" -}}
-{{- $share := min .most (div .all (int (include "push.workers" .root))) -}}
-{{- if lt (int $share) 1 }}{{ fail (printf "%s is less than one for each worker: fewer workers, please" .name) }}{{ end -}}
+{{- define "push.expoRate" -}}
+{{- $share := div .Values.expo.ratePerProject (int (include "push.workers" .)) -}}
+{{- if lt (int $share) 1 }}{{ fail "expo.ratePerProject is less than one for each worker: fewer workers, please" }}{{ end -}}
 {{ $share }}
 {{- end }}
 
