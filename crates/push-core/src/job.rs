@@ -352,6 +352,10 @@ impl Job {
     pub fn decode(bytes: &[u8]) -> Result<Self, NotAJob> {
         // Here once for all, instead of for each text in it.
         let text = std::str::from_utf8(bytes).map_err(|_| NotAJob::NotJson)?;
+        // An array of the fields' values would do for serde as well.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(NotAJob::NotJson);
+        }
         match serde_json::from_str::<Wire<'_>>(text) {
             Ok(wire) if wire.v == VERSION => Ok(wire.into()),
             Ok(wire) => Err(NotAJob::UnknownVersion(wire.v.to_string())),
@@ -468,6 +472,13 @@ mod tests {
         let job = &serde_json::from_str::<serde_json::Value>(GOLDEN_V1).unwrap()[0];
         assert_eq!(Job::decode(b"\xff\x00garbage"), Err(NotAJob::NotJson));
         assert_eq!(Job::decode(b"\"text\""), Err(NotAJob::NotJson));
+        let values = [
+            r#"1, "0196f2d4-1b6e-7c3a-9a55-3f1f6f0a1b2c", 7, "offer", "T", "B", {}, null, "high", null"#,
+            r#""2026-01-01T00:00:00Z", null, "2026-01-02T00:00:00Z", 1, null"#,
+            r#"{"results": {"fcm": "not_sent", "expo": "not_sent"}}"#,
+        ];
+        let array = format!("[{}]", values.join(", "));
+        assert_eq!(Job::decode(array.as_bytes()), Err(NotAJob::NotJson));
         assert_eq!(
             Job::decode(b"{}"),
             Err(NotAJob::UnknownVersion("null".to_owned()))

@@ -1,4 +1,4 @@
-//! The metrics of a process that nobody asks for them.
+//! Metrics that nobody asks for.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Alerts and dashboards: a query for what no program tells is silent for ever, and an alert without a page helps nobody.
+//! Alerts, runbooks and dashboards: a query for what no program tells is silent for ever, and an alert without a page helps nobody.
 
 use super::Finding;
 use std::collections::BTreeSet;
@@ -7,7 +7,8 @@ use std::path::Path;
 
 const ALERTS: &str = "deploy/monitoring/alerts.yml";
 const ALERTS_TEST: &str = "deploy/monitoring/alerts_test.yml";
-const DASHBOARDS: &str = "deploy/monitoring/dashboards/";
+/// Whoever asks for metrics.
+const ASKING: [&str; 2] = ["deploy/monitoring/", "deploy/helm/"];
 const RUNBOOKS: &str = "deploy/monitoring/runbooks/";
 
 /// Compares what is asked for with what the sources name, and the alerts with their pages and tests.
@@ -18,9 +19,8 @@ pub fn check(root: &Path, files: &[String]) -> Vec<Finding> {
         .filter(|file| file.starts_with("crates/push-") && file.ends_with(".rs"))
         .flat_map(|file| quoted(&read(file)))
         .collect();
-    let asking = files.iter().filter(|file| {
-        [ALERTS, ALERTS_TEST].contains(&file.as_str()) || file.starts_with(DASHBOARDS)
-    });
+    let is_asking = |file: &&String| ASKING.iter().any(|folder| file.starts_with(folder));
+    let asking = files.iter().filter(is_asking);
     let unknown = asking.flat_map(|file| unknown(file, &read(file), &told));
     let pages = files
         .iter()
