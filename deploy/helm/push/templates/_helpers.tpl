@@ -49,41 +49,36 @@ livenessProbe: { httpGet: { path: /healthz, port: probes }, periodSeconds: 10, t
 readinessProbe: { httpGet: { path: /readyz, port: probes }, periodSeconds: 2, timeoutSeconds: 3, failureThreshold: 2 }
 {{- end }}
 
-{{- define "push.commonEnv" -}}
-- { name: DATABASE_URL_FILE, value: /run/secrets/push/DATABASE_URL }
-- { name: AMQP_URL_FILE, value: /run/secrets/push/AMQP_URL }
-{{- if .Values.existingSecret.encryptionKeysKey }}
-- { name: ENCRYPTION_KEYS_FILE, value: /run/secrets/push/ENCRYPTION_KEYS }
+{{/* What is secret, as files: the settings that a list names. */}}
+{{- define "push.secretEnv" -}}
+{{- range . }}
+- { name: {{ . }}_FILE, value: /run/secrets/push/{{ . }} }
 {{- end }}
-- { name: SHUTDOWN_GRACE, value: "{{ .Values.shutdownGraceSeconds }}s" }
 {{- end }}
 
-{{- define "push.apiEnv" -}}
-{{ include "push.commonEnv" . }}
-- { name: API_KEYS_FILE, value: /run/secrets/push/API_KEYS }
-- { name: MIGRATE_ON_START, value: "false" }
-- { name: HTTP_ADDR, value: "0.0.0.0:8080" }
-- { name: METRICS_ADDR, value: "0.0.0.0:9090" }
-- { name: SHUTDOWN_DRAIN, value: "{{ .Values.api.drainSeconds }}s" }
-{{- range $name, $value := .Values.api.settings }}
+{{- define "push.secretVolume" -}}
+- name: secrets
+  secret:
+    secretName: {{ .root.Values.existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- range .secrets }}
+      - { key: {{ . }}, path: {{ . }} }
+      {{- end }}
+{{- end }}
+
+{{- define "push.settings" -}}
+{{- range $name, $value := . }}
 - { name: {{ $name }}, value: {{ $value | toString | quote }} }
 {{- end }}
 {{- end }}
 
-{{- define "push.secretItems" -}}
-- { key: {{ .databaseUrlKey }}, path: DATABASE_URL }
-- { key: {{ .amqpUrlKey }}, path: AMQP_URL }
-{{- with .encryptionKeysKey }}
-- { key: {{ . }}, path: ENCRYPTION_KEYS }
-{{- end }}
-{{- end }}
-
-{{- define "push.apiVolume" -}}
-- name: secrets
-  secret:
-    secretName: {{ .Values.existingSecret.name }}
-    defaultMode: 0440
-    items:
-      {{- include "push.secretItems" .Values.existingSecret | nindent 6 }}
-      - { key: {{ .Values.existingSecret.apiKeysKey }}, path: API_KEYS }
+{{- define "push.apiEnv" -}}
+- { name: MIGRATE_ON_START, value: "false" }
+- { name: HTTP_ADDR, value: "0.0.0.0:8080" }
+- { name: METRICS_ADDR, value: "0.0.0.0:9090" }
+- { name: SHUTDOWN_GRACE, value: "{{ .Values.shutdownGraceSeconds }}s" }
+- { name: SHUTDOWN_DRAIN, value: "{{ .Values.api.drainSeconds }}s" }
+{{- include "push.secretEnv" .Values.api.secrets }}
+{{- include "push.settings" .Values.api.settings }}
 {{- end }}
