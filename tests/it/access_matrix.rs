@@ -80,6 +80,14 @@ const RULES: &[(&str, Rule)] = &[
         "POST /api/Push/admin/operations/{operationId}/cancel",
         Rule::Scope("admin"),
     ),
+    (
+        "GET /api/Push/admin/customers/{customerId}",
+        Rule::Scope("admin"),
+    ),
+    ("POST /api/Push/admin/session", Rule::Scope("admin")),
+    ("GET /api/Push/admin/session", Rule::Scope("admin")),
+    ("DELETE /api/Push/admin/session", Rule::Scope("admin")),
+    ("GET /api/Push/admin/books", Rule::Scope("admin")),
     ("GET /api/Push/admin/queues", Rule::Scope("admin")),
     (
         "POST /api/Push/admin/providers/{provider}/pause",

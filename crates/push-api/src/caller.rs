@@ -8,11 +8,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use push_core::id::CustomerId;
-use push_store::Owner;
+use push_store::{Owner, Session};
 
 use crate::error::ApiError;
 use crate::jwt::{Bearer, Jwts};
-use crate::keys::{ApiKeys, Scope, Scopes};
+use crate::keys::{ApiKey, ApiKeys, Scope, Scopes};
 use crate::live::{Live, SettingFile};
 use crate::observe::Seen;
 use crate::state::AppState;
@@ -84,19 +84,31 @@ impl Access {
     /// Who presents a valid API key, whatever it may do.
     #[must_use]
     pub fn keyed(&self, headers: &HeaderMap) -> Option<Keyed> {
-        let credentials = match self {
-            Self::Open => return Some(Keyed(Who::anybody())),
-            Self::Known(credentials) => credentials,
+        match self {
+            Self::Open => Some(Keyed(Who::anybody())),
+            Self::Known(_) => self.key(headers).as_ref().map(Keyed::of),
+        }
+    }
+
+    /// The API key that a request presents, whatever it may do.
+    #[must_use]
+    pub fn key(&self, headers: &HeaderMap) -> Option<ApiKey> {
+        let Self::Known(credentials) = self else {
+            return None;
         };
         let secret = bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok())?;
+        credentials.keys.get().find(secret).cloned()
+    }
+
+    /// Who began a session of the console, if the key is still there that it was begun with.
+    #[must_use]
+    pub fn signed_in(&self, session: &Session) -> Option<Keyed> {
+        let Self::Known(credentials) = self else {
+            return None;
+        };
         let keys = credentials.keys.get();
-        keys.find(secret).map(|key| {
-            Keyed(Who {
-                name: Arc::clone(key.name()),
-                scopes: key.scopes(),
-                owner: Owner::Anyone,
-            })
-        })
+        keys.with_fingerprint(&session.key_name, &session.key_hash)
+            .map(Keyed::of)
     }
 }
 
@@ -105,6 +117,14 @@ impl Access {
 pub struct Keyed(Who);
 
 impl Keyed {
+    fn of(key: &ApiKey) -> Self {
+        Self(Who {
+            name: Arc::clone(key.name()),
+            scopes: key.scopes(),
+            owner: Owner::Anyone,
+        })
+    }
+
     /// The key's name.
     #[must_use]
     pub fn name(&self) -> Arc<str> {
@@ -189,6 +209,12 @@ impl<S: Needed> Caller<S> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.who.name
+    }
+
+    /// What the caller may do.
+    #[must_use]
+    pub fn scopes(&self) -> Scopes {
+        self.who.scopes
     }
 }
 

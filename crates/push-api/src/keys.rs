@@ -110,6 +110,12 @@ impl ApiKey {
     pub fn scopes(&self) -> Scopes {
         self.scopes
     }
+
+    /// Tells this secret from the name's others, and opens nothing: SHA-256 of its hash.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::digest(self.hash).into()
+    }
 }
 
 /// All keys.
@@ -169,6 +175,13 @@ impl ApiKeys {
     /// The names of those whose secrets are short.
     pub fn weak(&self) -> impl Iterator<Item = &Arc<str>> {
         self.0.iter().filter(|key| key.weak).map(ApiKey::name)
+    }
+
+    /// The key of this name whose secret is still that of the fingerprint.
+    #[must_use]
+    pub fn with_fingerprint(&self, name: &str, fingerprint: &[u8]) -> Option<&ApiKey> {
+        let mut named = self.0.iter().filter(|key| &*key.name == name);
+        named.find(|key| key.fingerprint() == fingerprint)
     }
 
     /// The key with this secret. Looks at all keys, and at all of each hash, whatever it finds: the
@@ -327,6 +340,19 @@ mod tests {
         ] {
             assert!(NewKey::make(name, scopes).is_err(), "{name:?} {scopes:?}");
         }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_one_secret_and_opens_nothing() {
+        let keys = ApiKeys::parse("ops:admin:old,ops:admin:new,desk:admin:x").unwrap();
+        let print = keys.find("old").unwrap().fingerprint();
+        let found = keys.with_fingerprint("ops", &print).unwrap();
+        assert_eq!(found.hash, hash("old"));
+        assert!(keys.with_fingerprint("desk", &print).is_none());
+        let later = ApiKeys::parse("ops:admin:new").unwrap();
+        assert!(later.with_fingerprint("ops", &print).is_none());
+        let entry = format!("ops:admin:sha256:{}", hex(&print));
+        assert!(ApiKeys::parse(&entry).unwrap().find("old").is_none());
     }
 
     #[test]

@@ -8,11 +8,13 @@
 
 pub mod accept;
 pub mod answer;
+pub mod books;
 pub mod caller;
 pub mod case;
 pub mod catalogue;
 pub mod check;
 #[doc(hidden)]
+pub mod console;
 pub mod counted;
 pub mod database;
 pub mod discard;

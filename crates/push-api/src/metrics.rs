@@ -170,11 +170,9 @@ pub fn answered(method: &Method, route: &str, status: StatusCode, duration: Dura
     reason = "gauges are f64, exact far beyond these counts"
 )]
 pub fn books(books: &Books) {
-    let looked_for = books.pending as f64 - books.leaked as f64;
-    let told = (books.sent + books.failed + books.suppressed) as f64 + looked_for;
     gauge!(PENDING).set(books.pending as f64);
     gauge!(OVERDUE).set(books.overdue as f64);
-    gauge!(OUT_OF_BALANCE).set(books.accepted as f64 - told);
+    gauge!(OUT_OF_BALANCE).set(books.out_of_balance() as f64);
 }
 
 /// The dead letters as they stand. What is counted no more is zero.

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::caller::Keyed;
 use crate::case::CanonicalPaths;
+use crate::console;
 use crate::discard::discard_rest;
 use crate::error::{ApiError, ErrorBody};
 use crate::health::Probes;
@@ -125,7 +126,7 @@ pub fn document(with_metrics: bool) -> OpenApi {
 pub fn build(state: AppState) -> Router {
     let counted = middleware::from_fn_with_state(state.clone(), observed_and_counted);
     around(all(state.metrics.is_some()), state, |routes| {
-        routes.layer(counted)
+        routes.merge(console::routes()).layer(counted)
     })
 }
 

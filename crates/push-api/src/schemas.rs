@@ -3,6 +3,7 @@
 use push_core::booking::Ignored;
 use push_core::job::GiveUpReason;
 use push_core::lane::LaneState;
+use push_core::left_out::WhyOff;
 use push_core::notification::Priority;
 use push_core::provider::{Platform, Provider};
 use push_core::replay::LetterState;
@@ -72,6 +73,12 @@ pub fn lane_state_or_null() -> Object {
 #[must_use]
 pub fn provider_or_null() -> Object {
     one_of(Provider::ALL.iter().map(|value| value.as_str()), true)
+}
+
+/// Why a token is off, or `null`.
+#[must_use]
+pub fn why_off_or_null() -> Object {
+    one_of(WhyOff::ALL.iter().map(|value| value.as_str()), true)
 }
 
 /// Why something was given up, or `null`.

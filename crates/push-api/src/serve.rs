@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::{Router, middleware};
 use push_queue::{Broker, BrokerUrlError};
@@ -10,11 +9,11 @@ use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::Metrics;
 use push_store::{Store, StoreError};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
+use crate::books::{self, LastReading};
 use crate::caller::Access;
 use crate::drain;
 use crate::health::{Health, Probes};
@@ -37,18 +36,6 @@ use crate::turns::Turns;
 
 /// Connections to an address of the probes' own: a few probers and scrapers.
 const PROBERS_MAX: usize = 64;
-/// How often the books are read, at most.
-const BOOKS_EVERY: Duration = Duration::from_secs(10);
-/// A pending notification that has been due for so many times RECONCILE_AFTER is overdue: a worker that reconciles
-/// would have published it again and set another time, were it lost.
-const OVERDUE_AFTER: u32 = 5;
-/// Changes of so many transactions are added up in one.
-const ADD_UP_MAX: u32 = 500;
-/// How long reading the books may take at all.
-const BOOKS_MAX: Duration = Duration::from_secs(60);
-/// Reading the books takes longer the more is pending: it may take this share of the time.
-const BOOKS_SHARE: u32 = 50;
-
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -106,6 +93,8 @@ pub async fn start(
     let publisher = Publisher::start(broker.clone(), database.clone(), now, &tasks);
     let state = AppState::new(Parts {
         access: settings.access.clone(),
+        speaks_tls: settings.tls.is_some(),
+        last_reading: LastReading::default(),
         unknown_customer: settings.unknown_customer,
         gate: Gate::new(&settings.request_rates),
         customer_rate: settings.customer_rate,
@@ -200,11 +189,9 @@ pub async fn run(
             "RATE_LIMIT_PER_CUSTOMER is off: any number of notifications is sent to a customer"
         );
     }
-    background.tasks.spawn(watch_books(
-        state.clone(),
-        settings.reconcile_after * OVERDUE_AFTER,
-        closing.clone(),
-    ));
+    background
+        .tasks
+        .spawn(books::watch(state.clone(), closing.clone()));
     let broker = background.broker.clone();
     let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
     let app = router::build(state).layer(parting);
@@ -247,31 +234,4 @@ async fn serve_and_drain(
     // The handlers' share of the state is gone with the app: the writers end when they are done.
     background.tasks.close();
     background.tasks.wait().await;
-}
-
-/// Keeps the gauges of the books up to date (P8).
-async fn watch_books(state: AppState, overdue_after: Duration, stop: CancellationToken) {
-    let watch = async {
-        loop {
-            // Early is later: right after a start the schema may not be there yet.
-            while state.schema.ready().await.is_err() {}
-            let started = Instant::now();
-            let books = async {
-                // A worker does so more often; without one the changes must not pile up either.
-                while state.database.fold_counters(ADD_UP_MAX).await? == u64::from(ADD_UP_MAX) {}
-                let books = state.database.books(now() - overdue_after).await?;
-                Ok::<_, StoreError>((books, state.database.letter_counts().await?))
-            };
-            match tokio::time::timeout(BOOKS_MAX, books).await {
-                Ok(Ok((books, letters))) => {
-                    metrics::books(&books);
-                    metrics::dead_letters(&letters);
-                }
-                Ok(Err(error)) => tracing::debug!(%error, "the books cannot be read now"),
-                Err(_) => tracing::warn!("the books were not read in time"),
-            }
-            tokio::time::sleep(BOOKS_EVERY.max(started.elapsed() * BOOKS_SHARE)).await;
-        }
-    };
-    let _stopped = stop.run_until_cancelled(watch).await;
 }

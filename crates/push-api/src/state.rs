@@ -20,6 +20,7 @@ use push_store::{
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{Accepted, Acceptor, Submission};
+use crate::books::LastReading;
 use crate::caller::Access;
 use crate::catalogue::Catalogue;
 use crate::database::in_time;
@@ -46,6 +47,10 @@ pub struct AppState(Arc<Parts>);
 pub struct Parts {
     /// Who is let in.
     pub(crate) access: Access,
+    /// What stood in the books.
+    pub(crate) last_reading: LastReading,
+    /// Whether callers come over TLS that is ours.
+    pub(crate) speaks_tls: bool,
     /// What happens to customers that nobody knows.
     pub(crate) unknown_customer: UnknownCustomer,
     /// Counts requests.

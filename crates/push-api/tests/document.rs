@@ -155,7 +155,7 @@ async fn operations(app: &Router) -> Vec<Operation> {
             });
         }
     }
-    assert_eq!(found.len(), 26);
+    assert_eq!(found.len(), 31);
     found
 }
 

@@ -25,6 +25,8 @@ pub enum Package {
     Curl,
     /// Counts instructions
     Valgrind,
+    /// Shows the console as people see it, and what moves it
+    Chromium,
 }
 
 impl Package {
@@ -42,6 +44,7 @@ impl Package {
             Self::Python => "python3-venv",
             Self::Curl => "curl",
             Self::Valgrind => "valgrind",
+            Self::Chromium => "chromium-driver",
         }
     }
 
@@ -54,6 +57,7 @@ impl Package {
             Self::Python => "Python (3.8 or later) with venv",
             Self::Curl => "curl (7.84 or later)",
             Self::Valgrind => "Valgrind (3.19 or later)",
+            Self::Chromium => "Chromium (120 or later) with its driver",
         }
     }
 
@@ -62,7 +66,12 @@ impl Package {
         match self {
             Self::RabbitMq => Some("AMQP_URL"),
             Self::MariaDb => Some("DATABASE_URL"),
-            Self::Node | Self::Php | Self::Python | Self::Curl | Self::Valgrind => None,
+            Self::Node
+            | Self::Php
+            | Self::Python
+            | Self::Curl
+            | Self::Valgrind
+            | Self::Chromium => None,
         }
     }
 
@@ -71,7 +80,12 @@ impl Package {
         match self {
             Self::RabbitMq => Some("rabbitmq-server.service epmd.service epmd.socket"),
             Self::MariaDb => Some("mariadb.service"),
-            Self::Node | Self::Php | Self::Python | Self::Curl | Self::Valgrind => None,
+            Self::Node
+            | Self::Php
+            | Self::Python
+            | Self::Curl
+            | Self::Valgrind
+            | Self::Chromium => None,
         }
     }
 
@@ -85,6 +99,7 @@ impl Package {
             Self::Python => runs("python3", &["-c", "import ensurepip"]),
             Self::Curl => finds("curl"),
             Self::Valgrind => finds("valgrind"),
+            Self::Chromium => finds("chromedriver"),
         }
     }
 }
@@ -102,7 +117,7 @@ pub fn ensure(packages: &[Package], log: &Path, step: &mut Step) -> Result<()> {
     let command = how(&missing)?;
     step.lines();
     step.note(&format!(
-        "installing {} (about 30 MB each, 20 s to 3 min)",
+        "installing {} (30 to 100 MB each, 20 s to 3 min)",
         list(&missing, Package::debian, " and ")
     ));
     let mut child = Command::new(&command[0])

@@ -35,9 +35,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
-    let mut step = steps.next("RabbitMQ and MariaDB, and what the snippets run with: installed");
+    let mut step =
+        steps.next("RabbitMQ and MariaDB, a browser, and what the snippets run with: installed");
     set.install(
-        &[&Package::SERVERS[..], &Package::CALLERS].concat(),
+        &[
+            &Package::SERVERS[..],
+            &Package::CALLERS,
+            &[Package::Chromium],
+        ]
+        .concat(),
         &mut step,
     )?;
     step.done("yes");

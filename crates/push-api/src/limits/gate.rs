@@ -14,6 +14,7 @@ use super::address::{Peer, Proxies, counted_as};
 use super::budgets::Budgets;
 use super::policy::{Exhausted, Limit, Standing};
 use crate::caller::Keyed;
+use crate::console::session;
 use crate::error::ApiError;
 use crate::metrics;
 use crate::state::AppState;
@@ -117,11 +118,8 @@ where
     if matched.is_some_and(|matched| PROBES.contains(&matched.as_str())) {
         return answer(request).await;
     }
-    let keyed = state.access.keyed(request.headers());
+    let mut keyed = state.access.keyed(request.headers());
     let key = keyed.as_ref().map(Keyed::name);
-    if let Some(keyed) = keyed {
-        request.extensions_mut().insert(keyed);
-    }
     let standing = match state.gate.count(key, &request) {
         Ok(standing) => standing,
         Err(exhausted) => {
@@ -129,6 +127,16 @@ where
             return ApiError::RateLimited(exhausted).into_response();
         }
     };
+    // The database is asked for a session, so its requests count for their address: whoever tries some is bounded.
+    if keyed.is_none() && session::is_brought(request.headers()) {
+        keyed = match Box::pin(session::keyed(state, request.headers())).await {
+            Ok(keyed) => keyed,
+            Err(error) => return error.into_response(),
+        };
+    }
+    if let Some(keyed) = keyed {
+        request.extensions_mut().insert(keyed);
+    }
     let path = request.uri().path_and_query();
     let mut response = if path.is_some_and(|path| path.as_str().len() > URI_BYTES_MAX) {
         ApiError::UriTooLong {

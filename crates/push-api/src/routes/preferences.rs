@@ -134,6 +134,16 @@ pub struct Answer {
     message: &'static str,
     /// Who.
     customer_id: i64,
+    /// What.
+    #[serde(flatten)]
+    wanted: Wanted,
+}
+
+/// What is wanted, and when.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WantedPreferences)]
+pub struct Wanted {
     /// Whether any push is wanted, but for those of mandatory types.
     push_enabled: bool,
     /// Which types are wanted; one that is missing is.
@@ -170,11 +180,20 @@ impl Answer {
         preferences: Preferences,
         mandatory: &MandatoryTypes,
     ) -> Self {
-        let types = preferences.types.into_iter();
         Self {
             success: true,
             message,
             customer_id: customer.get(),
+            wanted: Wanted::new(preferences, mandatory),
+        }
+    }
+}
+
+impl Wanted {
+    /// As callers get it.
+    pub fn new(preferences: Preferences, mandatory: &MandatoryTypes) -> Self {
+        let types = preferences.types.into_iter();
+        Self {
             push_enabled: preferences.push_enabled,
             types: types.map(|(kind, wanted)| (kind.into(), wanted)).collect(),
             quiet_hours: preferences.quiet_hours.map(|quiet| Quiet {

@@ -1,6 +1,7 @@
 //! Which notifications of the history are meant, and the ranges of an index that hold them.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use push_core::booking::BookingId;
 use push_core::id::CustomerId;
 use push_core::notification::NotificationType;
 use push_core::status::{Reason, Status};
@@ -12,6 +13,8 @@ use crate::decode::millis;
 pub struct HistoryFilter {
     /// Whom they are for.
     pub customer: Option<CustomerId>,
+    /// Which booking they tell of. Without a customer it is found as far as an event told whose it is.
+    pub booking: Option<BookingId>,
     /// Where they stand.
     pub status: Option<Status>,
     /// What kind of news they are.

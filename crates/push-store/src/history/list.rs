@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use push_core::booking::BookingId;
+use push_core::id::CustomerId;
+use push_core::notification::CollapseKey;
 use push_core::status::{Reason, Status};
 use push_seal::Keyring;
 use sqlx::mysql::{MySql, MySqlArguments};
@@ -49,10 +52,13 @@ const HISTORY_ANY: &str = items!(
 const HISTORY_CUSTOMER: &str = items!(
     "FROM notification_history AS history FORCE INDEX (by_customer) \
      WHERE customer_id = ? AND (? IS NULL OR status = ?) AND (? IS NULL OR reason = ?) \
-        AND (? IS NULL OR notification_type = ?) \
+        AND (? IS NULL OR notification_type = ?) AND (? IS NULL OR collapse_key = ?) \
         AND created_at >= ? AND created_at <= ? AND (created_at < ? OR id < ?) \
      ORDER BY created_at DESC, id DESC LIMIT ?"
 );
+
+/// Whose a booking is. All its notifications have its collapse key.
+const CUSTOMER_OF_BOOKING: &str = "SELECT customer_id FROM booking_status WHERE booking_id = ?";
 
 /// Only the index is read.
 const PLACES_OF_OUTCOME: &str = newest!(
@@ -78,6 +84,7 @@ const AT_ONE_MOMENT: &str =
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("HISTORY_ANY", HISTORY_ANY),
     ("HISTORY_CUSTOMER", HISTORY_CUSTOMER),
+    ("CUSTOMER_OF_BOOKING", CUSTOMER_OF_BOOKING),
     ("PLACES_OF_OUTCOME", PLACES_OF_OUTCOME),
     ("PLACES_OF_TYPE", PLACES_OF_TYPE),
     ("HISTORY_AT", HISTORY_AT),
@@ -94,8 +101,23 @@ impl Store {
         after: Option<HistoryPlace>,
         limit: u32,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        self.opening(|keys| self.history_with(keys, filter, after, limit))
+        let mut filter = filter.clone();
+        if let (Some(booking), None) = (&filter.booking, filter.customer) {
+            filter.customer = self.customer_of(booking).await?;
+            if filter.customer.is_none() {
+                return Ok(Vec::new());
+            }
+        }
+        self.opening(|keys| self.history_with(keys, &filter, after, limit))
             .await
+    }
+
+    async fn customer_of(&self, booking: &BookingId) -> Result<Option<CustomerId>, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar(CUSTOMER_OF_BOOKING)
+            .bind(booking.as_str())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(found.and_then(|id| CustomerId::try_from(id).ok()))
     }
 
     async fn history_with(
@@ -115,6 +137,8 @@ impl Store {
                 let status = filter.status.map(Status::as_str);
                 let reason = filter.reason.map(Reason::as_str);
                 let kind = filter.kind.as_ref().map(|kind| kind.as_str());
+                let key = filter.booking.as_ref().map(CollapseKey::of_booking);
+                let key = key.as_ref().map(CollapseKey::as_str);
                 let asked = sqlx::query_as(HISTORY_CUSTOMER)
                     .bind(customer.get())
                     .bind(status)
@@ -122,7 +146,9 @@ impl Store {
                     .bind(reason)
                     .bind(reason)
                     .bind(kind)
-                    .bind(kind);
+                    .bind(kind)
+                    .bind(key)
+                    .bind(key);
                 part.bind(asked).fetch_all(&self.pool).await?
             }
             Shape::Outcomes(outcomes) => self.page_of(None, &outcomes, &part).await?,

@@ -310,3 +310,13 @@ pub struct Books {
     /// Of the pending: those that nobody has looked after for long. They wait in a backlog, or no worker runs.
     pub overdue: u64,
 }
+
+impl Books {
+    /// What was accepted and is not accounted for; below zero: what is there and was never accepted.
+    #[must_use]
+    pub fn out_of_balance(&self) -> i64 {
+        let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let ended = self.sent + self.failed + self.suppressed;
+        signed(self.accepted) - signed(ended) - (signed(self.pending) - signed(self.leaked))
+    }
+}

@@ -100,6 +100,7 @@ async fn every_combination_of_filters_lists_what_it_means_page_by_page() {
                 for (customer, c) in customers {
                     for (from, to, t) in times {
                         let filter = HistoryFilter {
+                            booking: None,
                             customer,
                             status,
                             kind: kind.clone(),

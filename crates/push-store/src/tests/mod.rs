@@ -27,6 +27,7 @@ mod recording;
 mod replaying;
 mod retaining;
 mod seed;
+mod sessions;
 mod statements;
 mod stats;
 mod switches;

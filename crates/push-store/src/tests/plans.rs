@@ -115,10 +115,14 @@ impl Db {
         let (from, n) = ("'2020-01-01 00:00:00.000'", "NULL");
         let cases: [(&str, &[&str], &str); 6] = [
             ("HISTORY_ANY", &[], "by_time"),
-            ("HISTORY_CUSTOMER", &["25", n, n, n, n, n, n], "by_customer"),
             (
                 "HISTORY_CUSTOMER",
-                &["25", "'sent'", "'sent'", n, n, "'a'", "'a'"],
+                &["25", n, n, n, n, n, n, n, n],
+                "by_customer",
+            ),
+            (
+                "HISTORY_CUSTOMER",
+                &["25", "'sent'", "'sent'", n, n, "'a'", "'a'", "'k'", "'k'"],
                 "by_customer",
             ),
             ("PLACES_OF_OUTCOME", &["'sent'", n], "by_outcome"),

@@ -9,7 +9,7 @@ use super::Db;
 use crate::{
     bookings, bulk, collapse, content, customers, dead_letters, devices, encryption, erasure,
     history, idempotency, lease, migrate, operations, preferences, quiet, rate, receipts, reseal,
-    retention, scheduled, stats, store, switches, transport, waiting, worker_reports,
+    retention, scheduled, sessions, stats, store, switches, transport, waiting, worker_reports,
 };
 
 /// The constants, by name.
@@ -18,6 +18,7 @@ pub fn constants() -> Vec<(&'static str, String)> {
         store::STATEMENTS,
         migrate::STATEMENTS,
         lease::STATEMENTS,
+        sessions::STATEMENTS,
         switches::STATEMENTS,
         transport::STATEMENTS,
         waiting::STATEMENTS,

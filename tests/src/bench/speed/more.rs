@@ -19,9 +19,21 @@ pub(super) struct More {
     pub(super) flat: Option<Flat>,
     pub(super) backlog: Option<Backlog>,
     pub(super) burst: Option<Burst>,
-    /// Workers, and full speed with so many.
-    pub(super) workers: Vec<(u32, Taken)>,
+    pub(super) workers: Vec<Workers>,
 }
+
+/// So many workers.
+#[derive(Debug)]
+pub(super) struct Workers {
+    pub(super) count: u32,
+    /// As fast as the callers get answers: the same callers for each number of workers, so that each has less to do.
+    pub(super) full: Taken,
+    /// With enough to do for all of them: what had waited for them.
+    pub(super) drained: Taken,
+}
+
+/// Batches that wait for the workers whose number is compared.
+const WAITING: usize = 150;
 
 /// Memory over many notifications, in bytes: of `push-api` and of `push-worker`.
 #[derive(Debug)]
@@ -67,10 +79,13 @@ pub(super) async fn measure(rig: &mut Rig, options: &Options, say: &impl Fn(&str
         more.burst = Some(burst::measure(rig, options.burst as usize).await);
     }
     for count in &options.workers {
-        say(&format!("full speed with {count} workers"));
+        say(&format!("full speed with {count} workers, and a backlog"));
         rig.have_workers(*count as usize).await;
-        let taken = rig.programs(super::Scene::Single, 0.0).await;
-        more.workers.push((*count, taken));
+        more.workers.push(Workers {
+            count: *count,
+            full: rig.programs(super::Scene::Single, 0.0).await,
+            drained: rig.drained(*count as usize, WAITING).await,
+        });
     }
     more
 }

@@ -267,14 +267,21 @@ fn more(evidence: &Evidence) -> String {
             burst.asked()
         );
     }
-    for (count, taken) in &more.workers {
-        let costs = taken.costs();
+    for workers in &more.workers {
+        let of = |taken: &Taken| {
+            let costs = taken.costs();
+            let rate = thousands(taken.rate());
+            format!(
+                "{rate}/s, own CPU {:.0} µs, broker and database {:.0} µs",
+                costs.own, costs.servers
+            )
+        };
         let _ = writeln!(
             table,
-            "{count} workers: {}/s, own CPU {:.0} µs, broker and database {:.0} µs",
-            thousands(taken.rate()),
-            costs.own,
-            costs.servers
+            "{} workers: {}; what had waited for them, without its acceptance: {}",
+            workers.count,
+            of(&workers.full),
+            of(&workers.drained)
         );
     }
     if !table.is_empty() {
@@ -385,7 +392,11 @@ fn more_json(evidence: &Evidence) -> Value {
     });
     let workers = more.workers.iter();
     let workers: Vec<_> = workers
-        .map(|(count, taken)| json!({"workers": count, "run": taken_json(taken)}))
+        .map(|workers| {
+            json!({
+                "workers": workers.count, "run": taken_json(&workers.full), "drained": taken_json(&workers.drained),
+            })
+        })
         .collect();
     json!({"flat": flat, "backlog": backlog, "burst": burst, "workers": workers})
 }

@@ -400,6 +400,25 @@ impl Rig {
         }
     }
 
+    /// What many that waited cost so many workers, once all of these are there. None of them ever waits for work.
+    pub(super) async fn drained(&mut self, workers: usize, requests: usize) -> Taken {
+        self.have_workers(0).await;
+        let accepted = self.only_accepted(&self.batches(requests)).await.items;
+        self.have_workers(workers).await;
+        let watch = Watch::start(&self.owner);
+        let before = self.settled().await;
+        let meter = Meter::start(&self.cast());
+        self.all_settled(accepted as f64).await;
+        let (elapsed, spent) = meter.stop();
+        Taken {
+            items: accepted.saturating_sub(before as usize),
+            seconds: elapsed.as_secs_f64(),
+            spent,
+            others: watch.stop(),
+            ..Taken::default()
+        }
+    }
+
     /// Starts or stops workers until there are so many.
     pub(super) async fn have_workers(&mut self, count: usize) {
         while self.stack.workers.len() > count {

@@ -276,21 +276,22 @@ impl Targets<'_> {
             self.add("burst: requests a push", asked, Bound::AtMost(1.05), &[]);
         }
         if more.workers.len() > 1 {
-            let costs: Vec<Costs> = more
-                .workers
-                .iter()
-                .map(|(_, taken)| taken.costs())
-                .collect();
-            let value = (spread(&costs) * 100.0, "%");
-            let what = "more workers: own, broker's and database's CPU, dearest over cheapest";
-            self.add(what, value, Bound::AtMost(10.0), &[]);
-            let mut disturbed = more.workers.iter().map(|(_, taken)| &taken.others);
-            let disturbed = disturbed
-                .find(|others| others.are_in_the_way())
-                .map(Others::told);
-            if let Some(last) = self.all.last_mut() {
-                last.disturbed = disturbed;
-            }
+            let full = more.workers.iter().map(|workers| &workers.full);
+            self.of_workers("more workers, each with less to do", full);
+            let drained = more.workers.iter().map(|workers| &workers.drained);
+            self.of_workers("more workers, all with enough to do", drained);
+        }
+    }
+
+    fn of_workers<'a>(&mut self, what: &str, taken: impl Iterator<Item = &'a Taken> + Clone) {
+        let costs: Vec<Costs> = taken.clone().map(Taken::costs).collect();
+        let value = (spread(&costs) * 100.0, "%");
+        let what = format!("{what}: own and servers' CPU, dearest over cheapest");
+        self.add(&what, value, Bound::AtMost(10.0), &[]);
+        let mut others = taken.map(|taken| &taken.others);
+        let disturbed = others.find(|others| others.are_in_the_way());
+        if let Some(last) = self.all.last_mut() {
+            last.disturbed = disturbed.map(Others::told);
         }
     }
 }

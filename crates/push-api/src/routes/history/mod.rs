@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
+use push_core::booking::BookingId;
 use push_core::notification::NotificationType;
 use push_core::status::{Reason, Status};
 use push_store::{HistoryFilter, HistoryPlace, Store};
@@ -38,6 +39,9 @@ pub struct Parameters {
     /// Whom they are for.
     #[param(minimum = 1)]
     customer_id: Option<i64>,
+    /// Which booking its events told of.
+    #[param(max_length = 56)]
+    booking_id: Option<String>,
     /// Where they stand.
     #[param(value_type = Option<String>, schema_with = schemas::status)]
     status: Option<String>,
@@ -104,6 +108,12 @@ impl Wish {
         let (from, to) = given.times(&mut problems);
         let filter = HistoryFilter {
             customer: given.customer(&mut problems),
+            booking: given.read(
+                &mut problems,
+                "bookingId",
+                "must be the id of a booking, as its events had it",
+                |text| BookingId::parse(text).ok(),
+            ),
             status: given.read(&mut problems, "status", &one_of(Status::ALL), |text| {
                 Status::from_spelling(text)
             }),
@@ -255,6 +265,7 @@ mod tests {
         let all = wish(
             &[
                 ("customerId", "7"),
+                ("bookingId", "B7"),
                 ("status", "failed"),
                 ("type", "a-b.c"),
                 ("reason", "refused"),
@@ -272,6 +283,7 @@ mod tests {
         let told = problems_of(wish(
             &[
                 ("customerId", "0"),
+                ("bookingId", ""),
                 ("status", "Sent"),
                 ("type", "A"),
                 ("reason", "x"),
@@ -283,7 +295,7 @@ mod tests {
             ],
             "*/*",
         ));
-        assert_eq!(told.len(), 9, "{told:?}");
+        assert_eq!(told.len(), 10, "{told:?}");
     }
 
     #[test]

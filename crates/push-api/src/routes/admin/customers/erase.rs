@@ -7,26 +7,18 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use push_core::id::CustomerId;
 use push_store::{OperationId, OperationState, OperationView, Store};
 use tokio::time::Instant;
-use utoipa_axum::router::OpenApiRouter;
 
-use super::operations::Answer;
+use super::super::operations::Answer;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, CustomerErrors};
-use crate::routes::closed::closed;
 use crate::state::{AppState, now};
 
 /// How long to wait until all content is gone: that of most customers is by then.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether it is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The endpoint.
-pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(closed!(erase))
-}
 
 /// Erases a customer: devices with their tokens, preferences, what waits to be sent, and the content of all notifications.
 ///
@@ -63,9 +55,7 @@ pub async fn erase(
     State(state): State<AppState>,
     customer: Result<Path<i64>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    // What is no customer's id names no customer.
-    let Path(customer) = customer.map_err(|_| ApiError::UnknownCustomer)?;
-    let customer = CustomerId::try_from(customer).map_err(|_| ApiError::UnknownCustomer)?;
+    let customer = super::customer(customer)?;
     let knows = |store: Store| async move { store.knows(customer).await };
     if !state.ask(knows).await? {
         return Err(ApiError::UnknownCustomer);

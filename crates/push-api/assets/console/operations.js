@@ -1,0 +1,79 @@
+// What is done with many dead letters, or with all that a customer has: how far it is, and stopping it.
+
+import { get, poll, post } from "./api.js";
+import { ask, facts, h, number, problem, table, tag, time, toast } from "./dom.js";
+
+export const title = "Operations";
+
+const EVERY = 2_000;
+
+export function page(main, { signal, place: id }) {
+  if (id) one(main, id, signal);
+  else all(main, signal);
+}
+
+function all(main, signal) {
+  const list = h("div", {}, h("p", { class: "dim" }, "Looking …"));
+  main.append(list);
+  poll(EVERY, signal, async () => {
+    const { items } = await get("/admin/operations?limit=50", { signal });
+    list.replaceChildren(table("Operations", [
+      ["Started", (item) => time(item.createdAt), "nowrap"],
+      ["What", (item) => h("a", { href: `#/operations/${item.operationId}` }, item.kind.replaceAll("_", " "))],
+      ["By", (item) => item.createdBy],
+      ["State", (item) => tag(item.state)],
+      ["Done", (item) => `${number(item.done)} of ${number(item.total)}`, "num"],
+      ["Failed", (item) => number(item.failed), "num"],
+    ], items, "There was no operation."));
+  });
+}
+
+function one(main, id, signal) {
+  const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
+  const told = h("p", { role: "status" }, "Looking …");
+  const stop = h("div");
+  const details = h("div");
+  main.append(h("section", { class: "card" }, bar, told, stop), h("section", { class: "card" }, details));
+  const over = new AbortController();
+  signal.addEventListener("abort", () => over.abort());
+  let cancellable = false;
+  poll(EVERY, over.signal, async () => {
+    const found = await get(`/admin/operations/${encodeURIComponent(id)}`, { signal: over.signal });
+    const handled = found.done + found.failed;
+    bar.max = Math.max(1, found.total);
+    bar.value = found.state === "done" ? bar.max : handled;
+    const text = `${number(handled)} of ${number(found.total)}, ${found.state}${found.waiting > 0 ? `, ${number(found.waiting)} wait for another replay` : ""}`;
+    if (told.textContent !== text) told.textContent = text;
+    const running = found.state === "running" && found.kind !== "erase_customer";
+    if (running !== cancellable) stop.replaceChildren(...(running ? [cancel(id)] : []));
+    cancellable = running;
+    const failures = Object.entries(found.failures).map(([why, count]) => `${number(count)} ${why.replaceAll("_", " ")}`);
+    const filter = Object.entries(found.filter).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`);
+    details.replaceChildren(facts([
+      ["What", found.kind.replaceAll("_", " ")],
+      ["State", tag(found.state)],
+      ["Done", number(found.done)],
+      ["Failed", failures.length > 0 ? failures.join(", ") : number(found.failed)],
+      ["Which", filter.length > 0 ? filter.join(", ") : "all that were open"],
+      ["At most", `${number(found.perSecond)} a second`],
+      ["Reason", found.reason ?? undefined],
+      ["By", found.createdBy],
+      ["Started", time(found.createdAt)],
+      ["Ended", time(found.finishedAt)],
+    ]));
+    if (found.state !== "running") over.abort();
+  });
+}
+
+function cancel(id) {
+  return h("button", {
+    class: "danger", onclick: async ({ target }) => {
+      if (!await ask("Stop this operation?", h("p", {}, "What is done stays done."), { yes: "Stop it", danger: true })) return;
+      try {
+        toast((await post(`/admin/operations/${id}/cancel`)).message);
+      } catch (error) {
+        target.after(problem(error));
+      }
+    },
+  }, "Stop");
+}

@@ -1,0 +1,176 @@
+//! A real browser, which does what people do with the console.
+
+use std::panic::AssertUnwindSafe;
+use std::process::Stdio;
+
+use fantoccini::error::{CmdError, NewSessionError};
+use fantoccini::{Client, ClientBuilder, Locator};
+use futures::FutureExt as _;
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::wait::eventually;
+
+/// How a page is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The room for it in CSS pixels, width and height.
+    pub size: (u32, u32),
+    /// Whether the reader likes it dark.
+    pub dark: bool,
+}
+
+impl Look {
+    /// At a desk.
+    pub const DESK: Self = Self {
+        size: (1280, 900),
+        dark: false,
+    };
+    /// At a desk, at night.
+    pub const NIGHT: Self = Self {
+        dark: true,
+        ..Self::DESK
+    };
+    /// On a phone.
+    pub const PHONE: Self = Self {
+        size: (390, 844),
+        dark: false,
+    };
+}
+
+/// A page in a browser.
+#[derive(Clone, Debug)]
+pub struct Browser {
+    client: Client,
+}
+
+impl Browser {
+    /// Opens a browser, does `what` with it, and closes it, however that ends.
+    pub async fn with<T>(look: Look, what: impl AsyncFnOnce(&Self) -> T) -> T {
+        let port = free_port().await;
+        // Ends with this value, also when the test fails.
+        let _driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver (Debian: chromium-driver) starts");
+        let client = eventually("the browser is there", async || {
+            connect(port, look).await.ok()
+        })
+        .await;
+        let browser = Self { client };
+        let done = AssertUnwindSafe(what(&browser)).catch_unwind().await;
+        browser
+            .client
+            .close()
+            .await
+            .expect("the browser can be closed");
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Opens an address.
+    pub async fn open(&self, address: &str) {
+        self.client.goto(address).await.expect("an address");
+    }
+
+    /// Waits for an element whose text has this in it.
+    pub async fn sees(&self, css: &str, text: &str) {
+        eventually(&format!("{css} says {text:?}"), async || {
+            let script = "return [...document.querySelectorAll(arguments[0])].some(e => e.textContent.includes(arguments[1]))";
+            let found = self.run(script, vec![json!(css), json!(text)]).await;
+            (found == json!(true)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until no such element is to be seen.
+    pub async fn misses(&self, css: &str) {
+        eventually(&format!("{css} is gone"), async || {
+            let script = "return [...document.querySelectorAll(arguments[0])].every(e => e.hidden || e.offsetParent === null)";
+            (self.run(script, vec![json!(css)]).await == json!(true)).then_some(())
+        })
+        .await;
+    }
+
+    /// Clicks the first element of these whose text has this in it, once it is there and can be clicked.
+    pub async fn click(&self, css: &str, text: &str) {
+        eventually(&format!("{css} {text:?} can be clicked"), async || {
+            for element in self.client.find_all(Locator::Css(css)).await.ok()? {
+                let says = element.text().await.ok()?;
+                if says.contains(text) && element.is_enabled().await.ok()? {
+                    return element.click().await.ok();
+                }
+            }
+            None
+        })
+        .await;
+    }
+
+    /// Writes into a field, in the place of what stands there.
+    pub async fn fill(&self, css: &str, text: &str) {
+        eventually(&format!("{css} can be filled"), async || {
+            let field = self.client.find(Locator::Css(css)).await.ok()?;
+            field.clear().await.ok()?;
+            field.send_keys(text).await.ok()
+        })
+        .await;
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub async fn press(&self, keys: &str) {
+        let focused = self.client.active_element().await;
+        let focused = focused.expect("something has the focus");
+        focused.send_keys(keys).await.expect("it takes keys");
+    }
+
+    /// What a script returns.
+    pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
+        let answer = self.client.execute(script, arguments).await;
+        answer.unwrap_or_else(|error: CmdError| panic!("{script}: {error}"))
+    }
+
+    /// The same of one that takes its time, and hands its answer to its last argument.
+    pub async fn run_async(&self, script: &str) -> Value {
+        let answer = self.client.execute_async(script, Vec::new()).await;
+        answer.unwrap_or_else(|error: CmdError| panic!("{error}"))
+    }
+
+    /// A picture of what is to be seen, as PNG.
+    pub async fn picture(&self) -> Vec<u8> {
+        self.client.screenshot().await.expect("a picture")
+    }
+}
+
+async fn connect(port: u16, look: Look) -> Result<Client, NewSessionError> {
+    let (width, height) = look.size;
+    let scheme = u8::from(!look.dark);
+    let arguments = json!([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+        format!("--window-size={width},{height}"),
+        format!("--blink-settings=preferredColorScheme={scheme}"),
+    ]);
+    let options = json!({
+        "args": arguments,
+        // A window cannot be as small as a phone.
+        "mobileEmulation": {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": false, "mobile": false}},
+    });
+    let capabilities = Map::from_iter([("goog:chromeOptions".to_owned(), options)]);
+    ClientBuilder::new(HttpConnector::new())
+        .capabilities(capabilities)
+        .connect(&format!("http://127.0.0.1:{port}"))
+        .await
+}
+
+/// One that nobody uses at the moment.
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("its address").port()
+}
