@@ -405,6 +405,7 @@ fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> St
     format!(
         "Open:
     the phones          {sim}/
+    the console         {api}/admin/   (key: {key})
     API documentation   {api}{docs}
     API                 {api}/readyz   {api}/metrics
     worker              {worker}/readyz   {worker}/metrics

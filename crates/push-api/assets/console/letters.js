@@ -85,7 +85,8 @@ class Selection {
     const button = (text, kind, action) => h("button", { class: kind, onclick: action }, text);
     this.replay = button("Replay selected", "main", () => this.replaySelected());
     this.discard = button("Discard selected", "danger", () => this.discardSelected());
-    const many = filter.state === "open" ? [
+    // Those that were handled are never meant by it.
+    const many = !filter.state || filter.state === "open" ? [
       button("Replay all that match …", "", () => this.many("replay")),
       button("Discard all that match …", "danger", () => this.many("discard")),
     ] : [];
