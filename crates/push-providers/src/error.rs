@@ -1,5 +1,7 @@
 //! What can be wrong before anything is sent.
 
+use push_core::outcome::{Cause, Outcome, Retry};
+
 /// Why a provider cannot be set up: a setting is wrong. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -52,4 +54,44 @@ pub enum CheckError {
         /// In words.
         text: String,
     },
+}
+
+/// Why a provider would not take what we send, as a trial shows it that delivers nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrialError {
+    /// No answer, or none that says whether we are taken: may pass by itself.
+    #[error("no usable answer ({code}): {text}")]
+    NoAnswer {
+        /// The provider's own, or ours.
+        code: String,
+        /// In words.
+        text: String,
+    },
+    /// It says no: someone must mend credentials, project or address.
+    #[error("refused ({code}): {text}")]
+    Refused {
+        /// The provider's own, or ours.
+        code: String,
+        /// In words.
+        text: String,
+    },
+}
+
+impl TrialError {
+    /// What an outcome says about the trial. `Ok`: the provider takes what we send.
+    pub(crate) fn judge(outcome: Outcome) -> Result<(), Self> {
+        match outcome {
+            Outcome::Accepted(_) => Ok(()),
+            Outcome::Retry(Retry { cause, .. }) => {
+                let Cause { code, text } = cause;
+                Err(Self::NoAnswer { code, text })
+            }
+            Outcome::TokenDead(cause)
+            | Outcome::OperatorMustAct { cause, .. }
+            | Outcome::Refused(cause) => {
+                let Cause { code, text } = cause;
+                Err(Self::Refused { code, text })
+            }
+        }
+    }
 }

@@ -27,7 +27,7 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use error::{CheckError, SetupError};
+pub use error::{CheckError, SetupError, TrialError};
 pub use expo::{Expo, ExpoSettings};
 pub use fcm::{Fcm, FcmSettings};
 pub use providers::Providers;

@@ -19,27 +19,43 @@ pub async fn check(settings: Settings) -> Result<String, String> {
     };
     tell("database", database(&settings).await);
     tell("broker", broker(&settings).await);
-    let has_expo = settings.expo.is_some();
+    let has_access_token = settings
+        .expo
+        .as_ref()
+        .is_some_and(|expo| expo.access_token.is_some());
     match providers(settings.fcm, settings.expo) {
         Err(error) => tell("providers", Err(format!("{error:#}"))),
         Ok(providers) => {
             if let Some(fcm) = &providers.fcm {
-                tell(
-                    "fcm access token",
-                    fcm.check()
-                        .await
-                        .map(|()| "given".to_owned())
-                        .map_err(|error| error.to_string()),
-                );
+                let given = fcm.check().await;
+                let is_given = given.is_ok();
+                tell("fcm access token", told(given, "given"));
+                // Without a token the same trouble would be told twice.
+                if is_given {
+                    let tried = fcm.try_out().await;
+                    let taken =
+                        "FCM takes our messages (tried with validate_only, nothing was sent)";
+                    tell("fcm send", told(tried, taken));
+                }
             }
-            if has_expo {
-                // Expo has no call that tests a token without sending.
-                tell("expo settings", Ok("read".to_owned()));
+            if let Some(expo) = &providers.expo {
+                let (name, taken) = if has_access_token {
+                    ("expo access token", "Expo takes it (asked for a receipt)")
+                } else {
+                    ("expo", "answers; there is no EXPO_ACCESS_TOKEN")
+                };
+                tell(name, told(expo.try_out().await, taken));
             }
         }
     }
     let report = lines.join("\n");
     if failed { Err(report) } else { Ok(report) }
+}
+
+fn told<E: std::fmt::Display>(result: Result<(), E>, well: &str) -> Result<String, String> {
+    result
+        .map(|()| well.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 /// How the bytes travel.

@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -146,7 +147,8 @@ fn up(set: &Set, args: &Args, given: Given, real: Real) -> Result<()> {
     if args.once {
         return Ok(());
     }
-    say!("{}", addresses(set, &stack, &servers, &client));
+    let pushctl = programs::folder(args.release)?.join("pushctl");
+    say!("{}", addresses(set, &stack, &servers, &client, &pushctl));
     say!("\nUp until Ctrl-C.");
     watch(set, &servers, &mut stack.programs)
 }
@@ -379,7 +381,13 @@ fn row(set: &Set, outcome: &Outcome) -> Result<String> {
     Ok(row)
 }
 
-fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> String {
+fn addresses(
+    set: &Set,
+    stack: &Stack,
+    servers: &Servers,
+    client: &Client,
+    pushctl: &Path,
+) -> String {
     let Stack {
         api,
         sim,
@@ -413,10 +421,15 @@ fn addresses(set: &Set, stack: &Stack, servers: &Servers, client: &Client) -> St
     broker              {amqp}
     logs                {logs}
 
+Look at everything, from another terminal (more: {pushctl} --help):
+
+PUSH_URL={api} PUSH_API_KEY={key} {pushctl} doctor
+
 Send it again:
 
 curl -sS {api}/api/Push/sendToCustomer -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -H 'Prefer: wait=10' -d '{EXAMPLE}'",
         logs = set.dir().join("logs").display(),
+        pushctl = pushctl.display(),
     )
 }
 

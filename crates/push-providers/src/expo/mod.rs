@@ -19,7 +19,10 @@ use tokio::runtime::Handle;
 
 use crate::expo::api::ExpoApi;
 use crate::expo::batcher::Batcher;
-use crate::{Look, Push, PushProvider, SetupError};
+use crate::{Look, Push, PushProvider, SetupError, TrialError};
+
+/// In the shape of Expo's.
+const NOBODYS_TICKET: &str = "00000000-0000-0000-0000-000000000000";
 
 /// What Expo needs to know.
 #[derive(Clone, Debug)]
@@ -90,6 +93,18 @@ impl Expo {
         tickets: &[ProviderMessageId],
     ) -> Result<Vec<(ProviderMessageId, Receipt)>, Outcome> {
         receipts::receipts(&self.api, tickets).await
+    }
+
+    /// Asks for the receipt of a ticket that there never was: a test of the access token and the address that sends nothing.
+    ///
+    /// # Errors
+    /// [`TrialError`] says whether it may pass by itself.
+    pub async fn try_out(&self) -> Result<(), TrialError> {
+        let nobodys = ProviderMessageId::new(NOBODYS_TICKET);
+        match self.receipts(&[nobodys]).await {
+            Ok(_) => Ok(()),
+            Err(outcome) => TrialError::judge(outcome),
+        }
     }
 }
 

@@ -17,15 +17,15 @@ use crate::transport::Failure;
 use crate::{at_once, http};
 
 /// FCM's answers have less than 2 KiB.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How an address begins where HTTP/2 is spoken without TLS.
 const H2C: &str = "h2c://";
 
 #[derive(Debug)]
 pub(crate) struct FcmClient {
     pub(crate) access_tokens: AccessTokens,
-    connections: Connections,
-    url: Url,
+    pub(crate) connections: Connections,
+    pub(crate) url: Url,
     look: Look,
 }
 

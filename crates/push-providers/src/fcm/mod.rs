@@ -7,6 +7,7 @@ pub(crate) mod connections;
 mod first;
 mod message;
 pub(crate) mod service_account;
+mod trial;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use push_core::provider::Provider;
 use secrecy::SecretString;
 
 use crate::fcm::client::FcmClient;
-use crate::{CheckError, Look, Push, PushProvider, SetupError};
+use crate::{CheckError, Look, Push, PushProvider, SetupError, TrialError};
 
 /// What FCM needs to know.
 #[derive(Clone, Debug)]
@@ -87,6 +88,14 @@ impl Fcm {
     pub async fn check(&self) -> Result<(), CheckError> {
         self.client.access_tokens.get().await?;
         Ok(())
+    }
+
+    /// Has FCM judge a message without delivering it: a test of the credentials and the project, all the way.
+    ///
+    /// # Errors
+    /// [`TrialError`] says whether it may pass by itself.
+    pub async fn try_out(&self) -> Result<(), TrialError> {
+        self.client.try_out().await
     }
 }
 
