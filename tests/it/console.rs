@@ -125,7 +125,7 @@ async fn dead_letters_are_replayed_and_the_phones_ring() {
         page.click("button", "Replay all that match").await;
         page.sees("dialog", "3 open dead letters match now").await;
         page.click("dialog button", "Replay all").await;
-        page.sees("h1", "Operations").await;
+        page.sees("h1", "Operation ").await;
         page.sees("[role=status]", "3 of 3, done").await;
         for one in &asked[1..] {
             ring(one).await;
@@ -280,7 +280,7 @@ async fn judge(page: &Browser, axe: &str, look: Look, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_cookie_is_good_for_our_own_pages_and_as_long_as_its_key() {
+async fn a_cookie_is_good_for_our_own_pages_on_every_replica_until_it_is_given_back() {
     let stack = Stack::with().apis(2).start().await;
     let session = "/api/Push/admin/session";
     let begun = stack

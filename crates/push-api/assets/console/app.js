@@ -37,7 +37,7 @@ function show() {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const title = page?.title ?? "There is no such page";
+  const title = page?.title(place) ?? "There is no such page";
   const heading = h("h1", { tabindex: "-1" }, title, place && ` ${place}`);
   document.title = `${title} · Push console`;
   main.replaceChildren(heading);

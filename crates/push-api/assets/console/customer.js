@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { facts, field, h, problem, query, table, tag, time } from "./dom.js";
 import { results } from "./search.js";
 
-export const title = "Customer";
+export const title = () => "Customer";
 
 export async function page(main, { signal, place: id, session, go }) {
   const may = (scope) => session.scopes.includes(scope);

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { ask, choice, facts, field, h, number, problem, query, table, tag, time, toast, utc } from "./dom.js";
 
-export const title = "Dead letters";
+export const title = (place) => place ? "Dead letter" : "Dead letters";
 
 const STATES = ["open", "replayed", "discarded"];
 const REASONS = ["retries_exhausted", "expired", "operator_must_act", "delivery_limit", "poison", "unprocessable"];

@@ -3,7 +3,7 @@
 import { call, get, poll } from "./api.js";
 import { ask, facts, h, number, problem, table, tag, time, toast } from "./dom.js";
 
-export const title = "Notification";
+export const title = () => "Notification";
 
 const EVERY = 3_000;
 

@@ -3,7 +3,7 @@
 import { get, poll, post } from "./api.js";
 import { ask, facts, h, number, problem, table, tag, time, toast } from "./dom.js";
 
-export const title = "Operations";
+export const title = (place) => place ? "Operation" : "Operations";
 
 const EVERY = 2_000;
 

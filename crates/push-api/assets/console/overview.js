@@ -8,7 +8,7 @@ const EVERY = 3_000;
 /** Points of a live chart: six minutes. */
 const POINTS = 120;
 
-export const title = "Overview";
+export const title = () => "Overview";
 
 export function page(main, { signal, session }) {
   const may = (scope) => session.scopes.includes(scope);

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { choice, field, h, problem, query, table, tag, time, utc } from "./dom.js";
 
-export const title = "Search";
+export const title = () => "Search";
 
 const STATUSES = ["pending", "sent", "failed", "suppressed"];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
