@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
@@ -12,14 +13,14 @@ use crate::commands::notification::{Notification, or_nothing};
 use crate::commands::{Context, operations};
 use crate::confirm::sure;
 use crate::escape::escape;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::screen::{Mood, Paint, drawn};
+use crate::when::short;
 
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Tell what a customer wants, and which notifications there were lately
+    /// Tell a customer's devices, what the customer wants, and which notifications there were lately
     Show {
         /// The customer
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
@@ -40,6 +41,33 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Customer {
+    devices: Vec<Device>,
+    tokens_off: Vec<TokenOff>,
+    preferences: Preferences,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Device {
+    device_id: Option<String>,
+    platform: String,
+    fcm_token: Option<String>,
+    expo_push_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenOff {
+    device_id: Option<String>,
+    provider: String,
+    token: Option<String>,
+    reason: Option<String>,
+    since: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
@@ -86,52 +114,74 @@ impl Command {
     }
 }
 
-/// Each part needs a scope of its own: what the key may not see is said, and the rest is shown.
+/// The history needs a scope of its own: a key that may not see it is told so, and shown the rest.
 async fn show(context: &Context, customer: i64, limit: u32) -> Result<(), Failure> {
     let id = customer.to_string();
-    let preferences = context.client.get(&["preferences", &id]).answer().await;
-    let preferences = allowed(context, "preferences", preferences)?;
+    let found = context
+        .client
+        .get(&["admin", "customers", &id])
+        .answer()
+        .await?;
     let history = context.client.get(&["history"]);
     let history = history
         .query("customerId", Some(customer))
         .query("limit", Some(limit));
-    let history = allowed(context, "history", history.answer().await)?;
-    if preferences.is_none() && history.is_none() {
-        let found = "the key may see nothing of a customer: it needs the scopes register and read";
-        let exit = Exit::Credentials;
-        return Err(Failure::Found { exit, found });
-    }
+    let history = allowed(context, history.answer().await)?;
     if context.screen.json {
-        let body = |answer: &Option<Answer>| answer.as_ref().map(|answer| answer.body.clone());
         return context.screen.document(&json!({
-            "customerId": customer,
-            "preferences": body(&preferences),
-            "history": body(&history),
+            "customer": found.body,
+            "history": history.map(|answer| answer.body),
         }));
     }
     let paint = context.screen.paint();
-    let mut told = paint.mood(Mood::Strong, &format!("Customer {customer}"));
-    if let Some(answer) = preferences {
-        told.push_str(&format!("\n{}", wanted(&answer.read()?)));
-    }
+    let mut told = paint.mood(Mood::Strong, &format!("Customer {customer}")) + "\n";
+    told.push_str(&known(&found.read()?, paint));
     if let Some(answer) = history {
-        told.push_str(&format!("\n{}", latest(&answer.read()?, paint)));
+        told.push_str(&format!("\n\n{}", latest(&answer.read()?, paint)));
     }
     context.screen.text(&told)
 }
 
-fn allowed(
-    context: &Context,
-    what: &str,
-    answer: Result<Answer, Failure>,
-) -> Result<Option<Answer>, Failure> {
+fn allowed(context: &Context, answer: Result<Answer, Failure>) -> Result<Option<Answer>, Failure> {
     match answer {
         Err(Failure::Refused(refusal)) if refusal.status == 403 => {
-            context.screen.note(&format!("{what}: {refusal}"));
+            context.screen.note(&format!("history: {refusal}"));
             Ok(None)
         }
         answer => answer.map(Some),
     }
+}
+
+fn known(customer: &Customer, paint: Paint) -> String {
+    let mut told = wanted(&customer.preferences) + "\n";
+    if customer.devices.is_empty() {
+        told.push_str("There is no device that a push can go to.");
+    } else {
+        let mut table = paint.table(["DEVICE", "PLATFORM", "FCM", "EXPO"]);
+        for device in &customer.devices {
+            table.add_row([
+                or_nothing(device.device_id.as_deref()),
+                escape(&device.platform),
+                or_nothing(device.fcm_token.as_deref()),
+                or_nothing(device.expo_push_token.as_deref()),
+            ]);
+        }
+        told.push_str(&drawn(&table));
+    }
+    if !customer.tokens_off.is_empty() {
+        let mut table = paint.table(["OFF SINCE (UTC)", "DEVICE", "PROVIDER", "TOKEN", "WHY"]);
+        for off in &customer.tokens_off {
+            table.add_row([
+                short(off.since),
+                or_nothing(off.device_id.as_deref()),
+                escape(&off.provider),
+                or_nothing(off.token.as_deref()),
+                or_nothing(off.reason.as_deref()),
+            ]);
+        }
+        told.push_str(&format!("\n\n{}", drawn(&table)));
+    }
+    told
 }
 
 fn wanted(preferences: &Preferences) -> String {
@@ -209,14 +259,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn preferences_are_told_in_words() {
-        let preferences = json!({"customerId": 7, "pushEnabled": false, "types": {"offer": false, "news": true},
-                                 "quietHours": {"start": "22:00", "end": "07:00", "timeZone": "Europe/Vienna"},
-                                 "locale": null, "mandatoryTypes": []});
-        let told = wanted(&serde_json::from_value(preferences).unwrap());
-        assert_eq!(
-            told,
-            "  push          off\n  not wanted    offer\n  quiet hours   22:00 to 07:00, Europe/Vienna\n  language      –\n"
-        );
+    fn a_customer_is_told_in_words() {
+        let customer = json!({
+            "customerId": 7,
+            "devices": [{"deviceId": "pixel\u{1b}", "platform": "android", "fcmToken": "…aaaa", "expoPushToken": null}],
+            "tokensOff": [{"deviceId": null, "provider": "expo", "token": null, "reason": "reported_dead",
+                           "since": "2026-01-02T03:04:05.678Z"}],
+            "preferences": {"pushEnabled": false, "types": {"offer": false, "news": true},
+                            "quietHours": {"start": "22:00", "end": "07:00", "timeZone": "Europe/Vienna"},
+                            "locale": null, "mandatoryTypes": []},
+        });
+        let told = known(&serde_json::from_value(customer).unwrap(), Paint::PLAIN);
+        for part in [
+            "push          off",
+            "not wanted    offer\n",
+            "22:00 to 07:00, Europe/Vienna",
+            "language      –",
+            "pixel\\u{1b}",
+            "…aaaa",
+            "2026-01-02 03:04:05",
+            "reported_dead",
+        ] {
+            assert!(told.contains(part), "{part} is missing:\n{told}");
+        }
     }
 }

@@ -18,6 +18,9 @@ pub struct Args {
     /// Whom they are for
     #[arg(long, value_name = "ID")]
     customer: Option<i64>,
+    /// Which booking its events told of
+    #[arg(long, value_name = "ID")]
+    booking: Option<String>,
     /// Where they stand
     #[arg(long, value_parser = ["pending", "sent", "failed", "suppressed"])]
     status: Option<String>,
@@ -48,6 +51,7 @@ impl Args {
     fn call<'c>(&self, context: &'c Context, now: DateTime<Utc>) -> Call<'c> {
         let call = context.client.get(&["history"]);
         call.query("customerId", self.customer)
+            .query("bookingId", self.booking.as_ref())
             .query("status", self.status.as_ref())
             .query("type", self.kind.as_ref())
             .query("reason", self.reason.as_ref())

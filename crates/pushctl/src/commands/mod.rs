@@ -30,7 +30,7 @@ use crate::settings::{self, Common};
 ///
 /// The API key is read from PUSH_API_KEY, or from the file that PUSH_API_KEY_FILE names; `push-api key NAME SCOPE+SCOPE`
 /// makes one. `send`, `event`, `test` and `cancel` need the scope send; `status`, `history` and `stats` read; `customers show`
-/// read and register; all others admin.
+/// admin and read; all others admin.
 ///
 /// Times are given as RFC 3339, as a day, or as how long ago (90s, 15m, 2h, 3d, 1w), and shown in UTC. Answers go to standard
 /// output, all else to standard error. Colours are for terminals, and not where NO_COLOR is set.

@@ -1,6 +1,7 @@
 //! `pushctl doctor`: looks at everything that can be seen from here, and says what to do about it.
 
 mod access;
+mod books;
 mod finding;
 mod letters;
 mod programs;
@@ -21,7 +22,7 @@ use crate::settings::{self, Common, KeySource};
 /// What to check beside push-api itself.
 ///
 /// Looked at are: the settings of pushctl, whether push-api can be reached and how fast, whether it is ready, the clocks, the
-/// versions, what the key may do, queues, workers and lanes, and dead letters. Where push-api and push-worker are found, beside
+/// versions, what the key may do, queues, workers and lanes, the books, and dead letters. Where push-api and push-worker are found, beside
 /// pushctl or in PATH, and this environment has their settings, their own `check` tells of settings, database, broker, and
 /// the credentials for FCM (by a send of which FCM delivers nothing) and Expo.
 #[derive(clap::Args, Debug)]
@@ -110,6 +111,7 @@ async fn look(
     let may = access::check(&client, findings).await;
     if may.admin {
         queues::check(&client, findings).await;
+        books::check(&client, findings).await;
         letters::check(&client, findings).await;
     }
     Ok(())
