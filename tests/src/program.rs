@@ -14,7 +14,7 @@ use crate::servers;
 use crate::wait::within;
 
 /// Settings of a program: variables and values.
-pub(crate) type Environment = Vec<(String, String)>;
+pub type Environment = Vec<(String, String)>;
 
 /// Longer than the longest grace that a test configures.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -124,6 +124,16 @@ impl Program {
         }
     }
 
+    /// One that is started already, and listens nowhere.
+    pub(crate) fn of(child: Child, readers: Vec<JoinHandle<()>>, log: Log) -> Self {
+        Self {
+            child,
+            readers,
+            log,
+            address: String::new(),
+        }
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -158,7 +168,7 @@ impl Program {
         self.signal(Signal::TERM);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(pid) = id.and_then(Pid::from_raw) {
             // It may be gone already.

@@ -107,6 +107,12 @@ impl Sim {
         requests.iter().map(ids).collect()
     }
 
+    /// Expo takes this access token only.
+    pub async fn expo_takes_only(&self, access_token: &str) {
+        self.post("/sim/expo/access-token", json!({"token": access_token}))
+            .await;
+    }
+
     /// Whether bodies and headers are kept.
     pub(crate) async fn record_bodies(&self, kept: bool) {
         self.post("/sim/record", json!({"bodies": kept})).await;
