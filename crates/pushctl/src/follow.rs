@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::client::{Answer, Call};
 use crate::failure::Failure;
+use crate::screen::Screen;
 
 /// How long the service may be away while something is followed: longer than a restart.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often the same is asked while the service has too much to do.
+const TRIES_MAX: u32 = 5;
 /// Between two looks.
-pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Looks until there is an answer. `again` says after Ctrl-C, or when the service stays away, what goes on and how to
 /// follow it again.
@@ -53,8 +57,24 @@ async fn patiently<T>(
     }
 }
 
+/// Asks once; while the service has too much to do, again after as long as it says.
+pub async fn while_busy<'c>(screen: Screen, ask: impl Fn() -> Call<'c>) -> Result<Answer, Failure> {
+    for _ in 1..TRIES_MAX {
+        match ask().answer().await {
+            Err(failure) if matches!(failure, Failure::Refused(_)) && failure.may_pass() => {
+                let pause = retry_after(&failure);
+                let seconds = pause.as_secs();
+                screen.note(&format!("{failure}\nTrying again in {seconds} s …"));
+                sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
+    ask().answer().await
+}
+
 /// How long to stay away, as the API asks for, and within what somebody would wait for.
-pub fn retry_after(failure: &Failure) -> Duration {
+fn retry_after(failure: &Failure) -> Duration {
     let seconds = if let Failure::Refused(refusal) = failure {
         refusal.retry_after
     } else {

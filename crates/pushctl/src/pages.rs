@@ -7,19 +7,16 @@ use comfy_table::Table;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::client::{Answer, Call};
 use crate::commands::Context;
 use crate::failure::Failure;
-use crate::follow::retry_after;
+use crate::follow;
 use crate::progress::Progress;
 use crate::screen::{Paint, drawn};
 
 /// Items of a page at most.
 const PAGE_MAX: u32 = 200;
-/// How often a page is asked for while the service has too much to do.
-const TRIES_MAX: u32 = 5;
 
 /// How much of a list.
 #[derive(Args, Clone, Debug)]
@@ -76,7 +73,7 @@ pub async fn show<'c, T: DeserializeOwned>(
                 .query("limit", Some(limit))
                 .query("cursor", cursor.as_deref())
         };
-        let answer = patiently(context, ask).await?;
+        let answer = follow::while_busy(screen, ask).await?;
         let page: Page = answer.read()?;
         if screen.json && paging.is_one_page() {
             return screen.document(&answer.body);
@@ -114,28 +111,6 @@ fn read_all<T: DeserializeOwned>(answer: &Answer) -> Result<Vec<T>, Failure> {
         items: Vec<T>,
     }
     Ok(answer.read::<Items<T>>()?.items)
-}
-
-/// A page; while the service has too much to do, again after as long as it asks for.
-async fn patiently<'c>(context: &Context, ask: impl Fn() -> Call<'c>) -> Result<Answer, Failure> {
-    let mut tries = 1;
-    loop {
-        match ask().answer().await {
-            Err(failure)
-                if matches!(failure, Failure::Refused(_))
-                    && failure.may_pass()
-                    && tries < TRIES_MAX =>
-            {
-                let pause = retry_after(&failure);
-                context
-                    .screen
-                    .note(&format!("{failure}\nWaiting {} s …", pause.as_secs()));
-                sleep(pause).await;
-                tries += 1;
-            }
-            answer => return answer,
-        }
-    }
 }
 
 #[cfg(test)]

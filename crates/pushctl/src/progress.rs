@@ -87,7 +87,7 @@ impl Drop for Progress {
 }
 
 fn bar(what: &'static str, template: &str) -> ProgressBar {
-    let bar = ProgressBar::new(0);
+    let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use console::{Style, Term};
 use serde_json::Value;
 
@@ -74,6 +74,15 @@ impl Paint {
                 .set_width(width);
         }
         table
+    }
+}
+
+/// Columns that are not broken into lines, however narrow the terminal is: what somebody copies from there.
+pub fn keep_whole(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
 }
 
@@ -168,6 +177,19 @@ mod tests {
                 .all(|line| console::measure_text_width(line) <= 30),
             "{narrow}"
         );
+    }
+
+    #[test]
+    fn what_is_copied_stays_in_one_piece() {
+        let paint = Paint {
+            colours: false,
+            width: Some(60),
+        };
+        let id = "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11";
+        let mut table = paint.table(["ID", "TITLE"]);
+        table.add_row([id, "Technician Assigned! 🚗 and a long story besides"]);
+        keep_whole(&mut table, &[0]);
+        assert!(drawn(&table).contains(id), "{}", drawn(&table));
     }
 
     #[test]

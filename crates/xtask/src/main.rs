@@ -48,7 +48,7 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
     Tidy(tidy::Args),
-    /// List what the two programs are made of, as CycloneDX (SBOM)
+    /// List what the programs are made of, as CycloneDX (SBOM)
     Sbom(sbom::Args),
     /// Keep a private RabbitMQ and MariaDB running while you develop
     Services(services::command::Args),

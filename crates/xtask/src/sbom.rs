@@ -1,4 +1,4 @@
-//! `cargo xtask sbom`: what the two programs are made of, as CycloneDX. The same tree gives the same file.
+//! `cargo xtask sbom`: what the programs are made of, as CycloneDX. The same tree gives the same file.
 
 use crate::process;
 use crate::say::say;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// What is handed out.
-const PROGRAMS: [&str; 2] = ["push-api", "push-worker"];
+const PROGRAMS: [&str; 3] = ["push-api", "push-worker", "pushctl"];
 
 /// Arguments of `cargo xtask sbom`.
 #[derive(clap::Args)]

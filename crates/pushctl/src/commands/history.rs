@@ -9,7 +9,7 @@ use crate::commands::notification::{Notification, or_nothing};
 use crate::escape::escape;
 use crate::failure::Failure;
 use crate::pages::{self, Paging};
-use crate::screen::Paint;
+use crate::screen::{Paint, keep_whole};
 use crate::when::{When, short};
 
 /// Which notifications.
@@ -82,5 +82,6 @@ pub fn table(paint: Paint, notifications: &[Notification]) -> Table {
             escape(&item.title),
         ]);
     }
+    keep_whole(&mut table, &[0, 1]);
     table
 }

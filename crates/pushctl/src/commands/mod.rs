@@ -140,8 +140,37 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The words of a line as a shell takes them; of quotes only `"`.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (part, is_quoted) in line.split('"').zip([false, true].into_iter().cycle()) {
+            if is_quoted {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        words
+    }
+
     #[test]
-    fn every_command_can_be_written_as_the_readme_has_it() {
+    fn the_readmes_examples_are_taken() {
+        let readme = include_str!("../../../../README.md");
+        let lines = readme.lines().filter(|line| line.starts_with("pushctl "));
+        let lines: Vec<_> = lines
+            .filter_map(|line| line.split(" #").next())
+            .map(|line| line.replace("NOTIFICATION_ID", "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11"))
+            .collect();
+        assert!(lines.len() > 10, "{lines:?}");
+        for line in lines {
+            if let Err(error) = Cli::try_parse_from(words(&line)) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_taken_with_what_it_may_have() {
         for line in [
             "send 123 --title T --body B --data k=v --data l=w --ttl 1h --at 2h --wait 10 --idempotency-key k",
             "event status_changed --customer 123 --booking 456 --track BID123 --new-status StartJourney --technician John",

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::follow;
 use crate::pages::{self, Paging};
 use crate::progress::Progress;
-use crate::screen::Paint;
+use crate::screen::{Paint, keep_whole};
 use crate::when::{exact, short};
 
 /// What to do.
@@ -229,6 +229,7 @@ fn table(paint: Paint, operations: &[Operation]) -> Table {
             or_nothing(operation.created_by.as_deref()),
         ]);
     }
+    keep_whole(&mut table, &[0, 1]);
     table
 }
 

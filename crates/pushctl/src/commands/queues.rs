@@ -10,7 +10,7 @@ use crate::commands::notification::{NOTHING, or_nothing};
 use crate::commands::status::mood;
 use crate::escape::escape;
 use crate::failure::Failure;
-use crate::screen::{Mood, Paint, drawn};
+use crate::screen::{Mood, Paint, drawn, keep_whole};
 use crate::when::{exact, length};
 
 /// Queues and lanes, as the API tells of them.
@@ -138,6 +138,7 @@ fn lane_told(lane: &Lane, paint: Paint) -> String {
             format!("{} s ago", worker.report_age_seconds),
         ]);
     }
+    keep_whole(&mut table, &[0]);
     format!("{told}\n{}", drawn(&table))
 }
 

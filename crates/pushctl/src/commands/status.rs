@@ -12,7 +12,7 @@ use crate::commands::notification::{NOTHING, Notification, or_nothing};
 use crate::escape::escape;
 use crate::failure::Failure;
 use crate::follow;
-use crate::screen::{Mood, Paint, drawn};
+use crate::screen::{Mood, Paint, drawn, keep_whole};
 use crate::when::{exact, short};
 
 /// Which notification.
@@ -242,6 +242,7 @@ fn devices(deliveries: &[Delivery], paint: Paint) -> String {
             ),
         ]);
     }
+    keep_whole(&mut table, &[7]);
     drawn(&table)
 }
 

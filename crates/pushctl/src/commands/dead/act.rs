@@ -108,13 +108,6 @@ impl Act {
         }
     }
 
-    const fn progress(self) -> &'static str {
-        match self {
-            Self::Replay => "replayed",
-            Self::Discard => "discarded",
-        }
-    }
-
     /// A question's first word.
     pub const fn title(self) -> &'static str {
         match self {
@@ -145,7 +138,7 @@ impl Which {
         }
         let mut worst = Exit::Fine;
         let mut replayed = Vec::new();
-        let progress = (ids.len() > 1).then(|| Progress::new(act.progress()));
+        let progress = (ids.len() > 1).then(|| Progress::new("asked for"));
         for (id, done) in ids.iter().zip(1_u64..) {
             match one(context, act, *id, &how).await {
                 Ok(()) => replayed.push(*id),
@@ -180,7 +173,8 @@ impl Which {
 async fn one(context: &Context, act: Act, id: u64, how: &Value) -> Result<(), Failure> {
     let letter = id.to_string();
     let path = ["admin", "deadLetters", &letter, act.path()];
-    let answer = context.client.post(&path, how).answer().await?;
+    let post = || context.client.post(&path, how);
+    let answer = follow::while_busy(context.screen, post).await?;
     if context.screen.json {
         return context.screen.item(&with_id(&answer.body, id));
     }
@@ -268,13 +262,48 @@ fn outcome(details: &Details) -> Option<Outcome> {
     let Some(now) = &details.notification else {
         return Some(Outcome::of(true, "published again"));
     };
-    match now.status.as_str() {
-        "pending" => None,
-        "sent" => Some(Outcome::of(true, "the notification is sent")),
-        other => {
-            let reason = now.reason.as_deref().unwrap_or("no reason is told");
-            let told = format!("the notification is {} ({})", escape(other), escape(reason));
-            Some(Outcome::of(false, told))
-        }
+    if now.status == "pending" {
+        return None;
+    }
+    // Another device may have got it before: what counts is the one that the letter is about.
+    let device = details.target.as_ref();
+    let good = device.map_or(now.status == "sent", |device| device.outcome == "accepted");
+    let reason = now.reason.as_deref();
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({})", escape(reason)));
+    let device = device.map_or_else(String::new, |device| {
+        format!("; of the device: {}", escape(&device.outcome))
+    });
+    let status = escape(&now.status);
+    let told = format!("the notification is {status}{reason}{device}");
+    Some(Outcome::of(good, told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_of_a_replay_is_judged_by_its_own_device() {
+        let at = "2026-01-02T03:04:05.678Z";
+        let judged = |status: &str, target: Value, newer: Value| {
+            let details = json!({
+                "id": 17, "notificationId": "0198", "customerId": 7, "provider": "fcm", "platform": "android",
+                "token": "…abcd", "reason": "operator_must_act", "error": {"code": "X", "text": "x"}, "attempts": 1,
+                "createdAt": at, "state": "replayed", "replayedAt": at, "replayedBy": "ops", "discardedAt": null,
+                "discardedBy": null, "discardReason": null, "trail": [], "bytes": null,
+                "notification": {"status": status, "reason": null}, "target": target, "newerDeadLetterId": newer,
+            });
+            outcome(&serde_json::from_value(details).unwrap()).map(|outcome| outcome.good)
+        };
+        let device = |outcome: &str| json!({ "outcome": outcome });
+        assert_eq!(judged("pending", device("accepted"), Value::Null), None);
+        assert_eq!(judged("sent", device("accepted"), Value::Null), Some(true));
+        assert_eq!(
+            judged("sent", device("token_dead"), Value::Null),
+            Some(false)
+        );
+        assert_eq!(judged("sent", Value::Null, Value::Null), Some(true));
+        assert_eq!(judged("failed", Value::Null, Value::Null), Some(false));
+        assert_eq!(judged("pending", Value::Null, json!(18)), Some(false));
     }
 }

@@ -49,6 +49,7 @@ pub struct Details {
     trail: Vec<Entry>,
     bytes: Option<Bytes>,
     pub notification: Option<Now>,
+    pub target: Option<Target>,
     pub newer_dead_letter_id: Option<u64>,
 }
 
@@ -71,6 +72,12 @@ struct Bytes {
 pub struct Now {
     pub status: String,
     pub reason: Option<String>,
+}
+
+/// What became of the device that it is about.
+#[derive(Debug, Deserialize)]
+pub struct Target {
+    pub outcome: String,
 }
 
 impl Args {
@@ -131,6 +138,13 @@ fn told(details: &Details, paint: Paint) -> String {
             letter.notification_id.as_deref().map(escape),
         ),
         ("which is", stands),
+        (
+            "of the device",
+            details
+                .target
+                .as_ref()
+                .map(|target| escape(&target.outcome)),
+        ),
         (
             "device",
             Some(format!(

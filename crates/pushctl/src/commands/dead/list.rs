@@ -10,7 +10,7 @@ use crate::commands::notification::{NOTHING, or_nothing};
 use crate::escape::escape;
 use crate::failure::Failure;
 use crate::pages::{self, Paging};
-use crate::screen::Paint;
+use crate::screen::{Paint, keep_whole};
 use crate::when::short;
 
 /// Which dead letters.
@@ -63,5 +63,6 @@ fn table(paint: Paint, letters: &[Letter]) -> Table {
             escape(&letter.error.code),
         ]);
     }
+    keep_whole(&mut table, &[0, 1, 6]);
     table
 }
