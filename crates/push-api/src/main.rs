@@ -15,6 +15,10 @@ use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
 use push_store::Store;
 
+/// How it behaves is set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Takes push notifications over HTTP, commits them to the database and publishes them to RabbitMQ.
 /// Settings come from the environment; `settings` lists them.
 #[derive(Parser)]

@@ -44,6 +44,10 @@ use push_runtime::probes;
 
 use crate::settings::Settings;
 
+/// How it behaves is set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Wrong settings end a program with 2, what else keeps it from going on with 1.
 const WRONG_SETTINGS: u8 = 2;
 

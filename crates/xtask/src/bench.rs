@@ -201,8 +201,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     let mut step = steps.next("Building the programs (the first time takes some minutes)");
-    step.lines();
-    programs::build(Some(set), &["--release"])?;
+    programs::build(Some((set, &mut step)), &["--release"])?;
     step.done("built");
 
     let mut step = steps.next("RabbitMQ and MariaDB: installed");

@@ -49,8 +49,10 @@ fn under_guard(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitCode> {
     step.done("yes");
 
     let mut step = steps.next("Building the programs (the first time takes some minutes)");
-    step.lines();
-    programs::build(Some(set), if args.release { &["--release"] } else { &[] })?;
+    programs::build(
+        Some((set, &mut step)),
+        if args.release { &["--release"] } else { &[] },
+    )?;
     step.done("built");
 
     let mut step = steps.next("Breaking things");

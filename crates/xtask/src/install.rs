@@ -25,6 +25,8 @@ pub enum Package {
     Curl,
     /// Counts instructions
     Valgrind,
+    /// Builds the programs' memory allocator
+    Make,
     /// Shows the console as people see it, and what moves it
     Chromium,
 }
@@ -44,6 +46,7 @@ impl Package {
             Self::Python => "python3-venv",
             Self::Curl => "curl",
             Self::Valgrind => "valgrind",
+            Self::Make => "make",
             Self::Chromium => "chromium-driver",
         }
     }
@@ -57,6 +60,7 @@ impl Package {
             Self::Python => "Python (3.8 or later) with venv",
             Self::Curl => "curl (7.84 or later)",
             Self::Valgrind => "Valgrind (3.19 or later)",
+            Self::Make => "make",
             Self::Chromium => "Chromium (120 or later) with its driver",
         }
     }
@@ -71,6 +75,7 @@ impl Package {
             | Self::Python
             | Self::Curl
             | Self::Valgrind
+            | Self::Make
             | Self::Chromium => None,
         }
     }
@@ -85,6 +90,7 @@ impl Package {
             | Self::Python
             | Self::Curl
             | Self::Valgrind
+            | Self::Make
             | Self::Chromium => None,
         }
     }
@@ -99,6 +105,7 @@ impl Package {
             Self::Python => runs("python3", &["-c", "import ensurepip"]),
             Self::Curl => finds("curl"),
             Self::Valgrind => finds("valgrind"),
+            Self::Make => finds("make"),
             Self::Chromium => finds("chromedriver"),
         }
     }

@@ -1,8 +1,10 @@
 //! The programs of this repository as processes: started, waited for, watched, stopped.
 
 use crate::http::Client;
+use crate::install::Package;
 use crate::interrupt;
 use crate::process::{self, TICK};
+use crate::say::Step;
 use crate::services::Set;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -34,8 +36,15 @@ pub fn owner(set: &Set) -> PathBuf {
     set.dir().join("programs")
 }
 
-/// Builds all programs but the one that only Valgrind runs, for `set` if one is held; cargo shows its own progress.
-pub fn build(set: Option<&Set>, arguments: &[&str]) -> Result<()> {
+/// Builds all programs but the one that only Valgrind runs, for a set if one is held, after installing what that takes;
+/// cargo shows its own progress.
+pub fn build(held: Option<(&Set, &mut Step)>, arguments: &[&str]) -> Result<()> {
+    let mut set = None;
+    if let Some((held, step)) = held {
+        held.install(&[Package::Make], step)?;
+        step.lines();
+        set = Some(held);
+    }
     let status = process::foreground(
         cargo_of(set)
             .args([

@@ -117,8 +117,10 @@ fn up(set: &Set, args: &Args, given: Given, real: Real) -> Result<()> {
     let servers = start_servers(set, given, &mut steps)?;
 
     let mut step = steps.next("Programs: building (the first time takes some minutes)");
-    step.lines();
-    programs::build(Some(set), if args.release { &["--release"] } else { &[] })?;
+    programs::build(
+        Some((set, &mut step)),
+        if args.release { &["--release"] } else { &[] },
+    )?;
     step.done("built");
 
     let mut stack = start_programs(set, &servers, real, args, &mut steps)

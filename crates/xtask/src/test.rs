@@ -70,8 +70,7 @@ fn tests(
     args: &Args,
 ) -> Result<ExitCode> {
     let mut step = steps.next("Building programs and tests (the first time takes some minutes)");
-    step.lines();
-    programs::build(set, &["--tests"])?;
+    programs::build(set.map(|set| (set, &mut step)), &["--tests"])?;
     step.done("built");
 
     let mut step = steps.next("cargo test");
