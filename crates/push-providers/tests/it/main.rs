@@ -13,3 +13,4 @@ mod fcm_outcomes;
 mod fcm_requests;
 mod liars;
 mod support;
+mod trials;

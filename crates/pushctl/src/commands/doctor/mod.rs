@@ -116,3 +116,27 @@ async fn look(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn every_alert_that_is_named_has_a_runbook() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut named = 0;
+        for file in fs::read_dir(root.join("src/commands/doctor")).unwrap() {
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            for rest in text.split("the alert ").skip(1) {
+                let name = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+                if name.starts_with("Push") {
+                    let page = format!("../../deploy/monitoring/runbooks/{name}.md");
+                    assert!(root.join(page).is_file(), "{name}");
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 5, "{named}");
+    }
+}

@@ -77,7 +77,7 @@ fn workers(queues: &Queues, findings: &mut Findings) {
         Some(0) => findings.problem(
             CHECK,
             "no worker takes jobs: nothing is delivered",
-            "start push-worker, or look into its log and its /readyz; see the alert PushProgramDown and its runbook",
+            "start push-worker, or look into its log and its /readyz; see the alert PushWorkerDown and its runbook",
         ),
         Some(count) => findings.ok(CHECK, format!("jobs are taken (consumers: {count})")),
         None => findings.warning(
