@@ -50,6 +50,7 @@ mod policy_both;
 mod preferences;
 mod privacy;
 mod pushctl;
+mod pushctl_access;
 mod pushctl_dead;
 mod pushctl_doctor;
 mod queue;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -51,7 +52,7 @@ pub async fn check(client: &Client, now: fn() -> DateTime<Utc>, findings: &mut F
             "it answered a moment ago: does it restart?",
         ),
     }
-    if is_in_the_clear(client) {
+    if is_in_the_clear(url) {
         findings.warning(
             "encrypted",
             format!("the key travels to {url} unencrypted"),
@@ -62,8 +63,7 @@ pub async fn check(client: &Client, now: fn() -> DateTime<Utc>, findings: &mut F
     true
 }
 
-fn is_in_the_clear(client: &Client) -> bool {
-    let url = client.url();
+fn is_in_the_clear(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_matches(['[', ']']);
     let is_here = host == "localhost"
@@ -157,6 +157,24 @@ async fn ready(client: &Client, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_could_listen_on_the_way_is_warned_of() {
+        for (url, expected) in [
+            ("http://push.example.com", true),
+            ("http://10.0.0.1:8080", true),
+            ("https://push.example.com", false),
+            ("http://localhost:8080", false),
+            ("http://127.0.0.1:8080", false),
+            ("http://[::1]:8080", false),
+        ] {
+            assert_eq!(
+                is_in_the_clear(&Url::parse(url).unwrap()),
+                expected,
+                "{url}"
+            );
+        }
+    }
 
     #[test]
     fn clocks_differ_by_what_neither_rounding_nor_the_way_explains() {
