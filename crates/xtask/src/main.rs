@@ -11,6 +11,7 @@ mod http;
 mod install;
 mod instructions;
 mod interrupt;
+mod openapi;
 mod ports;
 mod process;
 mod programs;
@@ -48,6 +49,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Check what the compiler does not: who imports whom, the README's settings, leftovers
     Tidy(tidy::Args),
+    /// Say what changed in the HTTP API since the document that is kept, and whom it breaks
+    Openapi(openapi::Args),
     /// List what the programs are made of, as CycloneDX (SBOM)
     Sbom(sbom::Args),
     /// Keep a private RabbitMQ and MariaDB running while you develop
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tidy(args) => tidy::run(&args),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Sbom(args) => sbom::run(&args),
         Command::Services(args) => services::command::run(&args),
         Command::Guard(args) => guard::run(&args),

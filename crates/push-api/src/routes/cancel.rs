@@ -35,6 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[utoipa::path(
     delete,
     path = "/api/Push/notifications/{notificationId}",
+    operation_id = "cancelNotification",
     tag = "sending",
     params(("notificationId" = Uuid, Path, description = "As the send endpoints answered it",
             example = "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11")),

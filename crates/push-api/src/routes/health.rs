@@ -10,6 +10,7 @@ use push_runtime::probes;
 #[utoipa::path(
     get,
     path = "/healthz",
+    operation_id = "getHealth",
     tag = "operations",
     responses((status = 200, description = "Alive", body = crate::answer::Done))
 )]

@@ -11,6 +11,7 @@ use crate::health::Probes;
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "getMetrics",
     tag = "operations",
     responses((status = 200, description = "Metrics in Prometheus' text format", body = String, content_type = "text/plain"))
 )]

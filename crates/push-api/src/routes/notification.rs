@@ -146,6 +146,7 @@ impl From<TimelineView> for Decision {
 #[utoipa::path(
     get,
     path = "/api/Push/notifications/{notificationId}",
+    operation_id = "getNotification",
     tag = "history",
     params(("notificationId" = Uuid, Path, description = "As the send endpoints answered it",
             example = "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11")),

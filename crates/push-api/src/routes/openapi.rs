@@ -13,6 +13,7 @@ pub struct Document(pub Bytes);
 #[utoipa::path(
     get,
     path = "/openapi.json",
+    operation_id = "getOpenapi",
     tag = "operations",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
 )]

@@ -96,6 +96,7 @@ impl Request {
 #[utoipa::path(
     post,
     path = "/api/Push/opened",
+    operation_id = "reportOpened",
     tag = "devices",
     request_body = Request,
     responses(

@@ -221,6 +221,7 @@ fn customer_of(path: CustomerPath) -> Result<CustomerId, ApiError> {
 #[utoipa::path(
     get,
     path = "/api/Push/preferences/{customerId}",
+    operation_id = "getPreferences",
     tag = "preferences",
     params(("customerId" = i64, Path, description = "The customer", minimum = 1, example = 123)),
     responses(
@@ -270,6 +271,7 @@ pub async fn preferences(
 #[utoipa::path(
     put,
     path = "/api/Push/preferences/{customerId}",
+    operation_id = "setPreferences",
     tag = "preferences",
     params(("customerId" = i64, Path, description = "The customer", minimum = 1, example = 123)),
     request_body(content = Request,

@@ -12,6 +12,7 @@ use crate::health::Probes;
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "getReadiness",
     tag = "operations",
     responses(
         (status = 200, description = "Ready, perhaps degraded", body = serde_json::Value,

@@ -101,6 +101,7 @@ impl Request {
 #[utoipa::path(
     post,
     path = "/api/Push/register",
+    operation_id = "registerDevice",
     tag = "devices",
     request_body = Request,
     responses(

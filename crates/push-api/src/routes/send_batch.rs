@@ -342,6 +342,7 @@ impl ItemResult {
 #[utoipa::path(
     post,
     path = "/api/Push/sendBatch",
+    operation_id = "sendBatch",
     tag = "sending",
     request_body(
         content = Forms,

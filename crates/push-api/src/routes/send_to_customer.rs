@@ -95,6 +95,7 @@ impl Request {
 #[utoipa::path(
     post,
     path = "/api/Push/sendToCustomer",
+    operation_id = "sendToCustomer",
     tag = "sending",
     request_body = Request,
     params(("Prefer" = Option<String>, Header, example = "wait=10",

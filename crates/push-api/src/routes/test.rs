@@ -87,6 +87,7 @@ fn test_notification(customer: CustomerId, now: DateTime<Utc>) -> Result<Notific
 #[utoipa::path(
     post,
     path = "/api/Push/test",
+    operation_id = "sendTest",
     tag = "sending",
     request_body = Request,
     params(("Prefer" = Option<String>, Header, example = "wait=10",

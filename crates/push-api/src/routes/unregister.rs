@@ -78,6 +78,7 @@ impl Request {
 #[utoipa::path(
     post,
     path = "/api/Push/unregister",
+    operation_id = "unregisterDevice",
     tag = "devices",
     request_body = Request,
     responses(

@@ -89,6 +89,7 @@ impl From<&Reading> for Figures {
 #[utoipa::path(
     get,
     path = "/api/Push/admin/books",
+    operation_id = "getBooks",
     tag = "admin",
     responses(
         (status = 200, description = "The books", body = Answer),

@@ -67,6 +67,7 @@ impl Answer {
 #[utoipa::path(
     post,
     path = "/api/Push/admin/providers/{provider}/pause",
+    operation_id = "pauseProvider",
     tag = "admin",
     params(("provider" = String, Path, description = "`fcm` or `expo`", example = "fcm")),
     responses(
@@ -91,6 +92,7 @@ pub async fn pause(
 #[utoipa::path(
     post,
     path = "/api/Push/admin/providers/{provider}/resume",
+    operation_id = "resumeProvider",
     tag = "admin",
     params(("provider" = String, Path, description = "`fcm` or `expo`", example = "fcm")),
     responses(

@@ -74,6 +74,7 @@ impl Answer {
 #[utoipa::path(
     post,
     path = "/api/Push/admin/session",
+    operation_id = "signIn",
     tag = "admin",
     responses(
         (status = 200, description = "Signed in", body = Answer,
@@ -98,6 +99,7 @@ pub async fn sign_in(
 #[utoipa::path(
     get,
     path = "/api/Push/admin/session",
+    operation_id = "getSession",
     tag = "admin",
     responses(
         (status = 200, description = "Whoever calls", body = Answer),
@@ -118,6 +120,7 @@ pub async fn session(
 #[utoipa::path(
     delete,
     path = "/api/Push/admin/session",
+    operation_id = "signOut",
     tag = "admin",
     responses(
         (status = 200, description = "Signed out", body = Done,

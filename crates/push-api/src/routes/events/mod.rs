@@ -38,6 +38,7 @@ use crate::trace::TraceContext;
 #[utoipa::path(
     post,
     path = "/api/Push/events",
+    operation_id = "sendEvent",
     tag = "sending",
     request_body(content = Request, examples(
         ("assigned" = (summary = "A technician was assigned", value = json!({

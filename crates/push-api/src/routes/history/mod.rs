@@ -202,6 +202,7 @@ fn place(cursor: &str) -> Option<HistoryPlace> {
 #[utoipa::path(
     get,
     path = "/api/Push/history",
+    operation_id = "listNotifications",
     tag = "history",
     params(Parameters),
     responses(

@@ -202,6 +202,7 @@ fn range(
 #[utoipa::path(
     get,
     path = "/api/Push/stats",
+    operation_id = "getStats",
     tag = "history",
     params(Parameters),
     responses(

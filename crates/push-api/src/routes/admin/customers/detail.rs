@@ -107,6 +107,7 @@ impl From<TokenOff> for Off {
 #[utoipa::path(
     get,
     path = "/api/Push/admin/customers/{customerId}",
+    operation_id = "getCustomer",
     tag = "admin",
     params(("customerId" = i64, Path, description = "The customer", minimum = 1, example = 123)),
     responses(

@@ -36,6 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[utoipa::path(
     delete,
     path = "/api/Push/customers/{customerId}",
+    operation_id = "eraseCustomer",
     tag = "admin",
     params(("customerId" = i64, Path, description = "The customer", minimum = 1, example = 123)),
     responses(

@@ -175,6 +175,7 @@ impl From<TargetNow> for Target {
 #[utoipa::path(
     get,
     path = "/api/Push/admin/deadLetters/{id}",
+    operation_id = "getDeadLetter",
     tag = "admin",
     params(("id" = u64, Path, description = "The dead letter", example = 17)),
     responses(

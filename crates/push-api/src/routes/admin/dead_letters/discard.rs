@@ -31,6 +31,7 @@ pub struct Request {
 #[utoipa::path(
     post,
     path = "/api/Push/admin/deadLetters/{id}/discard",
+    operation_id = "discardDeadLetter",
     tag = "admin",
     params(("id" = u64, Path, description = "The dead letter", example = 17)),
     request_body = Request,

@@ -168,6 +168,7 @@ impl From<LetterView> for DeadLetter {
 #[utoipa::path(
     get,
     path = "/api/Push/admin/deadLetters",
+    operation_id = "listDeadLetters",
     tag = "admin",
     params(Parameters),
     responses(

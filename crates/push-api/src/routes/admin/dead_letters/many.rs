@@ -209,6 +209,7 @@ impl Many {
 #[utoipa::path(
     post,
     path = "/api/Push/admin/deadLetters/replay",
+    operation_id = "replayDeadLetters",
     tag = "admin",
     request_body = ReplayRequest,
     responses(
@@ -243,6 +244,7 @@ pub async fn replay_many(
 #[utoipa::path(
     post,
     path = "/api/Push/admin/deadLetters/discard",
+    operation_id = "discardDeadLetters",
     tag = "admin",
     request_body = DiscardRequest,
     responses(

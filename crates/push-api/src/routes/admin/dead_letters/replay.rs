@@ -37,6 +37,7 @@ pub struct Request {
 #[utoipa::path(
     post,
     path = "/api/Push/admin/deadLetters/{id}/replay",
+    operation_id = "replayDeadLetter",
     tag = "admin",
     params(("id" = u64, Path, description = "The dead letter", example = 17)),
     request_body = Option<Request>,

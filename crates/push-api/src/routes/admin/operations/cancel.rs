@@ -18,6 +18,7 @@ use crate::state::{AppState, now};
 #[utoipa::path(
     post,
     path = "/api/Push/admin/operations/{operationId}/cancel",
+    operation_id = "cancelOperation",
     tag = "admin",
     params(("operationId" = Uuid, Path, description = "As it was answered when it was started")),
     responses(

@@ -15,6 +15,7 @@ use crate::state::AppState;
 #[utoipa::path(
     get,
     path = "/api/Push/admin/operations/{operationId}",
+    operation_id = "getOperation",
     tag = "admin",
     params(("operationId" = Uuid, Path, description = "As it was answered when it was started")),
     responses(

@@ -51,6 +51,7 @@ pub struct Answer {
 #[utoipa::path(
     get,
     path = "/api/Push/admin/operations",
+    operation_id = "listOperations",
     tag = "admin",
     params(Parameters),
     responses(

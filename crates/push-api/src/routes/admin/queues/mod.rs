@@ -90,6 +90,7 @@ impl Connection {
 #[utoipa::path(
     get,
     path = "/api/Push/admin/queues",
+    operation_id = "getQueues",
     tag = "admin",
     responses(
         (status = 200, description = "Queues and lanes", body = Answer,
