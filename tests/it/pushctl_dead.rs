@@ -233,6 +233,36 @@ async fn ctrl_c_stops_following_and_not_the_operation() {
     assert_eq!(rung, done(&stack, &id).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_outage_while_it_follows_is_told_and_waited_out() {
+    let stack = Stack::with().through_links().start().await;
+    stack.all_ready().await;
+    let (phone, ids) = given_up(&stack, 1, 12).await;
+    let replay = ["dead", "replay", "--all", "--per-second", "3", "--yes"];
+    let mut follower = Running::start("pushctl", &replay, &environment(&stack));
+    eventually("it is under way", async || {
+        follower.log().says("handled: ").then_some(())
+    })
+    .await;
+    stack.links().api_database.cut();
+    eventually("it tells that nobody answers", async || {
+        follower.log().says("Looking again").then_some(())
+    })
+    .await;
+    stack.links().restore();
+    assert_eq!(
+        follower.ended().await,
+        Some(0),
+        "{:?}",
+        follower.log().lines()
+    );
+    assert!(follower.log().says("12 of 12"));
+    stack.all_settled().await;
+    for id in &ids {
+        assert_eq!(stack.sim.rings(&phone, id).await, 1);
+    }
+}
+
 async fn done(stack: &Stack, id: &str) -> u64 {
     let told: Value = json(stack, &["operations", "show", id]).await;
     told["done"].as_u64().unwrap()
