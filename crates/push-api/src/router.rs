@@ -49,6 +49,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(45);
             Paths are matched without regard to case. Unknown fields are ignored. Every answer has `success`, `message` and \
             the header `X-Request-Id` (the caller's, if sent)."
     ),
+    servers((url = "/", description = "Where this document is")),
     components(schemas(ErrorBody)),
     tags(
         (name = "devices", description = "For the app: registering devices"),

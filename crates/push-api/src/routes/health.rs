@@ -12,7 +12,8 @@ use push_runtime::probes;
     path = "/healthz",
     operation_id = "getHealth",
     tag = "operations",
-    responses((status = 200, description = "Alive", body = crate::answer::Done))
+    responses((status = 200, description = "Alive", body = crate::answer::Done,
+               example = json!({"success": true, "message": "Alive"})))
 )]
 pub async fn healthz() -> impl IntoResponse {
     probes::healthz().await

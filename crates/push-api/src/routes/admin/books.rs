@@ -92,7 +92,10 @@ impl From<&Reading> for Figures {
     operation_id = "getBooks",
     tag = "admin",
     responses(
-        (status = 200, description = "The books", body = Answer),
+        (status = 200, description = "The books", body = Answer,
+         example = json!({"success": true, "message": "The books balance",
+                          "books": {"readAt": "2030-01-01T00:00:00.000Z", "accepted": 1000, "sent": 980, "failed": 12, "suppressed": 5,
+                                    "pending": 3, "overdue": 0, "outOfBalance": 0, "deadLettersOpen": 2, "operationsRunning": 0}})),
         CallErrors,
     ),
 )]

@@ -71,7 +71,9 @@ impl Answer {
     tag = "admin",
     params(("provider" = String, Path, description = "`fcm` or `expo`", example = "fcm")),
     responses(
-        (status = 200, description = "It is paused", body = Answer),
+        (status = 200, description = "It is paused", body = Answer,
+         example = json!({"success": true, "message": "Provider paused", "provider": "fcm", "paused": true, "changedBy": "desk",
+                          "changedAt": "2030-01-01T00:00:00.000Z"})),
         CallErrors, ProviderErrors,
     ),
 )]
@@ -96,7 +98,9 @@ pub async fn pause(
     tag = "admin",
     params(("provider" = String, Path, description = "`fcm` or `expo`", example = "fcm")),
     responses(
-        (status = 200, description = "It goes on", body = Answer),
+        (status = 200, description = "It goes on", body = Answer,
+         example = json!({"success": true, "message": "Provider resumed", "provider": "fcm", "paused": false, "changedBy": "desk",
+                          "changedAt": "2030-01-01T00:00:00.000Z"})),
         CallErrors, ProviderErrors,
     ),
 )]

@@ -78,7 +78,9 @@ impl Answer {
     tag = "admin",
     responses(
         (status = 200, description = "Signed in", body = Answer,
-         headers(("Set-Cookie" = String, description = "The session; none for a token"))),
+         headers(("Set-Cookie" = String, description = "The session; none for a token")),
+         example = json!({"success": true, "message": "Signed in", "name": "ops", "scopes": ["read", "admin"],
+                          "expiresAt": "2030-01-01T12:00:00.000Z"})),
         CallErrors,
     ),
 )]
@@ -96,13 +98,17 @@ pub async fn sign_in(
 }
 
 /// Who is signed in.
+///
+/// Answers to every kind of credentials, so that a page can ask whether it has to show a form.
 #[utoipa::path(
     get,
     path = "/api/Push/admin/session",
     operation_id = "getSession",
     tag = "admin",
     responses(
-        (status = 200, description = "Whoever calls", body = Answer),
+        (status = 200, description = "Whoever calls", body = Answer,
+         example = json!({"success": true, "message": "Signed in", "name": "ops", "scopes": ["read", "admin"],
+                          "expiresAt": "2030-01-01T12:00:00.000Z"})),
         CallErrors,
     ),
 )]
@@ -117,6 +123,8 @@ pub async fn session(
 }
 
 /// Signs out of the console, on every replica.
+///
+/// The cookie is good for nothing from then on. Without a session nothing happens.
 #[utoipa::path(
     delete,
     path = "/api/Push/admin/session",

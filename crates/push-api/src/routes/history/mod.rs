@@ -207,7 +207,14 @@ fn place(cursor: &str) -> Option<HistoryPlace> {
     params(Parameters),
     responses(
         (status = 200, description = "A page, or all as CSV", content(
-            (Answer = "application/json"),
+            (Answer = "application/json", example = json!({"success": true, "message": "Notifications found",
+                          "items": [{"notificationId": "01a22506-a3a7-738b-81dd-f25ad87ff4a2", "customerId": 123, "type": "technician_assigned",
+                          "title": "Technician Assigned! 🚗", "body": "John has been assigned to your booking BID123. They will contact you soon.",
+                          "data": {"type": "technician_assigned", "bookingId": "456"}, "imageUrl": null, "status": "sent", "reason": null,
+                          "fcmResult": "success", "expoResult": "not_sent", "attempts": 1, "priority": "high", "collapseKey": null,
+                          "createdAt": "2030-01-01T00:00:00.000Z", "sendAt": null, "expiresAt": "2030-01-01T01:00:00.000Z",
+                          "completedAt": "2030-01-01T00:00:00.017Z", "openedAt": null}],
+                          "nextCursor": "1a0c4e8b2a0-11"})),
             (String = "text/csv", example = "notificationId,customerId,type,status,…\r\n"),
         )),
         QueryErrors, CallErrors,

@@ -111,7 +111,13 @@ impl From<TokenOff> for Off {
     tag = "admin",
     params(("customerId" = i64, Path, description = "The customer", minimum = 1, example = 123)),
     responses(
-        (status = 200, description = "The customer", body = Answer),
+        (status = 200, description = "The customer", body = Answer,
+         example = json!({"success": true, "message": "Customer found", "customerId": 123,
+                          "devices": [{"deviceId": "pixel-8", "platform": "android", "fcmToken": "…aaaa", "expoPushToken": null}],
+                          "tokensOff": [{"deviceId": "old-phone", "provider": "fcm", "token": "…zzzz", "reason": "reported_dead",
+                                         "since": "2030-01-01T00:00:00.000Z"}],
+                          "preferences": {"pushEnabled": true, "types": {"offer": false}, "quietHours": null, "locale": "de-AT",
+                                          "mandatoryTypes": []}})),
         CallErrors, CustomerErrors,
     )
 )]

@@ -47,7 +47,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
                           "filter": {"customerId": 123}, "perSecond": 2000, "extendTtlSeconds": null, "reason": null,
                           "createdBy": "ops", "createdAt": "2030-01-01T00:00:00.000Z",
                           "finishedAt": "2030-01-01T00:00:00.420Z"})),
-        (status = 202, description = "Nothing is sent any more; content is still being emptied", body = Answer),
+        (status = 202, description = "Nothing is sent any more; content is still being emptied", body = Answer,
+         example = json!({"success": true, "message": "Customer erased; content is being emptied",
+                          "operationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11", "kind": "erase_customer", "state": "running",
+                          "total": 90000, "done": 10000, "failed": 0, "failures": {}, "waiting": 0,
+                          "filter": {"customerId": 123}, "perSecond": 2000, "extendTtlSeconds": null, "reason": null,
+                          "createdBy": "ops", "createdAt": "2030-01-01T00:00:00.000Z", "finishedAt": null})),
         CallErrors, CustomerErrors,
     )
 )]

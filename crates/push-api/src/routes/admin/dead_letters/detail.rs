@@ -172,6 +172,8 @@ impl From<TargetNow> for Target {
 }
 
 /// One dead letter: every failure that led to it, who did what with it, and what came of it.
+///
+/// The token is masked. What was no job has no notification, and its bytes instead, as far as they are kept.
 #[utoipa::path(
     get,
     path = "/api/Push/admin/deadLetters/{id}",
@@ -179,7 +181,17 @@ impl From<TargetNow> for Target {
     tag = "admin",
     params(("id" = u64, Path, description = "The dead letter", example = 17)),
     responses(
-        (status = 200, description = "The dead letter", body = Answer),
+        (status = 200, description = "The dead letter", body = Answer,
+         example = json!({"success": true, "message": "Dead letter found",
+                          "id": 17, "notificationId": "01a22506-a3a7-738b-81dd-f25ad87ff4a2", "customerId": 123, "provider": "fcm", "platform": "android",
+                          "token": "…aaaa", "reason": "operator_must_act",
+                          "error": {"code": "SENDER_ID_MISMATCH", "text": "The token belongs to another Firebase project, or the service account does."},
+                          "attempts": 1, "createdAt": "2030-01-01T00:00:00.000Z", "state": "open", "replayedAt": null, "replayedBy": null,
+                          "discardedAt": null, "discardedBy": null, "discardReason": null,
+                          "trail": [{"at": "2030-01-01T00:00:00.000Z", "provider": "fcm", "code": "SENDER_ID_MISMATCH",
+                                     "text": "The token belongs to another Firebase project, or the service account does."}],
+                          "bytes": null, "notification": {"status": "failed", "reason": "dead_lettered", "fcmResult": "failed",
+                                                          "expoResult": "not_sent"}, "target": null, "newerDeadLetterId": null})),
         CallErrors, DeadLetterErrors,
     ),
 )]

@@ -172,7 +172,14 @@ impl From<LetterView> for DeadLetter {
     tag = "admin",
     params(Parameters),
     responses(
-        (status = 200, description = "A page", body = Answer),
+        (status = 200, description = "A page", body = Answer,
+         example = json!({"success": true, "message": "Dead letters found",
+                          "items": [{"id": 17, "notificationId": "01a22506-a3a7-738b-81dd-f25ad87ff4a2", "customerId": 123, "provider": "fcm", "platform": "android",
+                          "token": "…aaaa", "reason": "operator_must_act",
+                          "error": {"code": "SENDER_ID_MISMATCH", "text": "The token belongs to another Firebase project, or the service account does."},
+                          "attempts": 1, "createdAt": "2030-01-01T00:00:00.000Z", "state": "open", "replayedAt": null, "replayedBy": null,
+                          "discardedAt": null, "discardedBy": null, "discardReason": null}],
+                          "nextCursor": null})),
         QueryErrors, CallErrors,
     ),
 )]

@@ -213,8 +213,10 @@ impl Many {
     tag = "admin",
     request_body = ReplayRequest,
     responses(
-        (status = 200, description = "With `dryRun`", body = Counted),
-        (status = 202, description = "Started", body = Started),
+        (status = 200, description = "With `dryRun`", body = Counted,
+         example = json!({"success": true, "message": "Nothing was changed", "count": 1234})),
+        (status = 202, description = "Started", body = Started,
+         example = json!({"success": true, "message": "Operation started", "operationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11"})),
         BodyErrors, CallErrors,
     ),
 )]
@@ -248,8 +250,10 @@ pub async fn replay_many(
     tag = "admin",
     request_body = DiscardRequest,
     responses(
-        (status = 200, description = "With `dryRun`", body = Counted),
-        (status = 202, description = "Started", body = Started),
+        (status = 200, description = "With `dryRun`", body = Counted,
+         example = json!({"success": true, "message": "Nothing was changed", "count": 1234})),
+        (status = 202, description = "Started", body = Started,
+         example = json!({"success": true, "message": "Operation started", "operationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11"})),
         BodyErrors, CallErrors,
     ),
 )]

@@ -22,7 +22,12 @@ use crate::state::{AppState, now};
     tag = "admin",
     params(("operationId" = Uuid, Path, description = "As it was answered when it was started")),
     responses(
-        (status = 200, description = "It is cancelled", body = Answer),
+        (status = 200, description = "It is cancelled", body = Answer,
+         example = json!({"success": true, "message": "Operation cancelled",
+                          "operationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11", "kind": "replay_dead_letters", "state": "cancelled",
+                          "total": 1234, "done": 400, "failed": 3, "failures": {"expired": 3}, "waiting": 0,
+                          "filter": {"reason": "operator_must_act"}, "perSecond": 100, "extendTtlSeconds": 3600, "reason": null,
+                          "createdBy": "ops", "createdAt": "2030-01-01T00:00:00.000Z", "finishedAt": "2030-01-01T00:00:05.000Z"})),
         CallErrors, OperationErrors, CancelErrors,
     ),
 )]

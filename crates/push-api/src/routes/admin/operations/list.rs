@@ -48,6 +48,8 @@ pub struct Answer {
 }
 
 /// Operations, the newest first.
+///
+/// What is done with many dead letters, and the erasure of customers.
 #[utoipa::path(
     get,
     path = "/api/Push/admin/operations",
@@ -55,7 +57,13 @@ pub struct Answer {
     tag = "admin",
     params(Parameters),
     responses(
-        (status = 200, description = "A page", body = Answer),
+        (status = 200, description = "A page", body = Answer,
+         example = json!({"success": true, "message": "Operations found",
+                          "items": [{"operationId": "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11", "kind": "replay_dead_letters", "state": "running",
+                          "total": 1234, "done": 400, "failed": 3, "failures": {"expired": 3}, "waiting": 0,
+                          "filter": {"reason": "operator_must_act"}, "perSecond": 100, "extendTtlSeconds": 3600, "reason": null,
+                          "createdBy": "ops", "createdAt": "2030-01-01T00:00:00.000Z", "finishedAt": null}],
+                          "nextCursor": null})),
         QueryErrors, CallErrors,
     ),
 )]
