@@ -56,7 +56,7 @@ pub use private::{PrivateMaria, PrivateRabbit};
 pub use program::{Ended, Environment, Program, run_to_end};
 pub use python::{environment, root};
 pub use running::Running;
-pub use servers::{Server, Servers, program};
+pub use servers::{Server, Servers, program, programs, programs_before};
 pub use sim::{Provider, Sim};
 pub use stack::{Builder, Endpoint, PRIVATE_KEY, Stack};
 pub use token::{SigningKey, in_seconds, unsigned};

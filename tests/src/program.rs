@@ -1,5 +1,6 @@
 //! A program as a process.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -42,8 +43,8 @@ pub struct Ended {
 }
 
 /// A command that sees these settings and nothing of the tester's own environment.
-pub(crate) fn command(name: &str, environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(servers::program(name));
+pub(crate) fn command(file: &Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(file);
     command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
     for inherited in ["PATH", "PUSH_XTASK_OWNER", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(inherited) {
@@ -62,7 +63,9 @@ pub(crate) fn command(name: &str, environment: &[(String, String)]) -> Command {
 /// # Panics
 /// When it does not, or when it tells what is secret in its settings.
 pub async fn run_to_end(name: &str, arguments: &[&str], environment: &[(String, String)]) -> Ended {
-    let running = command(name, environment).args(arguments).output();
+    let running = command(&servers::program(name), environment)
+        .args(arguments)
+        .output();
     let output = timeout(STOP_MAX, running).await;
     let output = output
         .unwrap_or_else(|_| panic!("{name} {arguments:?} did not end"))
@@ -86,9 +89,18 @@ impl Program {
     /// # Panics
     /// When it ends or says nothing.
     pub async fn start(name: &str, label: &str, environment: &[(String, String)]) -> Self {
-        let mut child = command(name, environment)
+        Self::start_file(&servers::program(name), label, environment).await
+    }
+
+    /// The same, of a program that is not one of those built now.
+    pub(crate) async fn start_file(
+        file: &Path,
+        label: &str,
+        environment: &[(String, String)],
+    ) -> Self {
+        let mut child = command(file, environment)
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", file.display()));
         let log = Log::new(label);
         let out = log.collect(child.stdout.take().expect("piped"));
         let err = log.collect(child.stderr.take().expect("piped"));

@@ -4,6 +4,7 @@ use rustix::process::Signal;
 
 use crate::logs::Log;
 use crate::program::{Environment, Program, command};
+use crate::servers;
 
 /// It runs, and what it says is collected.
 #[derive(Debug)]
@@ -18,7 +19,9 @@ impl Running {
     /// When it cannot be started.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], environment: &Environment) -> Self {
-        let child = command(name, environment).args(arguments).spawn();
+        let child = command(&servers::program(name), environment)
+            .args(arguments)
+            .spawn();
         let mut child = child.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let log = Log::new(name);
         let out = log.collect(child.stdout.take().expect("piped"));
@@ -34,7 +37,9 @@ impl Running {
     /// When it cannot be started.
     #[must_use]
     pub fn start_unheard(name: &str, arguments: &[&str], environment: &Environment) -> Self {
-        let child = command(name, environment).args(arguments).spawn();
+        let child = command(&servers::program(name), environment)
+            .args(arguments)
+            .spawn();
         let mut child = child.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         drop(child.stdout.take());
         let log = Log::new(name);

@@ -74,8 +74,20 @@ impl Servers {
 
 /// Where the built programs are.
 #[must_use]
+pub fn programs() -> PathBuf {
+    PathBuf::from(variable("PUSH_TEST_BIN_DIR"))
+}
+
+/// Where one of the built programs is.
+#[must_use]
 pub fn program(name: &str) -> PathBuf {
-    PathBuf::from(variable("PUSH_TEST_BIN_DIR")).join(name)
+    programs().join(name)
+}
+
+/// Where the programs of the version before are, if there is one to upgrade from.
+#[must_use]
+pub fn programs_before() -> Option<PathBuf> {
+    std::env::var_os("PUSH_TEST_BIN_DIR_BEFORE").map(PathBuf::from)
 }
 
 /// Where a test may keep a server of its own.

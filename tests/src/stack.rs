@@ -1,5 +1,6 @@
 //! The whole service, started for one test.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
@@ -18,7 +19,7 @@ use crate::logs::Log;
 use crate::metrics::Metrics;
 use crate::program::{Environment, Program};
 use crate::secrets::Secrets;
-use crate::servers::Servers;
+use crate::servers::{self, Servers};
 use crate::sim::Sim;
 use crate::wait::eventually;
 
@@ -38,6 +39,7 @@ pub struct Builder {
     over_https: Option<Endpoint>,
     access_tokens_through_link: bool,
     servers: Option<(Servers, bool)>,
+    programs: Option<PathBuf>,
 }
 
 /// What of the providers a worker talks to.
@@ -84,6 +86,7 @@ pub struct Stack {
     api_settings: Environment,
     worker_settings: Environment,
     simulator: Program,
+    programs: PathBuf,
     http: reqwest::Client,
     pub(crate) secrets: Secrets,
     announced: Mutex<Announced>,
@@ -158,6 +161,12 @@ impl Builder {
         self
     }
 
+    /// `push-api` and `push-worker` are those of this folder, not those built now.
+    pub fn programs_of(mut self, folder: PathBuf) -> Self {
+        self.programs = Some(folder);
+        self
+    }
+
     /// Starts everything.
     pub async fn start(self) -> Stack {
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -217,17 +226,16 @@ impl Builder {
             api_settings: merged(api_settings, self.api_settings),
             worker_settings: merged(worker_settings, self.worker_settings),
             simulator,
+            programs: self.programs.unwrap_or_else(servers::programs),
             http,
             secrets,
             announced: Mutex::default(),
             api_outlives_its_wires: false,
         };
         // All at once: who comes first migrates, and nobody is in another's way.
-        let apis =
-            join_all((0..self.apis).map(|index| start_api(stack.api_settings.clone(), index)));
-        let workers = join_all(
-            (0..self.workers).map(|index| start_worker(stack.worker_settings.clone(), index)),
-        );
+        let apis = join_all((0..self.apis).map(|index| stack.api_of(&stack.api_settings, index)));
+        let workers =
+            join_all((0..self.workers).map(|index| stack.worker_of(&stack.worker_settings, index)));
         let (apis, workers) = tokio::join!(apis, workers);
         stack.secrets.learn_settings(&stack.api_settings);
         stack.secrets.learn_settings(&stack.worker_settings);
@@ -325,14 +333,6 @@ fn merged(defaults: Environment, own: Environment) -> Environment {
     all
 }
 
-async fn start_api(settings: Environment, index: usize) -> Program {
-    Program::start("push-api", &format!("push-api {index}"), &settings).await
-}
-
-async fn start_worker(settings: Environment, index: usize) -> Program {
-    Program::start("push-worker", &format!("push-worker {index}"), &settings).await
-}
-
 impl Stack {
     /// What a stack is made of, to be changed: one API, one worker.
     pub fn with() -> Builder {
@@ -346,6 +346,16 @@ impl Stack {
     /// One API, one worker, straight to the servers.
     pub async fn start() -> Self {
         Self::with().start().await
+    }
+
+    async fn api_of(&self, settings: &Environment, index: usize) -> Program {
+        let file = self.programs.join("push-api");
+        Program::start_file(&file, &format!("push-api {index}"), settings).await
+    }
+
+    async fn worker_of(&self, settings: &Environment, index: usize) -> Program {
+        let file = self.programs.join("push-worker");
+        Program::start_file(&file, &format!("push-worker {index}"), settings).await
     }
 
     fn add_api(&mut self, api: Program) {
@@ -592,7 +602,7 @@ impl Stack {
 
     pub(crate) async fn start_worker_with(&mut self, settings: Environment) {
         self.secrets.learn_settings(&settings);
-        let worker = start_worker(settings, self.logs.len()).await;
+        let worker = self.worker_of(&settings, self.logs.len()).await;
         self.add_worker(worker);
     }
 
@@ -603,7 +613,7 @@ impl Stack {
             .map(|(name, value)| ((*name).to_owned(), value.clone()));
         let settings = merged(self.worker_settings.clone(), own.collect());
         self.secrets.learn_settings(&settings);
-        let worker = start_worker(settings, self.logs.len()).await;
+        let worker = self.worker_of(&settings, self.logs.len()).await;
         self.add_worker(worker);
     }
 
@@ -613,6 +623,11 @@ impl Stack {
             let own = vec![("ENCRYPTION_KEYS".to_owned(), keys.to_owned())];
             *settings = merged(std::mem::take(settings), own);
         }
+    }
+
+    /// From their next start on `push-api` and `push-worker` are those of this folder.
+    pub fn change_programs(&mut self, folder: PathBuf) {
+        self.programs = folder;
     }
 
     /// SIGKILL to the first replica of the API.
@@ -634,7 +649,7 @@ impl Stack {
 
     pub(crate) async fn start_api_with(&mut self, settings: Environment) {
         self.secrets.learn_settings(&settings);
-        let api = start_api(settings, self.logs.len()).await;
+        let api = self.api_of(&settings, self.logs.len()).await;
         self.add_api(api);
     }
 

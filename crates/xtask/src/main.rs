@@ -22,6 +22,7 @@ mod sbom;
 mod services;
 mod test;
 mod tidy;
+mod upgrade;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Args),
     /// Run all tests, against private servers of their own
     Test(test::Args),
+    /// Upgrade from another revision to this one and back, under load, without one failed request
+    Upgrade(upgrade::Args),
     /// Break everything at random for half an hour, repeatably, and judge what became of the promises
     Chaos(chaos::Args),
     /// Measure what the promises say about time, with optimised programs
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     let result = interrupt::listen().and_then(|()| match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Instructions(args) => instructions::run(&args),

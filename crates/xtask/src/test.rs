@@ -47,6 +47,12 @@ fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitC
         &mut step,
     )?;
     step.done("yes");
+    let environment = empty_servers(set, steps)?;
+    tests(steps, Some(set), &environment, args)
+}
+
+/// Starts private servers with nothing on them; where they are, in variables for the tests.
+pub fn empty_servers(set: &Set, steps: &mut Steps) -> Result<[(&'static str, String); 4]> {
     let mut step = steps.next("RabbitMQ and MariaDB: private, empty ones");
     // Empty ones each time: what a test left behind must not help or hinder the next run.
     set.down();
@@ -54,13 +60,12 @@ fn on_private_servers(set: &Set, steps: &mut Steps, args: &Args) -> Result<ExitC
     set.up(&mut step)?;
     step.done("up");
     let (rabbit, maria) = (set.rabbit()?, set.maria()?);
-    let environment = [
+    Ok([
         ("PUSH_TEST_DATABASE_URL", maria.url()),
         ("PUSH_TEST_AMQP_URL", rabbit.url()),
         ("PUSH_TEST_RABBIT_MANAGEMENT_URL", rabbit.management_url()),
         ("PUSH_TEST_SERVICES_DIR", set.dir().display().to_string()),
-    ];
-    tests(steps, Some(set), &environment, args)
+    ])
 }
 
 fn tests(

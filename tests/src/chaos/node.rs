@@ -10,6 +10,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::program::{Environment, command};
+use crate::servers;
 
 /// Longer than `SHUTDOWN_GRACE` as set here, for a busy machine.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -53,7 +54,7 @@ impl Node {
         self.starts += 1;
         let log = File::create(self.log()).expect("a log file");
         let errors = log.try_clone().expect("a log file");
-        let child = command(self.program, &self.environment)
+        let child = command(&servers::program(self.program), &self.environment)
             .stdout(log)
             .stderr(errors)
             .spawn();
