@@ -3,14 +3,14 @@
 use std::panic::AssertUnwindSafe;
 use std::process::Stdio;
 
-use fantoccini::error::{CmdError, NewSessionError};
-use fantoccini::{Client, ClientBuilder, Locator};
 use futures::FutureExt as _;
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use thirtyfour::error::{WebDriverError, WebDriverResult};
+use thirtyfour::{By, Capabilities, WebDriver};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::python::root;
 use crate::wait::eventually;
 
 /// How a page is looked at.
@@ -43,38 +43,40 @@ impl Look {
 /// A page in a browser.
 #[derive(Clone, Debug)]
 pub struct Browser {
-    client: Client,
+    driver: WebDriver,
 }
 
 impl Browser {
     /// Opens a browser, does `what` with it, and closes it, however that ends.
     pub async fn with<T>(look: Look, what: impl AsyncFnOnce(&Self) -> T) -> T {
         let port = free_port().await;
-        // Ends with this value, also when the test fails.
-        let _driver = Command::new("chromedriver")
+        // Both leave files where they may.
+        let folder = root().join(format!("target/browser/{port}"));
+        std::fs::create_dir_all(&folder).expect("a folder for the browser");
+        let mut process = Command::new("chromedriver")
             .arg(format!("--port={port}"))
+            .env("TMPDIR", &folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("chromedriver (Debian: chromium-driver) starts");
-        let client = eventually("the browser is there", async || {
+        let driver = eventually("the browser is there", async || {
             connect(port, look).await.ok()
         })
         .await;
-        let browser = Self { client };
+        let browser = Self { driver };
         let done = AssertUnwindSafe(what(&browser)).catch_unwind().await;
-        browser
-            .client
-            .close()
-            .await
-            .expect("the browser can be closed");
+        let closed = browser.driver.clone().quit().await;
+        closed.expect("the browser can be closed");
+        process.kill().await.expect("chromedriver ends");
+        drop(std::fs::remove_dir_all(&folder));
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Opens an address.
     pub async fn open(&self, address: &str) {
-        self.client.goto(address).await.expect("an address");
+        self.driver.goto(address).await.expect("an address");
     }
 
     /// Waits for an element whose text has this in it.
@@ -99,7 +101,7 @@ impl Browser {
     /// Clicks the first element of these whose text has this in it, once it is there and can be clicked.
     pub async fn click(&self, css: &str, text: &str) {
         eventually(&format!("{css} {text:?} can be clicked"), async || {
-            for element in self.client.find_all(Locator::Css(css)).await.ok()? {
+            for element in self.driver.find_all(By::Css(css)).await.ok()? {
                 let says = element.text().await.ok()?;
                 if says.contains(text) && element.is_enabled().await.ok()? {
                     return element.click().await.ok();
@@ -113,7 +115,7 @@ impl Browser {
     /// Writes into a field, in the place of what stands there.
     pub async fn fill(&self, css: &str, text: &str) {
         eventually(&format!("{css} can be filled"), async || {
-            let field = self.client.find(Locator::Css(css)).await.ok()?;
+            let field = self.driver.find(By::Css(css)).await.ok()?;
             field.clear().await.ok()?;
             field.send_keys(text).await.ok()
         })
@@ -122,30 +124,27 @@ impl Browser {
 
     /// Presses keys, wherever the focus is.
     pub async fn press(&self, keys: &str) {
-        let focused = self.client.active_element().await;
+        let focused = self.driver.active_element().await;
         let focused = focused.expect("something has the focus");
         focused.send_keys(keys).await.expect("it takes keys");
     }
 
     /// What a script returns.
     pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
-        let answer = self.client.execute(script, arguments).await;
-        answer.unwrap_or_else(|error: CmdError| panic!("{script}: {error}"))
+        let answer = self.driver.execute(script, arguments).await;
+        let answer = answer.map(|answer| answer.json().clone());
+        answer.unwrap_or_else(|error: WebDriverError| panic!("{script}: {error}"))
     }
 
     /// The same of one that takes its time, and hands its answer to its last argument.
     pub async fn run_async(&self, script: &str) -> Value {
-        let answer = self.client.execute_async(script, Vec::new()).await;
-        answer.unwrap_or_else(|error: CmdError| panic!("{error}"))
-    }
-
-    /// A picture of what is to be seen, as PNG.
-    pub async fn picture(&self) -> Vec<u8> {
-        self.client.screenshot().await.expect("a picture")
+        let answer = self.driver.execute_async(script, Vec::new()).await;
+        let answer = answer.map(|answer| answer.json().clone());
+        answer.unwrap_or_else(|error: WebDriverError| panic!("{error}"))
     }
 }
 
-async fn connect(port: u16, look: Look) -> Result<Client, NewSessionError> {
+async fn connect(port: u16, look: Look) -> WebDriverResult<WebDriver> {
     let (width, height) = look.size;
     let scheme = u8::from(!look.dark);
     let arguments = json!([
@@ -162,11 +161,10 @@ async fn connect(port: u16, look: Look) -> Result<Client, NewSessionError> {
         // A window cannot be as small as a phone.
         "mobileEmulation": {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": false, "mobile": false}},
     });
-    let capabilities = Map::from_iter([("goog:chromeOptions".to_owned(), options)]);
-    ClientBuilder::new(HttpConnector::new())
-        .capabilities(capabilities)
-        .connect(&format!("http://127.0.0.1:{port}"))
-        .await
+    let mut capabilities = Capabilities::new();
+    capabilities.set("browserName", json!("chrome"))?;
+    capabilities.set("goog:chromeOptions", options)?;
+    WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await
 }
 
 /// One that nobody uses at the moment.
