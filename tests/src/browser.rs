@@ -70,7 +70,11 @@ impl Browser {
         let closed = browser.driver.clone().quit().await;
         closed.expect("the browser can be closed");
         process.kill().await.expect("chromedriver ends");
-        drop(std::fs::remove_dir_all(&folder));
+        // Parts of the browser write until they are gone.
+        eventually("the browser's files are gone", async || {
+            std::fs::remove_dir_all(&folder).ok()
+        })
+        .await;
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
