@@ -20,6 +20,7 @@ mod console;
 mod crash_points;
 mod crash_points_api;
 mod dead_letters;
+mod docs;
 mod encryption;
 mod erasure;
 mod errors;

@@ -146,6 +146,12 @@ async fn an_address_of_the_probes_own_answers_as_the_apis_does() {
     let document = ask(Method::GET, "/openapi.json").await.expect(200).json;
     assert!(document["paths"].get("/metrics").is_some());
     assert_eq!(document["paths"].get("/api/Push/test"), None);
+    for path in ["/docs", "/docs/", "/docs/docs.js"] {
+        drop(ask(Method::GET, path).await.expect(200));
+    }
+    let of_docs = ask(Method::GET, "/docs/openapi.json").await;
+    let of_docs = of_docs.expect(200).json;
+    assert!(of_docs["paths"].get("/api/Push/test").is_some());
     for (method, path, status, code) in [
         (Method::GET, "/nowhere", 404, "not_found"),
         (Method::POST, "/api/Push/test", 404, "not_found"),

@@ -18,8 +18,11 @@ pub mod console;
 pub mod counted;
 pub mod database;
 pub mod discard;
+#[doc(hidden)]
+pub mod docs;
 pub mod drain;
 pub mod error;
+pub mod examples;
 #[cfg(test)]
 mod floods;
 pub mod frames;

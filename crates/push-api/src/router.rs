@@ -26,7 +26,9 @@ use crate::caller::Keyed;
 use crate::case::CanonicalPaths;
 use crate::console;
 use crate::discard::discard_rest;
+use crate::docs;
 use crate::error::{ApiError, ErrorBody};
+use crate::examples;
 use crate::health::Probes;
 use crate::limits::gate;
 use crate::observe::observe;
@@ -47,7 +49,9 @@ const REQUEST_MAX: Duration = Duration::from_secs(45);
         title = "Push notifications",
         description = "Sends push notifications to customers' devices, and tells what became of them.\n\n\
             Paths are matched without regard to case. Unknown fields are ignored. Every answer has `success`, `message` and \
-            the header `X-Request-Id` (the caller's, if sent)."
+            the header `X-Request-Id` (the caller's, if sent).\n\n\
+            What is no operation of this document is answered 404 `not_found`, another method 405 `method_not_allowed`, \
+            and a path or query of more than 8 KiB 414 `uri_too_long`."
     ),
     servers((url = "/", description = "Where this document is")),
     components(schemas(ErrorBody)),
@@ -114,6 +118,7 @@ where
         .merge(routes)
         .split_for_parts();
     add_common_headers(&mut document);
+    examples::add(&mut document);
     (router, document)
 }
 
@@ -126,14 +131,22 @@ pub fn document(with_metrics: bool) -> OpenApi {
 /// The whole service, ready to be served.
 pub fn build(state: AppState) -> Router {
     let counted = middleware::from_fn_with_state(state.clone(), observed_and_counted);
-    around(all(state.metrics.is_some()), state, |routes| {
-        routes.merge(console::routes()).layer(counted)
+    let with_metrics = state.metrics.is_some();
+    around(all(with_metrics), state, |routes| {
+        let routes = routes.merge(console::routes());
+        let routes = if with_metrics {
+            routes.merge(docs::routes())
+        } else {
+            routes
+        };
+        routes.layer(counted)
     })
 }
 
-/// Metrics and probes, ready to be served at an address of their own.
+/// Metrics, probes and `/docs`, ready to be served at an address of their own.
 pub fn build_probes(probes: Probes) -> Router {
     around(routes::probes(true), probes, |routes| {
+        let routes = routes.merge(docs::routes());
         routes.layer(middleware::from_fn(observed))
     })
 }

@@ -325,6 +325,8 @@ async fn what_is_not_there_is_told_in_the_same_shape() {
     // Metrics have an address of their own here.
     let answer = call("GET", "/metrics").of(&app).await;
     assert_eq!(answer.code(), "not_found");
+    let answer = call("GET", "/docs").of(&app).await;
+    assert_eq!(answer.code(), "not_found");
     let document = call("GET", "/openapi.json").of(&app).await.json;
     assert_eq!(document["paths"].get("/metrics"), None);
 }
@@ -344,4 +346,86 @@ async fn the_document_knows_every_code_and_all_that_it_refers_to() {
         assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
     assert!(document["paths"].get("/metrics").is_some());
+}
+
+/// What an operation of the document lacks.
+fn lacks(path: &str, operation: &Value) -> Vec<String> {
+    let mut lacking: Vec<String> = ["operationId", "summary", "description", "tags"]
+        .iter()
+        .filter(|key| {
+            operation[**key].as_str().is_none_or(str::is_empty) && !operation[**key].is_array()
+        })
+        .map(ToString::to_string)
+        .collect();
+    let mut examples = |place: &str, body: &Value| {
+        for (media, content) in body["content"].as_object().into_iter().flatten() {
+            let has = ["example", "examples"]
+                .iter()
+                .any(|key| !content[key].is_null());
+            if !has {
+                lacking.push(format!("an example of {place} ({media})"));
+            }
+        }
+    };
+    examples("its body", &operation["requestBody"]);
+    let answers = operation["responses"].as_object().unwrap();
+    for (status, answer) in answers {
+        examples(&format!("its answer {status}"), answer);
+    }
+    if path.starts_with("/api/") {
+        for (status, answer) in answers
+            .iter()
+            .filter(|(status, _)| status.as_str() >= "400")
+        {
+            let told = answer["description"].as_str().unwrap_or_default();
+            let codes = answer["content"]["application/json"]["examples"].as_object();
+            if codes.is_none_or(|codes| {
+                codes
+                    .keys()
+                    .any(|code| !told.contains(&format!("`{code}`: ")))
+            }) {
+                lacking.push(format!("the codes of its answer {status}"));
+            }
+        }
+        if operation["security"].as_array().is_none_or(Vec::is_empty) {
+            lacking.push("who may call it".to_owned());
+        }
+    }
+    lacking
+}
+
+#[test]
+fn the_document_is_complete() {
+    let document = serde_json::to_value(router::document(true)).unwrap();
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(document["info"]["license"]["name"].is_string());
+    assert!(document["servers"][0]["url"].is_string());
+    let mut names = std::collections::BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            assert_eq!(lacks(path, operation), Vec::<String>::new(), "{place}");
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(
+                name.chars().all(|c| c.is_ascii_alphabetic()),
+                "{place}: {name}"
+            );
+            assert!(
+                names.insert(name.to_owned()),
+                "{place}: {name} is another's, too"
+            );
+        }
+    }
+}
+
+/// A code that no operation has and the description does not tell of would surprise whoever meets it.
+#[test]
+fn every_code_is_told_where_it_can_occur() {
+    let document = serde_json::to_value(router::document(true)).unwrap();
+    let text = document["paths"].to_string() + &document["info"]["description"].to_string();
+    for code in Code::ALL {
+        let code = serde_json::to_value(code).unwrap();
+        let told = format!("`{}`", code.as_str().unwrap());
+        assert!(text.contains(&told), "{told}");
+    }
 }

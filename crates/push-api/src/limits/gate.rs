@@ -15,6 +15,7 @@ use super::budgets::Budgets;
 use super::policy::{Exhausted, Limit, Standing};
 use crate::caller::Keyed;
 use crate::console::session;
+use crate::docs;
 use crate::error::ApiError;
 use crate::metrics;
 use crate::state::AppState;
@@ -115,7 +116,8 @@ where
     F: Future<Output = Response>,
 {
     let matched = request.extensions().get::<MatchedPath>();
-    if matched.is_some_and(|matched| PROBES.contains(&matched.as_str())) {
+    let is_free = |path: &str| PROBES.contains(&path) || docs::has(path);
+    if matched.is_some_and(|matched| is_free(matched.as_str())) {
         return answer(request).await;
     }
     let mut keyed = state.access.keyed(request.headers());
