@@ -4,7 +4,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "push.image" -}}
-{{ with .root.Values.image.registry }}{{ . }}/{{ end }}{{ .program }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{ with .root.Values.image.registry }}{{ . }}/{{ end }}{{ .program }}:{{ .tag | default .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
 {{/* The most workers there may be: they share what Expo takes of a project. */}}
@@ -67,6 +67,38 @@ readinessProbe: { httpGet: { path: /readyz, port: probes }, periodSeconds: 2, ti
       {{- end }}
 {{- end }}
 
+{{/* The name of what holds the authorities; empty without. */}}
+{{- define "push.authority" -}}
+{{- with .Values.authority -}}
+{{- if and .existingSecret .existingConfigMap }}{{ fail "authority: a Secret or a ConfigMap, not both" }}{{ end -}}
+{{ .existingSecret | default .existingConfigMap }}
+{{- end }}
+{{- end }}
+
+{{- define "push.authorityEnv" -}}
+{{- if include "push.authority" . }}
+- { name: SSL_CERT_FILE, value: /run/authority/ca.crt }
+{{- end }}
+{{- end }}
+
+{{- define "push.authorityMount" -}}
+{{- if include "push.authority" . }}
+- { name: authority, mountPath: /run/authority, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{- define "push.authorityVolume" -}}
+{{- if include "push.authority" . }}
+{{- $items := list (dict "key" .Values.authority.key "path" "ca.crt") }}
+- name: authority
+  {{- if .Values.authority.existingSecret }}
+  secret: { secretName: {{ .Values.authority.existingSecret }}, defaultMode: 0440, items: {{ toJson $items }} }
+  {{- else }}
+  configMap: { name: {{ .Values.authority.existingConfigMap }}, items: {{ toJson $items }} }
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "push.settings" -}}
 {{- range $name, $value := . }}
 - { name: {{ $name }}, value: {{ $value | toString | quote }} }
@@ -79,6 +111,7 @@ readinessProbe: { httpGet: { path: /readyz, port: probes }, periodSeconds: 2, ti
 - { name: METRICS_ADDR, value: "0.0.0.0:9090" }
 - { name: SHUTDOWN_GRACE, value: "{{ .Values.shutdownGraceSeconds }}s" }
 - { name: SHUTDOWN_DRAIN, value: "{{ .Values.api.drainSeconds }}s" }
+{{- include "push.authorityEnv" . }}
 {{- include "push.secretEnv" .Values.api.secrets }}
 {{- include "push.settings" .Values.api.settings }}
 {{- end }}
