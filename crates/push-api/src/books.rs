@@ -64,7 +64,7 @@ pub async fn watch(state: AppState, stop: CancellationToken) {
             let started = Instant::now();
             match tokio::time::timeout(MAX, read(&state, overdue_after)).await {
                 Ok(Ok(reading)) => {
-                    metrics::books(&reading.books);
+                    metrics::books(&reading.books, reading.at);
                     metrics::dead_letters(&reading.letters);
                     state.last_reading.set(reading);
                 }

@@ -18,6 +18,8 @@ const ACCEPTED: &str = "push_notifications_accepted_total";
 const PENDING: &str = "push_notifications_pending";
 const OVERDUE: &str = "push_notifications_overdue";
 const OUT_OF_BALANCE: &str = "push_books_out_of_balance";
+/// So that whoever watches sees that the gauges above stand still.
+const BOOKS_READ: &str = "push_books_read_timestamp_seconds";
 const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
 /// The same name as the workers'.
@@ -47,6 +49,10 @@ pub fn describe() {
         OVERDUE,
         "Pending notifications without news for five times RECONCILE_AFTER: no worker runs, broker or provider are away for \
          long, or the backlog is that long"
+    );
+    metrics::describe_gauge!(
+        BOOKS_READ,
+        "When the books were last read, in seconds since 1970"
     );
     metrics::describe_histogram!(
         REQUEST_DURATION,
@@ -164,12 +170,13 @@ pub fn answered(method: &Method, route: &str, status: StatusCode, duration: Dura
     histogram!(REQUEST_DURATION, &labels).record(duration);
 }
 
-/// The books as they stand.
+/// The books as they stood then.
 #[expect(
     clippy::cast_precision_loss,
     reason = "gauges are f64, exact far beyond these counts"
 )]
-pub fn books(books: &Books) {
+pub fn books(books: &Books, at: DateTime<Utc>) {
+    gauge!(BOOKS_READ).set(at.timestamp() as f64);
     gauge!(PENDING).set(books.pending as f64);
     gauge!(OVERDUE).set(books.overdue as f64);
     gauge!(OUT_OF_BALANCE).set(books.out_of_balance() as f64);

@@ -274,7 +274,10 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                 }
                 let what = match verdict(worker, &job, claiming, known) {
                     Verdict::Deliver => plan(worker, &job, known),
-                    Verdict::Suppress(why) => What::Suppress(why),
+                    Verdict::Suppress(why) => {
+                        metrics::job("suppressed");
+                        What::Suppress(why)
+                    }
                     Verdict::PutOff(until) => {
                         metrics::job("put_off");
                         What::PutOff(until)

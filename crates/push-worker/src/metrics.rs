@@ -247,6 +247,11 @@ pub fn emptied(table: &'static str, rows: &EmptiedRows) {
     gauge!(RETENTION_BEHIND, "table" => table).set(rows.behind.as_secs_f64());
 }
 
+/// Another worker empties it, and tells how far behind it is.
+pub fn emptied_elsewhere(table: &'static str) {
+    gauge!(RETENTION_BEHIND, "table" => table).set(0.0);
+}
+
 /// Under which keys values of the database may be; `None`: clear ones.
 pub fn keys_in_use(keys: &Keyring, used: &[Option<KeyId>]) {
     let ours = keys.ids().map(Some).chain([None]);
