@@ -93,10 +93,10 @@ impl Browser {
         .await;
     }
 
-    /// Waits until no such element is to be seen.
-    pub async fn misses(&self, css: &str) {
-        eventually(&format!("{css} is gone"), async || {
-            let script = "return [...document.querySelectorAll(arguments[0])].every(e => e.hidden || e.offsetParent === null)";
+    /// Waits until an element says nothing any more.
+    pub async fn hears_nothing_of(&self, css: &str) {
+        eventually(&format!("{css} is silent"), async || {
+            let script = "return [...document.querySelectorAll(arguments[0])].every(e => e.textContent === '')";
             (self.run(script, vec![json!(css)]).await == json!(true)).then_some(())
         })
         .await;

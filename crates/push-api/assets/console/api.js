@@ -8,10 +8,14 @@ export class ApiError extends Error {
   }
 }
 
+/** How long an answer may take. */
+const PATIENCE = 15_000;
+
 /** Calls an endpoint below `/api/Push`. `null` as a body is none. */
-export async function call(method, path, body = null, { signal, headers = {} } = {}) {
+export async function call(method, path, body = null, { signal, headers = {}, patience = PATIENCE } = {}) {
+  const enough = AbortSignal.timeout(patience);
   const asked = {
-    method, signal, credentials: "same-origin", cache: "no-store",
+    method, signal: signal ? AbortSignal.any([signal, enough]) : enough, credentials: "same-origin", cache: "no-store",
     headers: { "X-Push-Console": "1", ...(body === null ? {} : { "Content-Type": "application/json" }), ...headers },
     body: body === null ? undefined : JSON.stringify(body),
   };
@@ -24,6 +28,7 @@ export async function call(method, path, body = null, { signal, headers = {} } =
   }
   const requestId = response.headers.get("X-Request-Id");
   const answer = await response.json().catch(() => null);
+  signal?.throwIfAborted();
   if (response.ok && answer) return answer;
   if (response.status === 401 && path !== "/admin/session") document.dispatchEvent(new CustomEvent("signed-out"));
   throw new ApiError(answer?.message ?? `The service answers ${response.status}`, {
@@ -49,11 +54,12 @@ export function poll(every, signal, look) {
     if (document.hidden) { again(every); return; }
     try {
       await look(signal);
+      if (signal.aborted) return;
       connection(null);
       away = every;
       again(every);
     } catch (error) {
-      if (error.name === "AbortError" || error.status === 401) return;
+      if (signal.aborted || error.status === 401) return;
       connection(error);
       away = Math.min(away * 2, AWAY_MAX);
       again(Math.max(away, (error.retryAfter ?? 0) * 1000));
@@ -68,5 +74,4 @@ function connection(error) {
   const place = document.getElementById("connection");
   const text = error ? `${error.message}. What you see may be old; it is asked again by itself.` : "";
   if (place.textContent !== text) place.textContent = text;
-  place.hidden = !error;
 }

@@ -1,7 +1,7 @@
 // Which page is shown, and who is signed in.
 
 import { ApiError, call, get, post } from "./api.js";
-import { field, h, problem } from "./dom.js";
+import { field, h, problem, toast } from "./dom.js";
 import * as customer from "./customer.js";
 import * as letters from "./letters.js";
 import * as notification from "./notification.js";
@@ -24,15 +24,29 @@ const go = (address) => {
 function where() {
   const [path, parameters = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, place = ""] = path.split("/");
-  return { name: name || "overview", place: decodeURIComponent(place), parameters: Object.fromEntries(new URLSearchParams(parameters)) };
+  return { name: name || "overview", place: decoded(place), parameters: Object.fromEntries(new URLSearchParams(parameters)) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Leaves the page: what it asks ends, and so does what it was asking about. */
+function leave() {
+  leaving.abort();
+  leaving = new AbortController();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
 }
 
 function show() {
-  leaving.abort();
-  leaving = new AbortController();
+  leave();
   if (!session) { signIn(); return; }
   const { name, place, parameters } = where();
-  const page = PAGES[name];
+  const page = Object.hasOwn(PAGES, name) ? PAGES[name] : undefined;
   for (const link of document.querySelectorAll("#nav a")) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -82,7 +96,12 @@ async function begin() {
   who.hidden = false;
   who.replaceChildren(h("span", {}, session.name), session.expiresAt && h("button", {
     onclick: async () => {
-      await call("DELETE", "/admin/session").catch(() => {});
+      try {
+        await call("DELETE", "/admin/session");
+      } catch (error) {
+        // Whoever is told to be signed out must be.
+        if (error.status !== 401) { toast(`Not signed out: ${error.message}`); return; }
+      }
       session = null;
       show();
     },
@@ -92,8 +111,12 @@ async function begin() {
 
 document.addEventListener("signed-out", () => {
   session = null;
-  leaving.abort();
+  leave();
   signIn(new ApiError("Your session is over: sign in again"));
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
 });
 addEventListener("hashchange", show);
 
@@ -103,7 +126,7 @@ async function start() {
     await begin();
   } catch (error) {
     if (error.status === 401 || error.status === 403) { signIn(); return; }
-    main.replaceChildren(problem(error), h("p", {}, "It is asked again by itself."));
+    if (!main.querySelector("[role=alert]")) main.replaceChildren(problem(error), h("p", {}, "It is asked again by itself."));
     setTimeout(start, 3_000);
   }
 }

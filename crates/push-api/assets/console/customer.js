@@ -18,7 +18,7 @@ export async function page(main, { signal, place: id, session, go }) {
   main.append(form, details);
   try {
     const found = await get(`/admin/customers/${encodeURIComponent(id)}`, { signal });
-    details.append(...show(found), may("send") ? test(found.customerId, signal) : h("p", { class: "dim" }, "A test needs the scope send."));
+    details.append(...show(found), may("send") && String(found.customerId) === id ? test(found.customerId, signal) : h("p", { class: "dim" }, may("send") ? "" : "A test needs the scope send."));
   } catch (error) {
     if (error.name === "AbortError") return;
     details.append(problem(error));
@@ -61,12 +61,15 @@ function show({ devices, tokensOff, preferences }) {
 
 function test(customerId, signal) {
   const outcome = h("div", { "aria-live": "polite" });
+  // A test whose answer was lost is not sent twice.
+  let intent = key();
   const button = h("button", {
     class: "main", onclick: async () => {
       button.disabled = true;
       outcome.replaceChildren("Sending; waiting up to 10 seconds …");
       try {
-        const answer = await post("/test", { customerId }, { signal, headers: { Prefer: "wait=10" } });
+        const answer = await post("/test", { customerId }, { signal, patience: 30_000, headers: { Prefer: "wait=10", "Idempotency-Key": intent } });
+        intent = key();
         outcome.replaceChildren(h("p", { class: "row" }, tag(answer.status), answer.message, " – ",
           h("a", { href: `#/notifications/${answer.notificationId}` }, "its timeline")));
       } catch (error) {
@@ -76,4 +79,9 @@ function test(customerId, signal) {
     },
   }, "Send a test");
   return h("section", { class: "card" }, h("h2", {}, "Test"), h("p", {}, "Sends “Test Push Notification” to all of these devices."), button, outcome);
+}
+
+/** A key for one intent. */
+function key() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

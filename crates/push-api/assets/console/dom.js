@@ -20,20 +20,23 @@ function build(element, attributes, children) {
   return element;
 }
 
+/** Shows these in a place, unless the same stand there: what is focused, marked or scrolled to stays so. */
+export function update(place, children) {
+  const now = h("div", {}, [children]);
+  const [wanted, there] = [[...now.childNodes], [...place.childNodes]];
+  const same = wanted.length === there.length && wanted.every((node, at) => node.isEqualNode(there[at]));
+  if (!same) place.replaceChildren(...wanted);
+}
+
 const UTC = { timeZone: "UTC", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 const CLOCK = new Intl.DateTimeFormat("sv-SE", UTC);
 
-/** A time in UTC, with how long ago it was. `exact`: with milliseconds. */
+/** A time in UTC. `exact`: with milliseconds. */
 export function time(text, exact = false) {
   if (!text) return "–";
   const at = new Date(text);
   const thousandths = exact ? `.${String(at.getUTCMilliseconds()).padStart(3, "0")}` : "";
-  return h("time", { datetime: text, title: `${ago(at)} (${text})` }, `${CLOCK.format(at)}${thousandths} UTC`);
-}
-
-function ago(at) {
-  const seconds = (Date.now() - at.getTime()) / 1000;
-  return seconds < 0 ? `in ${span(-seconds)}` : `${span(seconds)} ago`;
+  return h("time", { datetime: text, title: text }, `${CLOCK.format(at)}${thousandths} UTC`);
 }
 
 /** A number of seconds in words. */
@@ -81,6 +84,15 @@ export function table(caption, columns, rows, empty = "Nothing here.") {
   const line = (row) => h("tr", {}, columns.map(([, cell, kind]) => h("td", { class: kind }, cell(row) ?? "–")));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {}, h("caption", { class: "visually-hidden" }, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows.map(line))));
+}
+
+/** Asks for the next page, once. Without a cursor there is none. */
+export function older(cursor, load) {
+  return cursor ? h("button", { onclick: async ({ target }) => {
+    target.disabled = true;
+    await load(cursor);
+    target.disabled = false;
+  } }, "Older ones") : "";
 }
 
 /** Names and values. */

@@ -1,7 +1,7 @@
 // Dead letters: what was given up. To look at, to try again, to put aside; some, or all that a filter means.
 
 import { get, post } from "./api.js";
-import { ask, choice, facts, field, h, number, problem, query, table, tag, time, toast, utc } from "./dom.js";
+import { ask, choice, facts, field, h, number, older, problem, query, table, tag, time, toast, utc } from "./dom.js";
 
 export const title = (place) => place ? "Dead letter" : "Dead letters";
 
@@ -38,19 +38,20 @@ function list(main, given, signal, go) {
   h("button", { class: "main" }, "Filter"));
   const filter = filterOf(given);
   const actions = h("div", { class: "row" });
-  const progress = h("div", { "aria-live": "polite" });
+  const progress = h("div");
   const found = h("div", {}, h("p", { class: "dim" }, "Looking …"));
   main.append(form, h("section", { class: "card" }, actions, progress, found));
-  const selection = new Selection(actions, progress, () => refresh(), filter, go);
+  const selection = new Selection(actions, progress, () => refresh(), filter, go, signal);
+  // What is meant is what was filtered by, not what is being typed.
+  form.addEventListener("input", () => selection.meansNothing());
   let items = [];
   const load = async (cursor = null) => {
     const answer = await get(`/admin/deadLetters${query({ ...filter, limit: 100, cursor })}`, { signal });
     items = cursor ? [...items, ...answer.items] : answer.items;
-    const more = answer.nextCursor && h("button", { onclick: () => load(answer.nextCursor).catch(wrong) }, "Older ones");
     selection.keep(items);
-    found.replaceChildren(tableOf(items, selection), ...(more ? [more] : []));
+    found.replaceChildren(tableOf(items, selection), older(answer.nextCursor, (next) => load(next).catch(wrong)));
   };
-  const wrong = (error) => { if (error.name !== "AbortError") found.replaceChildren(problem(error)); };
+  const wrong = (error) => { if (!signal.aborted) found.append(problem(error)); };
   const refresh = () => load().catch(wrong);
   refresh();
 }
@@ -80,17 +81,17 @@ function tableOf(items, selection) {
 class Selection {
   ids = new Set();
 
-  constructor(actions, progress, refresh, filter, go) {
-    Object.assign(this, { progress, refresh, filter, go });
+  constructor(actions, progress, refresh, filter, go, signal) {
+    Object.assign(this, { progress, refresh, filter, go, signal, running: false });
     const button = (text, kind, action) => h("button", { class: kind, onclick: action }, text);
     this.replay = button("Replay selected", "main", () => this.replaySelected());
     this.discard = button("Discard selected", "danger", () => this.discardSelected());
     // Those that were handled are never meant by it.
-    const many = !filter.state || filter.state === "open" ? [
+    this.allThatMatch = !filter.state || filter.state === "open" ? [
       button("Replay all that match …", "", () => this.many("replay")),
       button("Discard all that match …", "danger", () => this.many("discard")),
     ] : [];
-    actions.append(this.replay, this.discard, ...many);
+    actions.append(this.replay, this.discard, ...this.allThatMatch);
     this.show();
   }
 
@@ -116,10 +117,15 @@ class Selection {
     this.show();
   }
 
+  /** Until the filter is applied. */
+  meansNothing() {
+    for (const button of this.allThatMatch) button.disabled = true;
+  }
+
   show() {
     const count = this.ids.size;
     for (const [button, word] of [[this.replay, "Replay"], [this.discard, "Discard"]]) {
-      button.disabled = count === 0;
+      button.disabled = count === 0 || this.running;
       button.textContent = `${word} selected (${count})`;
     }
   }
@@ -140,20 +146,30 @@ class Selection {
     const bar = h("progress", { max: ids.length, value: 0, "aria-label": `Dead letters ${word}` });
     const told = h("p");
     const refused = new Map();
-    this.progress.replaceChildren(bar, told);
+    let stopped = false;
+    const stop = h("button", { class: "danger", onclick: () => { stopped = true; } }, "Stop");
+    this.progress.replaceChildren(bar, told, stop);
+    this.running = true;
+    this.show();
     let done = 0;
     for (const id of ids) {
+      if (stopped || this.signal.aborted) break;
       try {
         await act(id);
         done += 1;
         this.ids.delete(id);
       } catch (error) {
         if (error.status === 401) return;
+        // The others would be refused as well.
+        if (error.status === 429 || error.status >= 500 || error.status === 0) stopped = true;
         refused.set(error.message, (refused.get(error.message) ?? 0) + 1);
       }
       bar.value += 1;
       told.textContent = `${number(done)} of ${number(ids.length)} ${word}`;
     }
+    this.running = false;
+    stop.remove();
+    if (this.signal.aborted) return;
     const reasons = [...refused].map(([message, count]) => h("li", {}, `${number(count)}: ${message}`));
     if (reasons.length > 0) this.progress.append(h("div", { class: "note bad", role: "alert" }, "Not done:", h("ul", {}, reasons)));
     toast(`${number(done)} ${word}`);
@@ -163,13 +179,14 @@ class Selection {
   /** All that the filter means, also those that are not shown: counted first, then done by a worker. */
   async many(verb) {
     const { state: _open, ...filter } = Object.fromEntries(Object.entries(this.filter).filter(([, value]) => value));
-    if (filter.customerId) filter.customerId = Number(filter.customerId);
     try {
       const { count } = await post(`/admin/deadLetters/${verb}`, { filter, dryRun: true });
       if (count === 0) { toast("No open dead letter matches"); return; }
       const [word, fields] = verb === "replay" ? ["Replay", extension()] : ["Discard", why()];
       const perSecond = field("At most so many a second", h("input", { name: "perSecond", type: "number", min: 1, max: 1000, value: PER_SECOND, required: true }));
-      const body = h("div", {}, h("p", {}, `${number(count)} open dead letters match now. A worker does it; it goes on over restarts, and can be stopped.`), perSecond, fields);
+      const which = Object.entries(filter).map(([name, value]) => `${name} ${value}`).join(", ");
+      const body = h("div", {}, h("p", {}, `${number(count)} open dead letters match now: ${which || "all there are"}.`),
+        h("p", {}, "A worker does it; it goes on over restarts, and can be stopped."), perSecond, fields);
       const given = await ask(`${word} ${number(count)} dead letters?`, body, { yes: `${word} all`, danger: verb === "discard" });
       if (!given) return;
       const more = verb === "replay" ? extended(given) : { reason: given.reason };
@@ -235,7 +252,7 @@ function details(letter, load) {
       ["Stands now", notification && h("span", {}, tag(notification.status), notification.reason && ` ${notification.reason.replaceAll("_", " ")}`)],
       ["Provider", letter.provider],
       ["Token", letter.token && h("code", {}, letter.token)],
-      ["Device since", target && h("span", {}, tag(target.outcome), " ", time(target.at))],
+      ["Device now", target && h("span", {}, tag(target.outcome), " ", time(target.at))],
       ["Attempts", number(letter.attempts)],
       ["Given up again as", letter.newerDeadLetterId ? h("a", { href: `#/dead-letters/${letter.newerDeadLetterId}` }, letter.newerDeadLetterId) : undefined],
     ]), buttons),

@@ -15,7 +15,9 @@ export function page(main, { signal, place: id, session }) {
   const content = h("div", {}, h("p", { class: "dim" }, "Looking …"));
   main.append(content);
   let shown = "";
-  poll(EVERY, signal, async () => {
+  const over = new AbortController();
+  signal.addEventListener("abort", () => over.abort());
+  poll(EVERY, over.signal, async () => {
     try {
       const found = await get(`/notifications/${encodeURIComponent(id)}`, { signal });
       const now = JSON.stringify(found);
@@ -24,6 +26,7 @@ export function page(main, { signal, place: id, session }) {
     } catch (error) {
       if (error.status !== 404) throw error;
       content.replaceChildren(problem(error));
+      over.abort();
     }
   });
 }
@@ -48,6 +51,7 @@ function show(found, session) {
         ["Ended", time(found.completedAt)],
         ["Good until", time(found.expiresAt)],
         ["Opened", time(found.openedAt)],
+        ["Picture", found.imageUrl ?? undefined],
         ["Id", h("code", {}, found.notificationId)],
       ])),
     h("section", { class: "card" }, h("h2", {}, "Timeline"),
@@ -61,6 +65,7 @@ function show(found, session) {
       ["Attempts", (one) => number(one.attempts), "num"],
       ["Error", (one) => told(one.error), "text"],
       ["Receipt", (one) => told(one.receipt), "text"],
+      ["At", (one) => time(one.at), "nowrap"],
       ["Provider's id", (one) => one.providerId, "text"],
     ], found.deliveries, "No device was asked.")),
     data.length > 0 && h("section", { class: "card" }, h("h2", {}, "Data"), facts(data)),

@@ -1,7 +1,7 @@
 // What is done with many dead letters, or with all that a customer has: how far it is, and stopping it.
 
 import { get, poll, post } from "./api.js";
-import { ask, facts, h, number, problem, table, tag, time, toast } from "./dom.js";
+import { ask, facts, h, number, problem, span, table, tag, time, toast, update } from "./dom.js";
 
 export const title = (place) => place ? "Operation" : "Operations";
 
@@ -16,8 +16,8 @@ function all(main, signal) {
   const list = h("div", {}, h("p", { class: "dim" }, "Looking …"));
   main.append(list);
   poll(EVERY, signal, async () => {
-    const { items } = await get("/admin/operations?limit=50", { signal });
-    list.replaceChildren(table("Operations", [
+    const { items } = await get("/admin/operations?limit=200", { signal });
+    update(list, table("Operations", [
       ["Started", (item) => time(item.createdAt), "nowrap"],
       ["What", (item) => h("a", { href: `#/operations/${item.operationId}` }, item.kind.replaceAll("_", " "))],
       ["By", (item) => item.createdBy],
@@ -30,10 +30,11 @@ function all(main, signal) {
 
 function one(main, id, signal) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
-  const told = h("p", { role: "status" }, "Looking …");
+  const told = h("p", {}, "Looking …");
+  const ended = h("p", { class: "visually-hidden", role: "status" });
   const stop = h("div");
   const details = h("div");
-  main.append(h("section", { class: "card" }, bar, told, stop), h("section", { class: "card" }, details));
+  main.append(h("section", { class: "card" }, bar, told, ended, stop), h("section", { class: "card" }, details));
   const over = new AbortController();
   signal.addEventListener("abort", () => over.abort());
   let cancellable = false;
@@ -49,19 +50,23 @@ function one(main, id, signal) {
     cancellable = running;
     const failures = Object.entries(found.failures).map(([why, count]) => `${number(count)} ${why.replaceAll("_", " ")}`);
     const filter = Object.entries(found.filter).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`);
-    details.replaceChildren(facts([
+    update(details, facts([
       ["What", found.kind.replaceAll("_", " ")],
       ["State", tag(found.state)],
       ["Done", number(found.done)],
       ["Failed", failures.length > 0 ? failures.join(", ") : number(found.failed)],
       ["Which", filter.length > 0 ? filter.join(", ") : "all that were open"],
       ["At most", `${number(found.perSecond)} a second`],
+      ["To live from then on", found.extendTtlSeconds ? span(found.extendTtlSeconds) : undefined],
       ["Reason", found.reason ?? undefined],
       ["By", found.createdBy],
       ["Started", time(found.createdAt)],
       ["Ended", time(found.finishedAt)],
     ]));
-    if (found.state !== "running") over.abort();
+    if (found.state !== "running") {
+      ended.textContent = text;
+      over.abort();
+    }
   });
 }
 

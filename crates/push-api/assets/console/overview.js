@@ -2,7 +2,7 @@
 
 import { get, poll, post } from "./api.js";
 import { lines } from "./chart.js";
-import { ask, h, milliseconds, number, percent, problem, span, table, tag, time, toast } from "./dom.js";
+import { ask, h, milliseconds, number, percent, problem, span, table, tag, time, toast, update } from "./dom.js";
 
 const EVERY = 3_000;
 /** Points of a live chart: six minutes. */
@@ -12,42 +12,45 @@ export const title = () => "Overview";
 
 export function page(main, { signal, session }) {
   const may = (scope) => session.scopes.includes(scope);
-  const [tiles, charts, hours, queues, lanes, wrong] = [0, 1, 2, 3, 4, 5].map(() => h("div"));
+  const [tiles, charts, hours, queues, lanes] = [0, 1, 2, 3, 4].map(() => h("div"));
+  const wrong = h("div", { role: "status" });
   charts.className = "grid";
   hours.className = "grid";
   main.append(wrong, tiles, charts, h("div", { class: "grid" },
     h("section", { class: "card" }, h("h2", {}, "Queues"), queues),
     h("section", { class: "card" }, h("h2", {}, "Providers"), lanes)), hours);
   const live = new Live();
-  let shown = "";
   poll(EVERY, signal, async () => {
-    const stats = may("read") ? await get("/stats?interval=hour", { signal }) : null;
-    const [state, { books }] = await Promise.all([get("/admin/queues", { signal }), get("/admin/books", { signal })]);
-    live.add(stats, state);
-    tiles.replaceChildren(tilesOf(stats, books));
+    // Each part by itself: the books are told while the database is away.
+    const [stats, state, books] = await Promise.allSettled([
+      may("read") ? get("/stats?interval=hour", { signal }) : null, get("/admin/queues", { signal }), get("/admin/books", { signal }),
+    ]);
+    const of = ({ value }) => value ?? null;
+    update(tiles, [tilesOf(of(stats), of(books)?.books)]);
+    update(wrong, warnings(of(state), of(books)?.books, may("read")));
+    live.add(of(stats), of(state));
     charts.replaceChildren(...live.charts());
-    queues.replaceChildren(queuesOf(state));
-    wrong.replaceChildren(...warnings(state, books, may("read")));
-    if (stats) hours.replaceChildren(...hoursOf(stats.buckets));
-    // Buttons stay under the finger as long as they say the same.
-    const now = JSON.stringify(state.providers.map((lane) => [lane.provider, lane.state, lane.paused, lane.workers.map((w) => [w.state, w.inFlight, w.limit])]));
-    if (now !== shown && !lanes.contains(document.activeElement)) {
-      lanes.replaceChildren(lanesOf(state.providers, signal, () => { shown = ""; }));
-      shown = now;
+    if (of(stats)) update(hours, hoursOf(of(stats).buckets));
+    if (of(state)) {
+      update(queues, [queuesOf(of(state))]);
+      showLanes(lanes, of(state).providers);
     }
+    const failed = [stats, state, books].find(({ status }) => status === "rejected");
+    if (failed) throw failed.reason;
   });
 }
 
-function warnings({ queues, broker }, books, reads) {
-  const jobs = queues.find(({ name }) => name === "push.jobs");
+function warnings(state, books, reads) {
+  const { queues, broker } = state ?? {};
+  const jobs = queues?.find(({ name }) => name === "push.jobs");
   const told = [
     !reads && ["warn", "This key lacks the scope read: throughput, search and timelines are not shown."],
-    broker.state !== "connected" && ["bad", `RabbitMQ is ${broker.state}${broker.reason ? `: ${broker.reason}` : ""}. Notifications are accepted and wait in the database.`],
+    broker && broker.state !== "connected" && ["bad", `RabbitMQ is ${broker.state}${broker.reason ? `: ${broker.reason}` : ""}. Notifications are accepted and wait in the database${broker.unpublishedAgeSeconds === null ? "" : `, the oldest for ${span(broker.unpublishedAgeSeconds)}`}.`],
     jobs?.consumers === 0 && ["bad", "No worker consumes push.jobs: nothing is delivered."],
     books?.outOfBalance && ["bad", `The books are out of balance by ${number(books.outOfBalance)}.`],
     books?.overdue > 0 && ["warn", `${number(books.overdue)} notifications are overdue.`],
   ];
-  return told.filter(Boolean).map(([kind, text]) => h("p", { class: `note ${kind}`, role: "status" }, text));
+  return told.filter(Boolean).map(([kind, text]) => h("p", { class: `note ${kind}` }, text));
 }
 
 function tilesOf(stats, books) {
@@ -61,7 +64,7 @@ function tilesOf(stats, books) {
     totals && tile("Delivered within", milliseconds(took.p50), `95 %: ${milliseconds(took.p95)}, 99 %: ${milliseconds(took.p99)}`),
     books && tile("Pending", number(books.pending), `${number(books.overdue)} overdue`),
     books && tile("Dead letters", h("a", { href: "#/dead-letters?state=open" }, number(books.deadLettersOpen)), "that wait for somebody"),
-    books && tile("Books", books.outOfBalance === 0 ? "balance" : `off by ${number(books.outOfBalance)}`, `${number(books.accepted)} kept in all`));
+    books && tile("Books", books.outOfBalance === 0 ? "balance" : `off by ${number(books.outOfBalance)}`, `${number(books.accepted)} kept in all; read ${clock(Date.parse(books.readAt))}`));
 }
 
 /** What waits for what: the names of its queues begin so. */
@@ -79,8 +82,9 @@ class Live {
   depths = [];
   last = null;
 
-  add(stats, { queues }) {
+  add(stats, state) {
     const at = Date.now();
+    const queues = state?.queues ?? [];
     this.depths.push([at, Object.fromEntries(QUEUES.map(([name, begins]) => [name, depthOf(queues, begins)]))]);
     if (stats) {
       const buckets = new Map(stats.buckets.map((bucket) => [bucket.from, bucket]));
@@ -107,13 +111,17 @@ class Live {
   }
 
   charts() {
-    const clock = (x) => new Date(x).toISOString().slice(11, 19);
     const rate = (name) => ({ name, kind: name, points: this.rates.map(([at, rates]) => [at, rates[name]]) });
     return [
       this.rates.length > 0 && lines("Notifications a second, now", ["accepted", "sent", "failed"].map(rate), clock),
       lines("Waiting in queues, now", QUEUES.map(([name]) => ({ name, kind: name, points: this.depths.map(([at, depths]) => [at, depths[name]]) })), clock),
     ].filter(Boolean);
   }
+}
+
+/** The time of the day, UTC. */
+function clock(x) {
+  return new Date(x).toISOString().slice(11, 19);
 }
 
 function hoursOf(buckets) {
@@ -133,35 +141,48 @@ function queuesOf({ queues, broker }) {
       ["Waiting", (queue) => number(queue.depth), "num"],
       ["Oldest", (queue) => span(queue.ageSeconds), "num"],
       ["Consumers", (queue) => number(queue.consumers), "num"],
+      ...(queues.some(({ problem: why }) => why) ? [["Problem", (queue) => queue.problem, "text"]] : []),
     ], queues));
 }
 
-function lanesOf(providers, signal, changed) {
-  return h("div", {}, providers.map((lane) => h("div", { class: "lane" },
-    h("div", { class: "row between" },
-      h("h3", {}, lane.provider.toUpperCase(), " ", lane.state ? tag(lane.state) : h("span", { class: "dim" }, "no worker tells of it")),
-      lever(lane, signal, changed)),
-    lane.paused && h("p", { class: "dim" }, `Paused by ${lane.pausedBy ?? "somebody"} `, time(lane.pausedAt)),
-    lane.workers.length > 0 && table(`Workers of ${lane.provider}`, [
-      ["Worker", (worker) => worker.worker.slice(0, 8), "nowrap"],
-      ["Lane", (worker) => tag(worker.state)],
-      ["In flight", (worker) => `${number(worker.inFlight)} of ${number(worker.limit)}`, "num"],
-    ], lane.workers))));
+/** A lane each. Its button is made anew only when it says something else: it stays under the finger, and keeps the focus. */
+function showLanes(place, providers) {
+  for (const lane of providers) {
+    let shown = place.querySelector(`[data-provider=${lane.provider}]`);
+    if (!shown) {
+      shown = h("div", { "data-provider": lane.provider }, h("div", { class: "row between" }, h("h3"), h("span")), h("div"), h("div"));
+      place.append(shown);
+    }
+    const [head, wrong, more] = shown.children;
+    const [name, button] = head.children;
+    update(name, [lane.provider.toUpperCase(), " ", lane.state ? tag(lane.state) : h("span", { class: "dim" }, "no worker tells of it")]);
+    if (button.dataset.paused !== String(lane.paused)) {
+      button.dataset.paused = lane.paused;
+      button.replaceChildren(lever(lane, wrong));
+    }
+    update(more, [
+      lane.paused && h("p", { class: "dim" }, `Paused by ${lane.pausedBy ?? "somebody"} `, time(lane.pausedAt)),
+      lane.workers.length > 0 && table(`Workers of ${lane.provider}`, [
+        ["Worker", (worker) => worker.worker.slice(0, 8), "nowrap"],
+        ["Lane", (worker) => tag(worker.state)],
+        ["In flight", (worker) => `${number(worker.inFlight)} of ${number(worker.limit)}`, "num"],
+        ["Told", (worker) => `${span(worker.reportAgeSeconds)} ago`, "num"],
+      ], lane.workers),
+    ]);
+  }
 }
 
-function lever(lane, signal, changed) {
+function lever(lane, wrong) {
   const [verb, word] = lane.paused ? ["resume", "Resume"] : ["pause", "Pause"];
   return h("button", {
-    class: lane.paused ? "main" : "danger", onclick: async ({ target }) => {
+    class: lane.paused ? "main" : "danger", onclick: async () => {
       const text = lane.paused ? "What waited is sent within two minutes." : "Nothing is sent there until somebody resumes it. What waits spends no attempt.";
       if (!await ask(`${word} ${lane.provider.toUpperCase()}?`, h("p", {}, text), { yes: word, danger: !lane.paused })) return;
-      target.blur();
       try {
-        const answer = await post(`/admin/providers/${lane.provider}/${verb}`, null, { signal });
-        toast(answer.message);
-        changed();
+        toast((await post(`/admin/providers/${lane.provider}/${verb}`)).message);
+        wrong.replaceChildren();
       } catch (error) {
-        target.after(problem(error));
+        wrong.replaceChildren(problem(error));
       }
     },
   }, `${word} ${lane.provider.toUpperCase()}`);

@@ -1,7 +1,7 @@
 // The history by customer, booking, notification, and what became of it.
 
 import { get } from "./api.js";
-import { choice, field, h, problem, query, table, tag, time, utc } from "./dom.js";
+import { choice, field, h, older, problem, query, table, tag, time, utc } from "./dom.js";
 
 export const title = () => "Search";
 
@@ -23,20 +23,21 @@ export function columns({ withCustomer = true } = {}) {
 
 /** Pages of the history that a filter means; further ones by a button. */
 export function results(filter, signal, kind = {}) {
-  const place = h("div", { "aria-live": "polite" }, h("p", { class: "dim" }, "Searching …"));
+  const told = h("p", { class: "visually-hidden", role: "status" });
+  const list = h("div", {}, h("p", { class: "dim" }, "Searching …"));
   const items = [];
   const load = async (cursor) => {
     try {
       const answer = await get(`/history${query({ ...filter, limit: 50, cursor })}`, { signal });
       items.push(...answer.items);
-      const more = answer.nextCursor && h("button", { onclick: () => load(answer.nextCursor) }, "Older ones");
-      place.replaceChildren(table("Notifications", columns(kind), items, "No notification matches."), ...(more ? [more] : []));
+      told.textContent = `${items.length} found${answer.nextCursor ? ", and there are older ones" : ""}`;
+      list.replaceChildren(table("Notifications", columns(kind), items, "No notification matches."), older(answer.nextCursor, load));
     } catch (error) {
-      if (error.name !== "AbortError") place.replaceChildren(problem(error));
+      if (!signal.aborted) list.append(problem(error));
     }
   };
   load();
-  return place;
+  return h("div", {}, told, list);
 }
 
 export function page(main, { signal, parameters, session, go }) {

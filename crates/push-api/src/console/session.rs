@@ -102,10 +102,16 @@ pub async fn of(state: &AppState, headers: &HeaderMap) -> Result<Option<Session>
         .await
 }
 
-/// What is in our cookie, where one of our pages asks.
+/// What is in our cookie, where one of our pages asks, and does so with nothing else: wrong credentials are not made good
+/// by a cookie beside them.
 fn brought(headers: &HeaderMap) -> Option<&str> {
     let from_our_page = headers.contains_key(FROM_OUR_PAGE);
-    from_our_page.then(|| secret(headers)).flatten()
+    let brings_more = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")]
+        .iter()
+        .any(|name| headers.contains_key(name));
+    (from_our_page && !brings_more)
+        .then(|| secret(headers))
+        .flatten()
 }
 
 /// What is in our cookie, if it looks like ours.
@@ -128,7 +134,8 @@ fn hash(secret: &str) -> SessionHash {
 fn is_over_tls(state: &AppState, headers: &HeaderMap) -> bool {
     let proxy_says = headers
         .get(FORWARDED_PROTO)
-        .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+        .and_then(|proto| proto.to_str().ok()?.split(',').next())
+        .is_some_and(|first| first.trim().eq_ignore_ascii_case("https"));
     state.speaks_tls || proxy_says
 }
 
