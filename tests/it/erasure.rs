@@ -223,7 +223,7 @@ async fn wherever_it_waits_nothing_is_sent_and_nothing_is_left() {
 
 /// In no table, and in no queue.
 async fn nothing_is_left(stack: &Stack, phones: &[&Phone], poison: &[String]) {
-    let everything = stack.database.dump().await + stack.broker.take_all().await.as_str();
+    let everything = stack.database.dump().await + &stack.broker.take_all().await;
     assert!(everything.contains("notification_history: "));
     assert!(everything.contains("customer_push_tokens: "), "another's");
     let mut secrets = vec![

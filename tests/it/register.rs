@@ -189,7 +189,7 @@ async fn what_is_no_token_is_refused_and_told_what_a_real_one_looks_like() {
     assert_eq!(stack.database.count("customer_push_tokens").await, 0);
 
     // What is odd but real.
-    let fid = "c".to_owned() + "A".repeat(21).as_str();
+    let fid = "c".to_owned() + &"A".repeat(21);
     for (field, token) in [
         ("fcmToken", fid.as_str()),
         ("expoPushToken", "ExpoPushToken[a]"),

@@ -323,7 +323,7 @@ impl<'a> Caller<'a> {
         let refused = self
             .run(Function::UpdateBookingStatus, &nameless, &[])
             .await;
-        let told = text(&refused.stderr) + text(&refused.stdout).as_str();
+        let told = text(&refused.stderr) + &text(&refused.stdout);
         assert!(!refused.status.success(), "{:?}", self.language);
         assert!(told.contains("technician.name"), "{told}");
         assert_eq!(self.door.knocks().len(), 1, "{:?}", self.language);

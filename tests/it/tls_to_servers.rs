@@ -28,7 +28,7 @@ async fn checks(stack: &Stack, name: &str, value: &str) -> Vec<(Option<i32>, Str
     ] {
         let settings = changed(&settings, name, value);
         let ended = run_to_end(program, &["check"], &settings).await;
-        said.push((ended.code, ended.stdout + ended.stderr.as_str()));
+        said.push((ended.code, ended.stdout + &ended.stderr));
     }
     said
 }

@@ -1,12 +1,12 @@
-//! A real browser, which does what people do with the console.
+//! A real browser, which does what people do with the console: by the WebDriver protocol (W3C), of which a dozen commands are
+//! needed. The clients that there are change how JSON is kept in the whole workspace, or bring other licences.
 
 use std::panic::AssertUnwindSafe;
 use std::process::Stdio;
 
 use futures::FutureExt as _;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use thirtyfour::error::{WebDriverError, WebDriverResult};
-use thirtyfour::{By, Capabilities, WebDriver};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -43,8 +43,13 @@ impl Look {
 /// A page in a browser.
 #[derive(Clone, Debug)]
 pub struct Browser {
-    driver: WebDriver,
+    http: Client,
+    /// Of the session, at the driver.
+    address: String,
 }
+
+/// By what name an element is handed over (WebDriver, section 12).
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 impl Browser {
     /// Opens a browser, does `what` with it, and closes it, however that ends.
@@ -61,13 +66,12 @@ impl Browser {
             .kill_on_drop(true)
             .spawn()
             .expect("chromedriver (Debian: chromium-driver) starts");
-        let driver = eventually("the browser is there", async || {
+        let browser = eventually("the browser is there", async || {
             connect(port, look).await.ok()
         })
         .await;
-        let browser = Self { driver };
         let done = AssertUnwindSafe(what(&browser)).catch_unwind().await;
-        let closed = browser.driver.clone().quit().await;
+        let closed = browser.command(Method::DELETE, "", json!({})).await;
         closed.expect("the browser can be closed");
         process.kill().await.expect("chromedriver ends");
         // Parts of the browser write until they are gone.
@@ -80,7 +84,8 @@ impl Browser {
 
     /// Opens an address.
     pub async fn open(&self, address: &str) {
-        self.driver.goto(address).await.expect("an address");
+        let opened = self.command(Method::POST, "/url", json!({"url": address}));
+        opened.await.expect("an address");
     }
 
     /// Waits for an element whose text has this in it.
@@ -105,10 +110,11 @@ impl Browser {
     /// Clicks the first element of these whose text has this in it, once it is there and can be clicked.
     pub async fn click(&self, css: &str, text: &str) {
         eventually(&format!("{css} {text:?} can be clicked"), async || {
-            for element in self.driver.find_all(By::Css(css)).await.ok()? {
-                let says = element.text().await.ok()?;
-                if says.contains(text) && element.is_enabled().await.ok()? {
-                    return element.click().await.ok();
+            for element in self.elements(css).await? {
+                let says = self.ask(&element, "text").await?;
+                let says = says.as_str().unwrap_or_default().contains(text);
+                if says && self.ask(&element, "enabled").await? == true {
+                    return self.act(&element, "click", json!({})).await;
                 }
             }
             None
@@ -119,36 +125,90 @@ impl Browser {
     /// Writes into a field, in the place of what stands there.
     pub async fn fill(&self, css: &str, text: &str) {
         eventually(&format!("{css} can be filled"), async || {
-            let field = self.driver.find(By::Css(css)).await.ok()?;
-            field.clear().await.ok()?;
-            field.send_keys(text).await.ok()
+            let field = self.elements(css).await?.into_iter().next()?;
+            self.act(&field, "clear", json!({})).await?;
+            self.act(&field, "value", json!({"text": text})).await
         })
         .await;
     }
 
     /// Presses keys, wherever the focus is.
     pub async fn press(&self, keys: &str) {
-        let focused = self.driver.active_element().await;
-        let focused = focused.expect("something has the focus");
-        focused.send_keys(keys).await.expect("it takes keys");
+        let focused = self
+            .command(Method::GET, "/element/active", json!({}))
+            .await;
+        let focused = path(&focused.expect("something has the focus"));
+        let pressed = self.act(&focused, "value", json!({"text": keys})).await;
+        pressed.expect("it takes keys");
     }
 
     /// What a script returns.
     pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
-        let answer = self.driver.execute(script, arguments).await;
-        let answer = answer.map(|answer| answer.json().clone());
-        answer.unwrap_or_else(|error: WebDriverError| panic!("{script}: {error}"))
+        let script = json!({"script": script, "args": arguments});
+        let answer = self.command(Method::POST, "/execute/sync", script).await;
+        answer.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The same of one that takes its time, and hands its answer to its last argument.
     pub async fn run_async(&self, script: &str) -> Value {
-        let answer = self.driver.execute_async(script, Vec::new()).await;
-        let answer = answer.map(|answer| answer.json().clone());
-        answer.unwrap_or_else(|error: WebDriverError| panic!("{error}"))
+        let script = json!({"script": script, "args": []});
+        let answer = self.command(Method::POST, "/execute/async", script).await;
+        answer.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The paths of all such elements.
+    async fn elements(&self, css: &str) -> Option<Vec<String>> {
+        let wanted = json!({"using": "css selector", "value": css});
+        let found = self.command(Method::POST, "/elements", wanted).await.ok()?;
+        Some(found.as_array()?.iter().map(path).collect())
+    }
+
+    async fn ask(&self, element: &str, what: &str) -> Option<Value> {
+        let path = format!("{element}/{what}");
+        self.command(Method::GET, &path, json!({})).await.ok()
+    }
+
+    async fn act(&self, element: &str, what: &str, how: Value) -> Option<()> {
+        let path = format!("{element}/{what}");
+        self.command(Method::POST, &path, how).await.ok().map(drop)
+    }
+
+    /// What the driver answers to a command, or why it did not do it.
+    async fn command(&self, method: Method, path: &str, body: Value) -> Result<Value, String> {
+        command(&self.http, method, &format!("{}{path}", self.address), body).await
     }
 }
 
-async fn connect(port: u16, look: Look) -> WebDriverResult<WebDriver> {
+/// The path of an element that was handed over.
+fn path(element: &Value) -> String {
+    let id = element[ELEMENT].as_str().unwrap_or_default();
+    format!("/element/{id}")
+}
+
+async fn command(
+    http: &Client,
+    method: Method,
+    address: &str,
+    body: Value,
+) -> Result<Value, String> {
+    let asked = http.request(method.clone(), address);
+    let asked = if method == Method::POST {
+        asked.json(&body)
+    } else {
+        asked
+    };
+    let answer = asked.send().await.map_err(|error| error.to_string())?;
+    let well = answer.status().is_success();
+    let mut answer: Value = answer.json().await.map_err(|error| error.to_string())?;
+    let value = answer["value"].take();
+    if well {
+        Ok(value)
+    } else {
+        Err(value.to_string())
+    }
+}
+
+async fn connect(port: u16, look: Look) -> Result<Browser, String> {
     let (width, height) = look.size;
     let scheme = u8::from(!look.dark);
     let arguments = json!([
@@ -165,10 +225,14 @@ async fn connect(port: u16, look: Look) -> WebDriverResult<WebDriver> {
         // A window cannot be as small as a phone.
         "mobileEmulation": {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": false, "mobile": false}},
     });
-    let mut capabilities = Capabilities::new();
-    capabilities.set("browserName", json!("chrome"))?;
-    capabilities.set("goog:chromeOptions", options)?;
-    WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await
+    let wanted = json!({"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}});
+    let (http, driver) = (Client::new(), format!("http://127.0.0.1:{port}/session"));
+    let session = command(&http, Method::POST, &driver, wanted).await?;
+    let id = session["sessionId"].as_str().unwrap_or_default();
+    Ok(Browser {
+        address: format!("{driver}/{id}"),
+        http,
+    })
 }
 
 /// One that nobody uses at the moment.

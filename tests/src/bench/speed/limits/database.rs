@@ -135,7 +135,7 @@ fn insert_history(rows: usize) -> String {
          NOW(3) + INTERVAL 1 MINUTE, ?)";
     let head = "INSERT INTO bench_history (notification_id, customer_id, notification_type, title, body, data, priority, \
          created_at, expires_at, due_at, timeline) VALUES ";
-    format!("{head}{}", listed(ROW, rows))
+    head.to_owned() + &listed(ROW, rows)
 }
 
 fn settle_history(rows: usize) -> String {
@@ -151,7 +151,7 @@ fn insert_deliveries(rows: usize) -> String {
     const ROW: &str = "(?, ?, 'fcm', ?, 'android', ?, ?, 'accepted', ?, 1)";
     let head = "INSERT INTO bench_deliveries (notification_id, registration_id, provider, customer_id, platform, token_hash, \
          token_masked, outcome, provider_id, attempts) VALUES ";
-    format!("{head}{}", listed(ROW, rows))
+    head.to_owned() + &listed(ROW, rows)
 }
 
 fn listed(row: &str, rows: usize) -> String {
