@@ -16,6 +16,7 @@ mod cache;
 mod cancel;
 mod chaos;
 mod claims;
+mod clients;
 mod console;
 mod crash_points;
 mod crash_points_api;

@@ -13,19 +13,25 @@ pub fn root() -> &'static Path {
         .unwrap_or(Path::new("/"))
 }
 
-/// A virtual environment with this requirement (`name==version`), below `target/`, so that it is installed once. `None`
-/// where Python or its registry are out of reach.
-pub async fn environment(requirement: &str) -> Option<PathBuf> {
-    let folder = root().join("target/python").join(requirement);
+/// A virtual environment with these requirements (`name==version`, with spaces between them), below `target/`, so that they
+/// are installed once. `None` where Python or its registry are out of reach.
+pub async fn environment(requirements: &str) -> Option<PathBuf> {
+    let name = requirements.replace(' ', "+");
+    let folder = root().join("target/python").join(name);
     let done = folder.join("installed");
     if done.exists() {
         return Some(folder);
     }
-    eprintln!("installing {requirement} into {}", folder.display());
+    eprintln!("installing {requirements} into {}", folder.display());
     let venv = ["-m", "venv", "--clear"];
-    let install = ["install", "-q", "--disable-pip-version-check", requirement];
+    let install = ["install", "-q", "--disable-pip-version-check"];
     let made = succeeds(Command::new("python3").args(venv).arg(&folder)).await
-        && succeeds(Command::new(folder.join("bin/pip")).args(install)).await;
+        && succeeds(
+            Command::new(folder.join("bin/pip"))
+                .args(install)
+                .args(requirements.split_whitespace()),
+        )
+        .await;
     made.then(|| std::fs::write(&done, ""))
         .and_then(Result::ok)?;
     Some(folder)
