@@ -65,6 +65,15 @@ async fn what_waits_who_consumes_and_for_how_long() {
     let nobody = json!({"provider": "fcm", "state": null, "paused": false, "pausedBy": null, "pausedAt": null, "workers": []});
     assert_eq!(*lane(&seen, Provider::Fcm), nobody);
 
+    eventually("the gauges tell it, too", async || {
+        let metrics = stack.metrics_of(&stack.apis[0]).await;
+        let jobs = |name| metrics.sum(name, "queue=\"push.jobs\"");
+        let waits = jobs("push_queue_messages") == Some(3.0);
+        let is_old = jobs("push_oldest_job_age_seconds") >= Some(1.0);
+        (waits && is_old && jobs("push_queue_consumers") == Some(0.0)).then_some(())
+    })
+    .await;
+
     stack.start_worker().await;
     stack.start_worker().await;
     let seen = until(&stack, "two consume, and nothing waits", |seen| {

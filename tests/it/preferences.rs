@@ -204,6 +204,15 @@ async fn what_is_switched_off_is_not_sent_unless_it_is_mandatory() {
             assert_eq!(stack.sim.rings(&phone, &id).await, 1);
         }
     }
+    eventually(
+        "the worker has counted three that it suppressed",
+        async || {
+            let worker = stack.metrics_of(&stack.workers[0]).await;
+            let suppressed = worker.sum("push_jobs_total", "decision=\"suppressed\"");
+            (suppressed == Some(3.0)).then_some(())
+        },
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

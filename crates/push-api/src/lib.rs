@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod answer;
+pub mod backlog;
 pub mod books;
 pub mod caller;
 pub mod case;

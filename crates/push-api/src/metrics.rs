@@ -34,6 +34,11 @@ const RELOAD_FAILED: &str = "push_settings_reload_failed";
 const CERTIFICATE_EXPIRES: &str = "push_http_certificate_expires_timestamp_seconds";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
 
+const BUILD_INFO: &str = "push_build_info";
+const QUEUE_MESSAGES: &str = "push_queue_messages";
+const QUEUE_CONSUMERS: &str = "push_queue_consumers";
+const QUEUE_AGE: &str = "push_oldest_job_age_seconds";
+
 /// Says what each metric means, and makes those visible that count up from zero.
 pub fn describe() {
     metrics::describe_counter!(ACCEPTED, "Notifications committed to the database");
@@ -80,6 +85,15 @@ pub fn describe() {
         CERTIFICATE_EXPIRES,
         "Until when the certificate on HTTP_ADDR may be used, in seconds since 1970"
     );
+    metrics::describe_gauge!(
+        QUEUE_MESSAGES,
+        "Messages that wait in a queue, without those that workers have in hand; every push-api tells the same"
+    );
+    metrics::describe_gauge!(QUEUE_CONSUMERS, "Consumers of a queue, in all workers");
+    metrics::describe_gauge!(
+        QUEUE_AGE,
+        "How long the oldest in a queue has been waiting that workers could take now, by the database"
+    );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     metrics::describe_counter!(
         REPLAYED,
@@ -97,6 +111,8 @@ pub fn describe() {
     for limit in Limit::ALL {
         rate_limited(limit, 0);
     }
+    metrics::describe_gauge!(BUILD_INFO, "1, with the version of the program");
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     counter!(ACCEPTED).increment(0);
     counter!(REPLAYED).increment(0);
     counter!(PUBLISHED, "outcome" => "confirmed").increment(0);
@@ -200,6 +216,16 @@ pub fn dead_letters(counts: &LetterCounts) {
         }
     }
     gauge!(OPERATIONS_RUNNING).set(counts.operations_running as f64);
+}
+
+/// What is in a queue. What the broker did not tell is not a number; of an empty queue the age is 0.
+pub fn queue(name: &str, depth: Option<u32>, consumers: Option<u32>, age_seconds: Option<u64>) {
+    let told = |value: Option<u32>| value.map_or(f64::NAN, f64::from);
+    let set = |metric: &'static str, value| gauge!(metric, "queue" => name.to_owned()).set(value);
+    set(QUEUE_MESSAGES, told(depth));
+    set(QUEUE_CONSUMERS, told(consumers));
+    let age = age_seconds.unwrap_or(0);
+    set(QUEUE_AGE, f64::from(u32::try_from(age).unwrap_or(u32::MAX)));
 }
 
 /// A caller may invent methods; their number as labels is bounded.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Acceptor;
+use crate::backlog;
 use crate::books::{self, LastReading};
 use crate::caller::Access;
 use crate::drain;
@@ -192,6 +193,9 @@ pub async fn run(
     background
         .tasks
         .spawn(books::watch(state.clone(), closing.clone()));
+    background
+        .tasks
+        .spawn(backlog::watch(state.clone(), closing.clone()));
     let broker = background.broker.clone();
     let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
     let app = router::build(state).layer(parting);

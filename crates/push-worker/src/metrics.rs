@@ -72,6 +72,14 @@ const CACHE_CUSTOMERS: &str = "push_cache_customers";
 /// Messages about changes that were heard and dealt with; and gaps, after which the database was asked instead.
 const CHANGES_HEARD: &str = "push_changes_heard_total";
 
+/// 1, with the version of the program. The same name as the API's.
+const BUILD_INFO: &str = "push_build_info";
+
+/// The program has started.
+pub fn started() {
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
 /// The customers of a batch, as the cache had them.
 pub struct CacheAsked {
     /// There, and not changed since.

@@ -105,6 +105,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     } = settings;
     telemetry::install_logs(log);
     let metrics = Metrics::install().context("installing metrics")?;
+    crate::metrics::started();
     let shutdown = Shutdown::on_signals(shutdown_grace).context("listening for signals")?;
     // Its own token: the broker and the probes outlive the soft stop, so that what is in flight can
     // still be recorded, acknowledged and watched.

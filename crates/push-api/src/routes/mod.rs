@@ -1,7 +1,7 @@
 //! The endpoints, a file each: what it reads, what it answers, what it does. The listing of this
 //! folder is the table of routes.
 
-mod admin;
+pub(crate) mod admin;
 mod cancel;
 mod closed;
 mod events;

@@ -5,7 +5,7 @@ mod customers;
 mod dead_letters;
 mod operations;
 mod providers;
-mod queues;
+pub(crate) mod queues;
 mod session;
 
 use utoipa_axum::router::OpenApiRouter;

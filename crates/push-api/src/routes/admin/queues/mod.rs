@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use push_queue::BrokerState;
-use push_store::Store;
+use push_store::{Store, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -133,6 +133,20 @@ pub async fn queues(
         queues,
         providers: lane::all(switches, &workers),
     }))
+}
+
+/// Has the gauges tell what the queues hold.
+///
+/// # Errors
+/// What the database says. The gauges of a broker that does not tell are not numbers then.
+pub async fn measure(state: &AppState) -> Result<(), StoreError> {
+    let now = now();
+    let waiting = state.database.waiting(now, state.reconcile_after).await?;
+    let workers = state.database.workers().await?;
+    for queue in queue::look(&state.broker, &workers, &waiting, now).await {
+        queue.measure();
+    }
+    Ok(())
 }
 
 /// Clocks differ: not before now.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::seconds_since;
+use crate::metrics;
 
 /// A queue.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,6 +61,11 @@ fn topology(workers: &[SeenWorker]) -> Topology {
 }
 
 impl QueueView {
+    /// Has the gauges tell it.
+    pub(super) fn measure(&self) {
+        metrics::queue(&self.name, self.depth, self.consumers, self.age_seconds);
+    }
+
     fn new(
         queue: Queue,
         found: Result<Depth, DepthError>,
