@@ -35,8 +35,8 @@ pub struct Reading {
 }
 
 /// The last reading.
-#[derive(Clone, Debug, Default)]
-pub struct LastReading(Arc<Mutex<Option<Arc<Reading>>>>);
+#[derive(Debug, Default)]
+pub struct LastReading(Mutex<Option<Arc<Reading>>>);
 
 impl LastReading {
     /// The last one; `None` until there was one.

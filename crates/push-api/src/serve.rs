@@ -37,6 +37,7 @@ use crate::turns::Turns;
 
 /// Connections to an address of the probes' own: a few probers and scrapers.
 const PROBERS_MAX: usize = 64;
+
 /// Why the program cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -20,14 +20,17 @@ export function page(main, { signal, session }) {
     h("section", { class: "card" }, h("h2", {}, "Queues"), queues),
     h("section", { class: "card" }, h("h2", {}, "Providers"), lanes)), hours);
   const live = new Live();
+  let known = { stats: null, state: null, books: null };
   poll(EVERY, signal, async () => {
     // Each part by itself: the books are told while the database is away.
     const [stats, state, books] = await Promise.allSettled([
       may("read") ? get("/stats?interval=hour", { signal }) : null, get("/admin/queues", { signal }), get("/admin/books", { signal }),
     ]);
     const of = ({ value }) => value ?? null;
-    update(tiles, [tilesOf(of(stats), of(books)?.books)]);
-    update(wrong, warnings(of(state), of(books)?.books, may("read")));
+    // What does not come this time stays as it was: the banner says that it may be old.
+    known = { stats: of(stats) ?? known.stats, state: of(state) ?? known.state, books: of(books)?.books ?? known.books };
+    update(tiles, [tilesOf(known.stats, known.books)]);
+    update(wrong, warnings(known.state, known.books, may("read")));
     live.add(of(stats), of(state));
     charts.replaceChildren(...live.charts());
     if (of(stats)) update(hours, hoursOf(of(stats).buckets));

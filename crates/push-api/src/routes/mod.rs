@@ -20,13 +20,16 @@ mod stats;
 mod test;
 mod unregister;
 
-use axum::extract::FromRef;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, Path};
 use closed::closed;
 pub use history::Exports;
 pub use openapi::Document;
+use push_core::id::CustomerId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::error::ApiError;
 use crate::health::Probes;
 use crate::state::AppState;
 
@@ -64,4 +67,13 @@ where
     } else {
         probes
     }
+}
+
+/// A customer's id in a path, or what stands in its place.
+type CustomerPath = Result<Path<i64>, PathRejection>;
+
+/// What is no customer's id names no customer.
+fn customer_of(path: CustomerPath) -> Result<CustomerId, ApiError> {
+    let Path(id) = path.map_err(|_| ApiError::UnknownCustomer)?;
+    CustomerId::try_from(id).map_err(|_| ApiError::UnknownCustomer)
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use push_core::id::CustomerId;
 use push_core::locale::Locale;
 use push_core::notification::{Invalid, NotificationType};
@@ -17,6 +16,7 @@ use utoipa::ToSchema;
 use crate::caller::{Caller, Register};
 use crate::error::{ApiError, BodyErrors, CallErrors, CustomerErrors};
 use crate::request::{Field, JsonBody, Problems, typed};
+use crate::routes::{CustomerPath, customer_of};
 use crate::state::{AppState, now};
 
 /// What a customer wants from now on: all of it, for what is not said is as if it had never been.
@@ -205,14 +205,6 @@ impl Wanted {
             mandatory_types: mandatory.iter().cloned().map(Into::into).collect(),
         }
     }
-}
-
-type CustomerPath = Result<Path<i64>, PathRejection>;
-
-/// What is no customer's id names no customer.
-fn customer_of(path: CustomerPath) -> Result<CustomerId, ApiError> {
-    let Path(id) = path.map_err(|_| ApiError::UnknownCustomer)?;
-    CustomerId::try_from(id).map_err(|_| ApiError::UnknownCustomer)
 }
 
 /// What a customer wants to get, and when.

@@ -42,9 +42,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let kept = checkout()?.join(KEPT);
     let mut steps = Steps::new(3);
 
-    let mut step = steps.next("Valgrind: installed");
+    let mut step = steps.next("Valgrind, and make: installed");
     anew(&folder)?;
-    install::ensure(&[Package::Valgrind], &folder.join("apt.log"), &mut step)?;
+    install::ensure(
+        &[Package::Valgrind, Package::Make],
+        &folder.join("apt.log"),
+        &mut step,
+    )?;
     step.done("yes");
 
     let mut step = steps.next("Building what is counted (the first time takes some minutes)");

@@ -1,8 +1,7 @@
 //! `GET /api/Push/admin/customers/{customerId}`
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use push_core::id::CustomerId;
 use push_core::left_out::{TokenOff, WhyOff};
 use push_core::plan::Device as Registered;
@@ -16,6 +15,7 @@ use crate::answer::Time;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, CustomerErrors};
 use crate::routes::preferences;
+use crate::routes::{CustomerPath, customer_of};
 use crate::schemas;
 use crate::state::AppState;
 
@@ -124,9 +124,9 @@ impl From<TokenOff> for Off {
 pub async fn detail(
     _caller: Caller<Admin>,
     State(state): State<AppState>,
-    customer: Result<Path<i64>, PathRejection>,
+    customer: CustomerPath,
 ) -> Result<Json<Answer>, ApiError> {
-    let customer = super::customer(customer)?;
+    let customer = customer_of(customer)?;
     let found = found(&state, customer).await?;
     Ok(Json(Answer {
         success: true,

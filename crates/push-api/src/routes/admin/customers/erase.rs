@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use push_store::{OperationId, OperationState, OperationView, Store};
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use super::super::operations::Answer;
 use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, CallErrors, CustomerErrors};
+use crate::routes::{CustomerPath, customer_of};
 use crate::state::{AppState, now};
 
 /// How long to wait until all content is gone: that of most customers is by then.
@@ -59,9 +59,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub async fn erase(
     caller: Caller<Admin>,
     State(state): State<AppState>,
-    customer: Result<Path<i64>, PathRejection>,
+    customer: CustomerPath,
 ) -> Result<Response, ApiError> {
-    let customer = super::customer(customer)?;
+    let customer = customer_of(customer)?;
     let knows = |store: Store| async move { store.knows(customer).await };
     if !state.ask(knows).await? {
         return Err(ApiError::UnknownCustomer);
