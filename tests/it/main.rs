@@ -77,3 +77,4 @@ mod stats;
 mod timelines;
 mod tls_of_callers;
 mod tls_to_servers;
+mod traces;

@@ -707,6 +707,12 @@ impl Stack {
         self.secrets.add(text);
     }
 
+    /// What must not be told, and is found in `text`.
+    #[must_use]
+    pub fn gives_away(&self, text: &str) -> Vec<String> {
+        self.secrets.found_in(text)
+    }
+
     // ---- the end ----
 
     async fn look_around(&mut self) -> Vec<String> {

@@ -17,19 +17,20 @@ use chrono::{DateTime, Utc};
 use push_core::booking::BookingEvent;
 use push_core::job::Job;
 use push_core::notification::Notification;
-use push_core::status::Status;
+use push_core::status::{Reason, Status};
+use push_core::trace::TraceContext;
 use push_store::{
     Acceptance, Committed, Item, KeptAnswer, Keyed, Store, StoreError, ToAccept, UnknownCustomer,
 };
+use push_trace::{Span, SpanKind};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::database::in_time;
 use crate::error::ApiError;
 use crate::limits::policy::Limit;
-use crate::metrics;
+use crate::metrics::{self, Stage};
 use crate::publish::Publisher;
-use crate::trace::TraceContext;
 
 /// Requests with one notification that may wait for a writer: about a tenth of a second of the database's work.
 const WAITING_MAX: usize = 1_024;
@@ -100,6 +101,8 @@ type Judged = (
 #[derive(Debug)]
 struct Waiting {
     submission: Submission,
+    /// From here to the commit.
+    span: Span,
     answer: oneshot::Sender<Result<Acceptance, StoreError>>,
 }
 
@@ -188,7 +191,11 @@ impl Acceptor {
         } else {
             &self.single
         };
-        let waiting = Waiting { submission, answer };
+        let waiting = Waiting {
+            span: Span::within(submission.trace),
+            submission,
+            answer,
+        };
         lane.try_send(waiting).map_err(|_| ApiError::Overloaded)?;
         let lost = |_| ApiError::Internal("a batch writer ended without an answer".to_owned());
         match answered.await.map_err(lost)?? {
@@ -247,9 +254,9 @@ where
     F: Future<Output = Result<Vec<Acceptance>, StoreError>>,
     P: Fn(Vec<Traced>, Vec<Judged>),
 {
-    let (submissions, answers): (Vec<_>, Vec<_>) = batch
+    let (submissions, asked): (Vec<_>, Vec<_>) = batch
         .into_iter()
-        .map(|waiting| (waiting.submission, waiting.answer))
+        .map(|waiting| (waiting.submission, (waiting.span, waiting.answer)))
         .unzip();
     let submissions: Arc<[Submission]> = submissions.into();
     let results = match commit(Arc::clone(&submissions)).await {
@@ -267,7 +274,8 @@ where
     };
     measure(&results);
     let (mut jobs, mut with_jobs, mut without) = (Vec::new(), Vec::new(), Vec::new());
-    for ((submission, judged), sender) in submissions.iter().zip(results).zip(answers) {
+    for ((submission, judged), (span, sender)) in submissions.iter().zip(results).zip(asked) {
+        committed(&span, &judged, submissions.len());
         let before = jobs.len();
         add_jobs(&mut jobs, submission, &judged);
         let asked = if jobs.len() > before {
@@ -281,6 +289,24 @@ where
     if !jobs.is_empty() {
         publish(jobs, with_jobs);
     }
+}
+
+/// What the database made of a request.
+fn committed(span: &Span, judged: &Result<Acceptance, StoreError>, requests: usize) {
+    metrics::stage(Stage::Commit, span.elapsed());
+    span.end(SpanKind::Internal, "commit", |about| {
+        about.set(
+            "push.batch.requests",
+            i64::try_from(requests).unwrap_or(i64::MAX),
+        );
+        if let Err(error) = judged {
+            about.failed(if error.is_unavailable() {
+                "database_unavailable"
+            } else {
+                "database"
+            });
+        }
+    });
 }
 
 /// Whoever asked may be gone; the notification is committed all the same.
@@ -302,7 +328,7 @@ fn add_jobs(
     let news = submission.notifications.iter().zip(items);
     for (news, _) in news.filter(|(_, item)| **item == Item::Accepted) {
         if news.is_late() {
-            metrics::settled(Status::Suppressed);
+            metrics::settled(Status::Suppressed, Some(Reason::Expired));
         } else if news.send_at.is_none() {
             // Those that are to be sent later wait in the database.
             jobs.push((Job::first(news.clone()), submission.trace));
@@ -346,6 +372,7 @@ mod tests {
 
     use push_core::id::{CustomerId, NotificationId};
     use push_core::notification::{Body, Content, Data, NotificationType, Priority, Title, Ttl};
+    use push_core::trace::SampledShare;
     use push_store::Unavailable;
     use tokio::sync::Semaphore;
 
@@ -374,7 +401,7 @@ mod tests {
             event: None,
             keyed: None,
             origin: String::new(),
-            trace: TraceContext::join(&axum::http::HeaderMap::new()),
+            trace: TraceContext::begin(SampledShare::default()),
         }
     }
 
@@ -385,7 +412,7 @@ mod tests {
             event: None,
             keyed: None,
             origin: String::new(),
-            trace: TraceContext::join(&axum::http::HeaderMap::new()),
+            trace: TraceContext::begin(SampledShare::default()),
         }
     }
 
@@ -480,7 +507,15 @@ mod tests {
                 .map(|customer| {
                     let (answer, answered) = oneshot::channel();
                     let submission = submission(customer);
-                    (Waiting { submission, answer }, answered)
+                    let span = Span::within(submission.trace);
+                    (
+                        Waiting {
+                            submission,
+                            span,
+                            answer,
+                        },
+                        answered,
+                    )
                 })
                 .into_iter()
                 .unzip();

@@ -1,5 +1,7 @@
 //! Whether the API can do its work, and what is missing.
 
+use std::time::Duration;
+
 use axum::extract::FromRef;
 use push_queue::{Broker, BrokerState};
 use push_runtime::probes::{Check, Readiness};
@@ -8,8 +10,12 @@ use push_runtime::telemetry::Metrics;
 use push_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics;
 use crate::schema::Schema;
 use crate::state::AppState;
+
+/// How often the metrics say how it is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// What readiness looks at. Cheap to clone; clones share what they found out.
 #[derive(Clone)]
@@ -82,6 +88,20 @@ impl Health {
             checks.push(("process", Check::Down(stopping)));
         }
         Readiness { checks }
+    }
+
+    /// Tells of it in the metrics, until `stop`.
+    pub async fn watch(self, stop: CancellationToken) {
+        let watch = async {
+            loop {
+                for (name, check) in self.readiness().await.checks {
+                    metrics::ready(name, check == Check::Ok);
+                }
+                metrics::connections(&self.database.pool_state());
+                tokio::time::sleep(TELL_EVERY).await;
+            }
+        };
+        let _stopped = stop.run_until_cancelled(watch).await;
     }
 
     async fn ask_database(&self) -> Check {

@@ -53,5 +53,4 @@ pub mod settings;
 pub mod state;
 pub mod talk;
 pub mod tls;
-pub mod trace;
 pub mod turns;

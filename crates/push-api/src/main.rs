@@ -15,6 +15,12 @@ use push_runtime::shutdown::Shutdown;
 use push_runtime::telemetry::{self, Metrics};
 use push_store::Store;
 
+/// Whose spans they are.
+const PROGRAM: push_trace::Program = push_trace::Program {
+    name: "push-api",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
 /// How it behaves is set in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -116,13 +122,14 @@ fn read<T>(read: impl FnOnce(&mut Env) -> Option<T>) -> Result<T, WrongSettings>
 }
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
-    let Settings { log, api } = settings;
+    let Settings { log, trace, api } = settings;
     telemetry::install_logs(log);
+    push_trace::install(&trace, PROGRAM)?;
     let metrics = Metrics::install().context("installing metrics")?;
     let shutdown = Shutdown::on_signals(api.shutdown_grace).context("listening for signals")?;
-    serve::run(api, metrics, shutdown)
-        .await
-        .context("cannot start")
+    let served = serve::run(api, metrics, shutdown).await;
+    push_trace::flush().await;
+    served.context("cannot start")
 }
 
 async fn migrate() -> anyhow::Result<String> {

@@ -8,9 +8,9 @@ use metrics::{counter, gauge, histogram};
 use push_core::booking::Ignored;
 use push_core::job::GiveUpReason;
 use push_core::replay::LetterState;
-use push_core::status::Status;
+use push_core::status::{Reason, Status};
 use push_queue::PublishError;
-use push_store::{Books, LetterCounts};
+use push_store::{Books, LetterCounts, PoolState};
 
 use crate::limits::policy::Limit;
 
@@ -24,6 +24,8 @@ const REQUEST_DURATION: &str = "push_http_request_duration_seconds";
 const PUBLISHED: &str = "push_jobs_published_total";
 /// The same name as the workers'.
 const SETTLED: &str = "push_notifications_settled_total";
+/// The same name as the workers'.
+const ENDED: &str = "push_notifications_ended_total";
 const REOPENED: &str = "push_notifications_reopened_total";
 const DEAD_LETTERS: &str = "push_dead_letters";
 const OPERATIONS_RUNNING: &str = "push_operations_running";
@@ -33,6 +35,12 @@ const RATE_LIMITED: &str = "push_rate_limited_total";
 const RELOAD_FAILED: &str = "push_settings_reload_failed";
 const CERTIFICATE_EXPIRES: &str = "push_http_certificate_expires_timestamp_seconds";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
+
+/// The same names as the workers'.
+const STAGE_DURATION: &str = "push_stage_duration_seconds";
+const READY: &str = "push_ready";
+const CONNECTIONS: &str = "push_database_connections";
+const CONNECTIONS_MAX: &str = "push_database_connections_max";
 
 const BUILD_INFO: &str = "push_build_info";
 const QUEUE_MESSAGES: &str = "push_queue_messages";
@@ -93,6 +101,21 @@ pub fn describe() {
     metrics::describe_gauge!(
         QUEUE_AGE,
         "How long the oldest in a queue has been waiting that workers could take now, by the database"
+    );
+    metrics::describe_histogram!(
+        STAGE_DURATION,
+        metrics::Unit::Seconds,
+        "How long a stage of a notification's way took: commit, publish"
+    );
+    metrics::describe_gauge!(READY, "1 while what the program needs is there");
+    metrics::describe_gauge!(CONNECTIONS, "Connections to the database, used or idle");
+    metrics::describe_gauge!(
+        CONNECTIONS_MAX,
+        "How many connections to the database there may be (DATABASE_CONNECTIONS)"
+    );
+    metrics::describe_counter!(
+        ENDED,
+        "Notifications that have ended here, by status and reason"
     );
     metrics::describe_counter!(TRANSACTIONS, "Transactions that committed notifications");
     metrics::describe_counter!(
@@ -155,20 +178,56 @@ pub fn rate_limited(limit: Limit, refused: usize) {
 
 /// A job was published, or was not.
 pub fn published(outcome: Result<(), &PublishError>) {
-    let outcome = match outcome {
+    counter!(PUBLISHED, "outcome" => publish_outcome(outcome)).increment(1);
+}
+
+/// What the broker said, as a label.
+pub fn publish_outcome(outcome: Result<(), &PublishError>) -> &'static str {
+    match outcome {
         Ok(()) => "confirmed",
         Err(PublishError::NotConnected) => "not_connected",
         Err(PublishError::Blocked(_)) => "blocked",
         Err(PublishError::Refused) => "refused",
         Err(PublishError::Unroutable) => "unroutable",
         Err(PublishError::Unknown) => "unknown",
-    };
-    counter!(PUBLISHED, "outcome" => outcome).increment(1);
+    }
 }
 
 /// A notification has ended here: it was cancelled, or came too late.
-pub fn settled(status: Status) {
+pub fn settled(status: Status, reason: Option<Reason>) {
     counter!(SETTLED, "status" => status.as_str()).increment(1);
+    let reason = reason.map_or("none", Reason::as_str);
+    counter!(ENDED, "status" => status.as_str(), "reason" => reason).increment(1);
+}
+
+/// A part of a notification's way through this program.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    /// From the request until its transaction is committed.
+    Commit,
+    /// From there until the broker has the job.
+    Publish,
+}
+
+/// A notification, or a request, has come so far.
+pub fn stage(stage: Stage, took: Duration) {
+    let stage = match stage {
+        Stage::Commit => "commit",
+        Stage::Publish => "publish",
+    };
+    histogram!(STAGE_DURATION, "stage" => stage).record(took);
+}
+
+/// Whether something is there that this program needs.
+pub fn ready(check: &'static str, is_there: bool) {
+    gauge!(READY, "check" => check).set(f64::from(u8::from(is_there)));
+}
+
+/// The connections to the database.
+pub fn connections(pool: &PoolState) {
+    gauge!(CONNECTIONS, "state" => "used").set(f64::from(pool.used));
+    gauge!(CONNECTIONS, "state" => "idle").set(f64::from(pool.idle));
+    gauge!(CONNECTIONS_MAX).set(f64::from(pool.max));
 }
 
 /// A notification that had ended is pending again. It will be counted as settled once more.

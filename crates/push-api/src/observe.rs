@@ -1,20 +1,19 @@
-//! Around every request: its id, its trace, one log line, one measurement.
+//! Around every request: its id, its span, one log line, one measurement.
 //!
 //! No body, no token and no query enters a log line (P7); the path is told by its template.
-
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use push_core::id::NotificationId;
+use push_core::trace::{TRACE_PARENT, TraceContext};
 use push_runtime::guarded::guard;
+use push_trace::{Span, SpanKind};
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use crate::error::Cause;
 use crate::metrics;
-use crate::trace::TraceContext;
 
 /// The header that names a request in answers and logs.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,14 +53,13 @@ pub async fn observe<F>(mut request: Request, answer: impl FnOnce(Request) -> F)
 where
     F: Future<Output = Response>,
 {
-    let started = Instant::now();
+    let span = Span::of_request(trace_parent(request.headers()));
     let request_id = request_id(request.headers());
-    let trace = TraceContext::join(request.headers());
     let seen = Seen::default();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(seen.clone());
-    request.extensions_mut().insert(trace);
+    request.extensions_mut().insert(span.context());
 
     let mut response = answer(request).await;
 
@@ -79,15 +77,25 @@ where
         method,
         route: matched.as_ref().map_or("unmatched", MatchedPath::as_str),
         status: response.status(),
-        duration: started.elapsed(),
+        duration: span.elapsed(),
         request_id: &request_id,
-        trace,
+        trace: span.context(),
         seen: &seen.0,
         cause,
     };
     metrics::answered(&line.method, line.route, line.status, line.duration);
     line.write();
+    if !line.is_quiet() {
+        line.describe(&span);
+    }
     response
+}
+
+/// The caller's span. More than one is as good as none.
+fn trace_parent(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut given = headers.get_all(TRACE_PARENT).iter();
+    let only = given.next().filter(|_| given.next().is_none())?;
+    TraceContext::parse(only.to_str().ok()?)
 }
 
 /// The caller's id if it is fit for a log line, else a new one.
@@ -118,8 +126,29 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Probes are asked every few seconds, and a flood of what is refused unseen must not fill a disk: they are told at
-    /// `debug`, and counted. An error is only what someone must
+    /// Probes are asked every few seconds, and a flood of what is refused unseen must not fill a disk.
+    fn is_quiet(&self) -> bool {
+        !self.route.starts_with("/api/") || self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// The request's span, by OpenTelemetry's names for it ("Semantic conventions for HTTP spans").
+    fn describe(&self, span: &Span) {
+        let method = metrics::known(&self.method);
+        let name = format!("{method} {}", self.route);
+        span.end(SpanKind::Server, name, |about| {
+            about.set("http.request.method", method.to_owned());
+            about.set("http.route", self.route.to_owned());
+            about.set("http.response.status_code", i64::from(self.status.as_u16()));
+            if let Some(id) = self.seen.notification.get() {
+                about.set("push.notification.id", id.to_string());
+            }
+            if self.status.is_server_error() {
+                about.failed(self.status.as_str().to_owned());
+            }
+        });
+    }
+
+    /// What is quiet is told at `debug`, and counted. An error is only what someone must
     /// act on: a fault of ours, or a database that is there and not fit for us.
     fn write(&self) {
         macro_rules! event {
@@ -138,15 +167,13 @@ impl Line<'_> {
                 )
             };
         }
-        let quiet =
-            !self.route.starts_with("/api/") || self.status == StatusCode::TOO_MANY_REQUESTS;
         let someone_must_act = self
             .cause
             .as_ref()
             .is_some_and(|cause| cause.someone_must_act);
         if someone_must_act || self.status == StatusCode::INTERNAL_SERVER_ERROR {
             event!(error);
-        } else if quiet {
+        } else if self.is_quiet() {
             event!(debug);
         } else {
             event!(info);
@@ -162,6 +189,17 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_bytes(given).unwrap());
         request_id(&headers)
+    }
+
+    #[test]
+    fn two_parents_are_none() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut headers = HeaderMap::new();
+        assert_eq!(trace_parent(&headers), None);
+        headers.append(TRACE_PARENT, HeaderValue::from_static(parent));
+        assert_eq!(trace_parent(&headers), TraceContext::parse(parent));
+        headers.append(TRACE_PARENT, HeaderValue::from_static(parent));
+        assert_eq!(trace_parent(&headers), None);
     }
 
     #[test]

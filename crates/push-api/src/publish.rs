@@ -11,14 +11,15 @@ use chrono::{DateTime, Utc};
 use push_core::changed::Changed;
 use push_core::id::NotificationId;
 use push_core::job::Job;
+use push_core::trace::TraceContext;
 use push_queue::{Broker, Message, PublishError, Route};
 use push_store::Store;
+use push_trace::{Span, SpanKind};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::database::in_time;
-use crate::metrics;
-use crate::trace::TraceContext;
+use crate::metrics::{self, Stage};
 
 /// Unpublished notifications that may wait for their mark, of either kind; more become due by themselves.
 const UNMARKED_MAX: usize = 10_000;
@@ -74,12 +75,14 @@ impl Publisher {
     /// Publishes the jobs of committed notifications, each with the trace that it belongs to, in order and in one go; returns
     /// within the broker's two seconds for each portion of them, at once when it is away.
     pub async fn publish(&self, jobs: &[(Job, TraceContext)]) {
-        let messages = jobs.iter().map(|(job, trace)| {
-            let message = Message::job(job, Some(trace.to_string()));
+        let spans: Vec<_> = jobs.iter().map(|(_, trace)| Span::within(*trace)).collect();
+        let messages = jobs.iter().zip(&spans).map(|((job, _), span)| {
+            let message = Message::job(job, Some(span.context()));
             (Route::Jobs, message)
         });
         let results = self.broker.publish_all(messages.collect()).await;
-        for ((job, _), published) in jobs.iter().zip(results) {
+        for (((job, _), span), published) in jobs.iter().zip(&spans).zip(results) {
+            describe(span, job, &published);
             self.see_to(job.notification.id, published);
         }
     }
@@ -95,6 +98,20 @@ impl Publisher {
             }
         }
     }
+}
+
+/// By OpenTelemetry's names ("Semantic conventions for RabbitMQ").
+fn describe(span: &Span, job: &Job, published: &Result<(), PublishError>) {
+    metrics::stage(Stage::Publish, span.elapsed());
+    span.end(SpanKind::Producer, "publish push.jobs", |about| {
+        about.set("messaging.system", "rabbitmq");
+        about.set("messaging.operation.type", "send");
+        about.set("messaging.destination.name", "push.jobs");
+        about.set("messaging.message.id", job.notification.id.to_string());
+        if let Err(error) = published {
+            about.failed(metrics::publish_outcome(Err(error)));
+        }
+    });
 }
 
 /// Marks until the queue is closed and empty, or the database is away then. A mark of what is not there, or has been

@@ -197,6 +197,9 @@ pub async fn run(
     background
         .tasks
         .spawn(backlog::watch(state.clone(), closing.clone()));
+    background
+        .tasks
+        .spawn(health.clone().watch(closing.clone()));
     let broker = background.broker.clone();
     let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
     let app = router::build(state).layer(parting);

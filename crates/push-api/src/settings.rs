@@ -13,6 +13,7 @@ use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
 use push_seal::Keyring;
 use push_store::{StoreSettings, UnknownCustomer};
+use push_trace::TraceSettings;
 
 use crate::caller::{Access, Credentials};
 use crate::catalogue::Catalogue;
@@ -184,6 +185,8 @@ const SHUTDOWN_DRAIN: Setting = Setting {
 pub struct Settings {
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Where traces go.
+    pub trace: TraceSettings,
     /// What the API does.
     pub api: ApiSettings,
 }
@@ -252,8 +255,10 @@ impl Settings {
         let shutdown_drain = shutdown_drain(env, shutdown_grace);
         let always = [push_queue::LOG_DIRECTIVES, push_store::LOG_DIRECTIVES].join(",");
         let log = LogSettings::read(env, &always);
+        let trace = TraceSettings::read(env);
         Some(Self {
             log: log?,
+            trace: trace?,
             api: ApiSettings {
                 store: store?,
                 broker: broker?,

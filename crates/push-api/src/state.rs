@@ -36,8 +36,8 @@ use crate::publish::Publisher;
 use crate::request::BatchRoom;
 use crate::routes::Exports;
 use crate::schema::Schema;
-use crate::trace::TraceContext;
 use crate::turns::{Question, Turns};
+use push_core::trace::TraceContext;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]

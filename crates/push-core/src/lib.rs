@@ -33,4 +33,5 @@ pub mod status;
 pub mod time;
 pub mod timeline;
 pub mod token;
+pub mod trace;
 pub mod wanted;

@@ -45,6 +45,18 @@ impl Outcome {
         }
     }
 
+    /// Why the target was not reached.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Accepted(_) => None,
+            Self::TokenDead(cause)
+            | Self::Retry(Retry { cause, .. })
+            | Self::OperatorMustAct { cause, .. }
+            | Self::Refused(cause) => Some(cause),
+        }
+    }
+
     /// Whether another provider may be asked for the same device: only where this one surely did
     /// not and will not deliver (P2).
     #[must_use]

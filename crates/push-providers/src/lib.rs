@@ -29,7 +29,7 @@ mod tests;
 
 pub use error::{CheckError, SetupError, TrialError};
 pub use expo::{Expo, ExpoSettings};
-pub use fcm::{Fcm, FcmSettings};
+pub use fcm::{Credential, Fcm, FcmSettings};
 pub use providers::Providers;
 pub use push::{Look, Push, PushProvider, StillWanted};
 

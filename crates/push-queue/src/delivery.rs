@@ -9,12 +9,13 @@ use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, DeliveryTag, FieldTable};
 use lapin::{Acker, Channel};
 use push_core::job::{GiveUpReason, Job};
+use push_core::trace::{TRACE_PARENT, TraceContext};
 use push_seal::{Keyring, Unopened};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::ChannelLost;
-use crate::message::{GIVEN_UP, Message, TRACE_PARENT};
+use crate::message::{GIVEN_UP, Message};
 use crate::sealed::{self, Unreadable};
 use crate::topology::DELIVERY_LIMIT;
 
@@ -39,8 +40,8 @@ pub struct Delivery {
     pub delivery_count: u32,
     /// If it was dead-lettered: the last time.
     pub death: Option<Death>,
-    /// Header `traceparent`.
-    pub trace_parent: Option<String>,
+    /// Header `traceparent`, if it is one.
+    pub trace_parent: Option<TraceContext>,
     /// Header `x-push-given-up`: why a worker gave it up as a whole.
     pub given_up: Option<GiveUpReason>,
     /// Why it could not be opened.
@@ -84,7 +85,7 @@ impl Delivery {
             redelivered: delivery.redelivered,
             delivery_count: delivery_count(headers),
             death: death(headers),
-            trace_parent: text(headers, TRACE_PARENT),
+            trace_parent: text(headers, TRACE_PARENT).and_then(|text| TraceContext::parse(&text)),
             given_up: text(headers, GIVEN_UP)
                 .and_then(|reason| GiveUpReason::from_spelling(&reason)),
             unopened,

@@ -5,14 +5,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use push_core::changed::Changed;
 use push_core::job::{GiveUpReason, Job};
 use push_core::receipt_batch::ReceiptBatch;
+use push_core::trace::{TRACE_PARENT, TraceContext};
 use push_seal::Keyring;
 
 use crate::delivery::Delivery;
 use crate::error::PublishError;
 use crate::sealed;
 
-/// The header of the W3C "Trace Context" recommendation.
-pub(crate) const TRACE_PARENT: &str = "traceparent";
 /// Why a job as a whole was given up: a message that is rejected cannot say so.
 pub(crate) const GIVEN_UP: &str = "x-push-given-up";
 /// `delivery_mode`: kept on disk.
@@ -30,8 +29,8 @@ pub struct Message {
     pub kind: String,
     /// Property `timestamp`, seconds since 1970.
     pub timestamp: u64,
-    /// Header `traceparent`: the trace that this belongs to.
-    pub trace_parent: Option<String>,
+    /// Header `traceparent`: what this was published by.
+    pub trace_parent: Option<TraceContext>,
     /// Header `x-push-given-up`: on its way to the dead letters, why it is there as a whole.
     pub given_up: Option<GiveUpReason>,
 }
@@ -47,7 +46,7 @@ impl Message {
     /// A job. Its timestamp is the notification's acceptance, so that the age of a queue's head is
     /// the age of the notification.
     #[must_use]
-    pub fn job(job: &Job, trace_parent: Option<String>) -> Self {
+    pub fn job(job: &Job, trace_parent: Option<TraceContext>) -> Self {
         Self {
             body: job.encode(),
             message_id: job.notification.id.to_string(),
@@ -79,7 +78,7 @@ impl Message {
             message_id: delivery.message_id.clone().unwrap_or_default(),
             kind: delivery.kind.clone().unwrap_or_default(),
             timestamp: delivery.timestamp.unwrap_or(0),
-            trace_parent: delivery.trace_parent.clone(),
+            trace_parent: delivery.trace_parent,
             given_up: None,
         }
     }
@@ -123,10 +122,10 @@ impl Message {
 
     pub(crate) fn properties(&self) -> BasicProperties {
         let mut headers = FieldTable::default();
-        if let Some(trace_parent) = &self.trace_parent {
+        if let Some(trace_parent) = self.trace_parent {
             headers.insert(
                 TRACE_PARENT.into(),
-                AMQPValue::LongString(trace_parent.as_str().into()),
+                AMQPValue::LongString(trace_parent.to_string().into()),
             );
         }
         if let Some(reason) = self.given_up {

@@ -81,6 +81,16 @@ const DURATION_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
 ];
 
+/// The same for the way of a notification and its parts, which may wait in a queue for long.
+const WAY_BUCKETS: [f64; 16] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0,
+    1800.0,
+];
+const WAYS: [&str; 2] = [
+    "push_stage_duration_seconds",
+    "push_delivery_duration_seconds",
+];
+
 /// What was measured is added up so often: until then every duration is kept by itself.
 const ADDED_UP_EVERY: Duration = Duration::from_secs(5);
 
@@ -110,6 +120,10 @@ impl Metrics {
     pub fn install() -> Result<Self, metrics_exporter_prometheus::BuildError> {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?;
+        let builder = WAYS.iter().try_fold(builder, |builder, name| {
+            let metric = Matcher::Full((*name).to_owned());
+            builder.set_buckets_for_metric(metric, &WAY_BUCKETS)
+        })?;
         let recorder = builder.install_recorder()?;
         let kept = recorder.clone();
         tokio::spawn(async move {

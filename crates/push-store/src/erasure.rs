@@ -175,7 +175,7 @@ pub(crate) struct Handled {
     /// Notifications that are emptied now.
     pub(crate) done: u64,
     /// How those ended that had been waiting.
-    pub(crate) ended: Vec<Status>,
+    pub(crate) ended: Vec<Ending>,
     /// The last one that was looked at.
     pub(crate) last: Option<Place>,
     /// There is none after that.
@@ -296,7 +296,7 @@ impl Store {
         &self,
         again: &mut Again,
         now: DateTime<Utc>,
-    ) -> Result<Option<Vec<Status>>, StoreError> {
+    ) -> Result<Option<Vec<Ending>>, StoreError> {
         if again.seen_all {
             return Ok(None);
         }
@@ -393,7 +393,7 @@ pub(crate) async fn erase_some(
         match row.recorded.status {
             Status::Sent | Status::Failed | Status::Suppressed => {}
             Status::Pending => match end_one(connection, keys, id, row, &mut changes, now).await? {
-                Some(status) => ended.push(status),
+                Some(ending) => ended.push(ending),
                 None => continue,
             },
         }
@@ -498,7 +498,7 @@ async fn end_one(
     locked: &Locked,
     changes: &mut Changes,
     now: DateTime<Utc>,
-) -> Result<Option<Status>, StoreError> {
+) -> Result<Option<Ending>, StoreError> {
     let known: KnownRow = sqlx::query_as(KNOWN_OF)
         .bind(id.as_uuid())
         .fetch_one(&mut *connection)
@@ -525,7 +525,7 @@ async fn end_one(
         sent_at: locked.sent_at.or(Some(now)),
     };
     changes.moved(&locked.counted, None, Some(&standing));
-    Ok(Some(ending.status()))
+    Ok(Some(ending))
 }
 
 /// The end of what nobody can make a job of: what a device accepted before counts.

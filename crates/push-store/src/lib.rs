@@ -75,7 +75,7 @@ pub use reseal::Resealed;
 pub use retention::{Aging, EmptiedRows};
 pub use sessions::{Session, SessionHash};
 pub use stats::{Correction, Figures, FiguresOf, Interval, ProviderFigures, Spread};
-pub use store::{Store, StoreSettings, parse_url};
+pub use store::{PoolState, Store, StoreSettings, parse_url};
 pub use switches::Switch;
 pub use transport::Transport;
 pub use waiting::Waiting;

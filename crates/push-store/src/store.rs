@@ -64,6 +64,17 @@ impl fmt::Debug for Store {
     }
 }
 
+/// The connections to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// Somebody has them.
+    pub used: u32,
+    /// They wait for somebody.
+    pub idle: u32,
+    /// So many there may be.
+    pub max: u32,
+}
+
 /// How long one plain connection may take, from the name's resolution to the last `SET`.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection that comes back to the pool may take to show that it still answers.
@@ -132,6 +143,18 @@ impl Store {
         Self {
             customer_rate,
             ..self
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        let (open, idle) = (self.pool.size(), self.pool.num_idle());
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+        PoolState {
+            used: open.saturating_sub(idle),
+            idle,
+            max: self.pool.options().get_max_connections(),
         }
     }
 

@@ -9,24 +9,28 @@ use push_core::admit::{Admission, admit};
 use push_core::id::{CustomerId, NotificationId};
 use push_core::job::{GiveUpReason, Job};
 use push_core::left_out::left_out;
+use push_core::notification::Notification;
 use push_core::plan::PlannedTarget;
 use push_core::preferences::Preferences;
 use push_core::timeline::{Step, TimelineEntry};
 use push_core::wanted::{Suppression, Verdict, judge};
 use push_queue::{ConsumeFrom, Delivery, Message, Route, Unreadable};
 use push_store::{Claim, ClaimId, Claiming, Customer};
+use push_trace::{Span, SpanKind};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{NoResult, has_all_keys, in_time, until_available};
 use crate::hand::InHand;
-use crate::metrics::{self, CacheAsked};
+use crate::metrics::{self, CacheAsked, Stage};
 use crate::run::Worker;
 use crate::subscription::give_back;
 
 /// A job that is to be worked on now.
 pub struct Admitted {
     pub delivery: Delivery,
+    /// From the queue to the record.
+    pub span: Span,
     pub job: Arc<Job>,
     pub what: What,
     pub in_hand: InHand,
@@ -53,6 +57,7 @@ pub struct Batch {
 /// A job of this batch.
 struct Taken {
     delivery: Delivery,
+    span: Span,
     job: Job,
     in_hand: InHand,
 }
@@ -110,6 +115,7 @@ async fn take(
                 let customer = job.notification.customer;
                 match worker.hand.take(round, customer, claim, room) {
                     Some(in_hand) => jobs.push(Taken {
+                        span: Span::of_request(delivery.trace_parent),
                         delivery,
                         job,
                         in_hand,
@@ -260,6 +266,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
     let mut copies = Vec::new();
     for Taken {
         delivery,
+        span,
         mut job,
         in_hand,
     } in jobs
@@ -271,7 +278,11 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                 job.interrupted = admission == Admission::DeliverInterrupted;
                 if job.round == 1 {
                     worker.watermark.taken(job.notification.created_at);
+                    let waited = since_due(&job.notification, Utc::now());
+                    metrics::stage(Stage::Queue, waited.saturating_sub(span.elapsed()));
                 }
+                metrics::stage(Stage::Admit, span.elapsed());
+                span.first_part().end(SpanKind::Internal, "admit", |_| {});
                 let what = match verdict(worker, &job, claiming, known) {
                     Verdict::Deliver => plan(worker, &job, known),
                     Verdict::Suppress(why) => {
@@ -285,6 +296,7 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                 };
                 batch.admitted.push(Admitted {
                     delivery,
+                    span,
                     job: Arc::new(job),
                     what,
                     in_hand,
@@ -321,6 +333,13 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
     tell_of_copies(worker, &copies).await;
     postpone(worker, elsewhere, worker.claim_for).await;
     batch
+}
+
+/// How long it has been on its way: since it was accepted, or since the time that it was to be sent at.
+pub fn since_due(notification: &Notification, now: DateTime<Utc>) -> Duration {
+    let due = notification.send_at.unwrap_or(notification.created_at);
+    // By two machines' clocks.
+    (now - due).to_std().unwrap_or_default()
 }
 
 /// Should that not come to pass, nothing else is wrong.

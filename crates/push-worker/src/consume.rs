@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use futures::FutureExt;
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::admit::{Admitted, Batch, What, admit_batch, dead_letter};
 use crate::behind;
 use crate::deliver::deliver;
-use crate::metrics;
+use crate::metrics::{self, Stage};
 use crate::run::Worker;
 use crate::settle::{self, Worked};
 use crate::subscription::Subscription;
@@ -76,6 +77,7 @@ pub fn work_on(
 async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Worked>) {
     let Admitted {
         delivery,
+        span,
         job,
         what,
         in_hand,
@@ -83,7 +85,9 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     let round = AssertUnwindSafe(async {
         match what {
             What::Deliver(targets, left_out) => {
-                let reports = deliver(&worker, &job, &in_hand, targets).await;
+                let delivering = Instant::now();
+                let reports = deliver(&worker, &job, &in_hand, span.context(), targets).await;
+                metrics::stage(Stage::Deliver, delivering.elapsed());
                 let mut settlement = settle(&job, &reports, &worker.ladder, Utc::now());
                 if let Some(left_out) = left_out {
                     left_out::tell(&mut settlement, left_out);
@@ -107,7 +111,7 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     // The settler ends only after the last sender is gone.
     drop(
         worked
-            .send(Worked::new(delivery, settlement, in_hand))
+            .send(Worked::new(delivery, span, settlement, in_hand))
             .await,
     );
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures::future::join_all;
+use push_core::id::NotificationId;
 use push_core::job::Job;
 use push_core::lane::Barrier;
 use push_core::notification::Notification;
@@ -13,8 +14,11 @@ use push_core::plan::PlannedTarget;
 use push_core::provider::{Platform, Provider};
 use push_core::settle::{Fate, Hold, HoldReason, Report, Try};
 use push_core::token::Token;
+use push_core::trace::TraceContext;
 use push_providers::Push;
+use push_trace::{Span, SpanKind};
 
+use crate::admit::since_due;
 use crate::hand::InHand;
 use crate::lanes::PutBack;
 use crate::metrics;
@@ -25,10 +29,13 @@ pub async fn deliver(
     worker: &Worker,
     job: &Job,
     in_hand: &InHand,
+    trace: TraceContext,
     targets: Vec<PlannedTarget>,
 ) -> Vec<Report> {
     let round = Round {
         worker,
+        trace,
+        is_counted: !was_put_off(job),
         notification: Arc::new(job.notification.clone()),
         in_hand,
     };
@@ -40,6 +47,14 @@ struct Round<'a> {
     worker: &'a Worker,
     notification: Arc<Notification>,
     in_hand: &'a InHand,
+    trace: TraceContext,
+    /// Whether how long it was on its way says anything about us.
+    is_counted: bool,
+}
+
+/// It waited because somebody wanted that: its customer, or who replayed it.
+fn was_put_off(job: &Job) -> bool {
+    job.progress.replayed || (job.round > 1 && job.targets.is_none())
 }
 
 impl Round<'_> {
@@ -169,10 +184,15 @@ impl Round<'_> {
             platform,
             still_wanted: Arc::new(leave),
         };
-        let started = std::time::Instant::now();
+        let span = Span::within(self.trace);
         let outcome = worker.providers.send(push).await?;
-        metrics::provider_answered(token.provider(), &outcome, started.elapsed());
-        log(self.notification.id, token, &outcome);
+        metrics::provider_answered(token.provider(), &outcome, span.elapsed());
+        if self.is_counted && matches!(outcome, Outcome::Accepted(_)) {
+            let on_its_way = since_due(&self.notification, Utc::now());
+            metrics::delivered(token.provider(), on_its_way);
+        }
+        describe(&span, token, &outcome);
+        log(self.notification.id, self.trace, token, &outcome);
         if let Outcome::TokenDead(_) = outcome {
             worker.dead_tokens.report(token, Utc::now());
         }
@@ -180,24 +200,41 @@ impl Round<'_> {
     }
 }
 
+/// The call as a span: what it came to, and never to whom it went.
+fn describe(span: &Span, token: &Token, outcome: &Outcome) {
+    let provider = token.provider().as_str();
+    let name = match token.provider() {
+        Provider::Fcm => "send fcm",
+        Provider::Expo => "send expo",
+    };
+    span.end(SpanKind::Client, name, |about| {
+        about.set("push.provider", provider);
+        about.set("push.outcome", metrics::outcome_label(outcome));
+        if let Some(cause) = outcome.cause() {
+            about.failed(cause.code.clone());
+        }
+    });
+}
+
 /// An error where someone must act, a warning where something is odd, else for debugging only.
-fn log(notification: push_core::id::NotificationId, token: &Token, outcome: &Outcome) {
+fn log(notification: NotificationId, trace: TraceContext, token: &Token, outcome: &Outcome) {
+    let trace = trace.trace_id();
     let provider = token.provider().as_str();
     match outcome {
         Outcome::Accepted(_) => {
-            tracing::debug!(notification.id = %notification, provider, %token, "accepted")
+            tracing::debug!(notification.id = %notification, trace.id = %trace, provider, %token, "accepted")
         }
         Outcome::TokenDead(cause) => {
-            tracing::info!(notification.id = %notification, provider, %token, code = cause.code, "the token is dead: switched off");
+            tracing::info!(notification.id = %notification, trace.id = %trace, provider, %token, code = cause.code, "the token is dead: switched off");
         }
         Outcome::Retry(retry) => {
-            tracing::info!(notification.id = %notification, provider, %token, code = retry.cause.code, sent = ?retry.sent, "not now");
+            tracing::info!(notification.id = %notification, trace.id = %trace, provider, %token, code = retry.cause.code, sent = ?retry.sent, "not now");
         }
         Outcome::OperatorMustAct { cause, .. } => {
-            tracing::error!(notification.id = %notification, provider, %token, code = cause.code, "an operator must act: {}", cause.text);
+            tracing::error!(notification.id = %notification, trace.id = %trace, provider, %token, code = cause.code, "an operator must act: {}", cause.text);
         }
         Outcome::Refused(cause) => {
-            tracing::warn!(notification.id = %notification, provider, %token, code = cause.code, "the message is refused for good: {}", cause.text);
+            tracing::warn!(notification.id = %notification, trace.id = %trace, provider, %token, code = cause.code, "the message is refused for good: {}", cause.text);
         }
     }
 }

@@ -124,7 +124,7 @@ async fn erase_again(store: &Store) -> Result<(), StoreError> {
 
 async fn erase_one_again(store: &Store, again: &mut Again) -> Result<(), StoreError> {
     while let Some(ended) = in_time(store.erase_again(again, Utc::now())).await? {
-        metrics::ended(&ended);
+        ended.into_iter().for_each(metrics::ended);
     }
     Ok(())
 }

@@ -9,12 +9,19 @@ use push_core::outcome::{Outcome, Sent};
 use push_core::provider::Provider;
 use push_core::receipt::{Answer, Receipt};
 use push_core::settle::{Next, Settlement};
-use push_core::status::Status;
+use push_core::status::{Ending, Reason, Status};
+use push_providers::Credential;
 use push_seal::{KeyId, Keyring};
-use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted};
+use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted, PoolState};
 
 /// Notifications that have ended, by status. The same name as in the contract.
 const SETTLED: &str = "push_notifications_settled_total";
+/// The same, with the reason. The same name as the API's.
+const ENDED: &str = "push_notifications_ended_total";
+/// How long a stage of a notification's way took. The same name as the API's.
+const STAGE_DURATION: &str = "push_stage_duration_seconds";
+/// From the acceptance of a notification, or the time that it was to be sent at, until its provider accepted it for a device.
+const DELIVERY_DURATION: &str = "push_delivery_duration_seconds";
 /// Messages taken from the work queue, by what was decided about them.
 const JOBS: &str = "push_jobs_total";
 /// Requests to providers, by outcome.
@@ -72,12 +79,34 @@ const CACHE_CUSTOMERS: &str = "push_cache_customers";
 /// Messages about changes that were heard and dealt with; and gaps, after which the database was asked instead.
 const CHANGES_HEARD: &str = "push_changes_heard_total";
 
+/// Whether something is there that this program needs. The same names as the API's.
+const READY: &str = "push_ready";
+const CONNECTIONS: &str = "push_database_connections";
+const CONNECTIONS_MAX: &str = "push_database_connections_max";
+/// Until when the credential in use serves, in seconds since 1970.
+const CREDENTIAL_EXPIRES: &str = "push_credential_expires_timestamp_seconds";
+/// How often a new one was asked for, by what came of it.
+const CREDENTIAL_REFRESHES: &str = "push_credential_refreshes_total";
+
 /// 1, with the version of the program. The same name as the API's.
 const BUILD_INFO: &str = "push_build_info";
 
-/// The program has started.
+/// The program has started: an increase is seen from the first time on.
 pub fn started() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for ended in [Status::Sent, Status::Failed, Status::Suppressed] {
+        counter!(SETTLED, "status" => ended.as_str()).increment(0);
+    }
+    for reason in GiveUpReason::ALL {
+        counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(0);
+    }
+    for provider in Provider::ALL.iter().map(|provider| provider.as_str()) {
+        counter!(MAYBE_DELIVERED, "provider" => provider).increment(0);
+        counter!(BREAKER_OPENINGS, "provider" => provider).increment(0);
+    }
+    for metric in [REPUBLISHED, PUBLISHED_IN_TIME, RESEALED] {
+        counter!(metric).increment(0);
+    }
 }
 
 /// The customers of a batch, as the cache had them.
@@ -101,6 +130,38 @@ pub fn cache(asked: &CacheAsked, size: u64) {
     gauge!(CACHE_CUSTOMERS).set(size as f64);
 }
 
+/// Whether something is there that this program needs.
+pub fn ready(check: &'static str, is_there: bool) {
+    gauge!(READY, "check" => check).set(f64::from(u8::from(is_there)));
+}
+
+/// The connections to the database.
+pub fn connections(pool: &PoolState) {
+    gauge!(CONNECTIONS, "state" => "used").set(f64::from(pool.used));
+    gauge!(CONNECTIONS, "state" => "idle").set(f64::from(pool.idle));
+    gauge!(CONNECTIONS_MAX).set(f64::from(pool.max));
+}
+
+/// How a provider's credential stands.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are f64, exact far beyond these seconds"
+)]
+pub fn credential(provider: Provider, credential: &Credential) {
+    let provider = provider.as_str();
+    if let Some(expires_at) = credential.expires_at {
+        gauge!(CREDENTIAL_EXPIRES, "provider" => provider).set(expires_at.timestamp() as f64);
+    }
+    for (outcome, fetches) in [
+        ("granted", credential.granted),
+        ("unreachable", credential.unreachable),
+        ("refused", credential.refused),
+    ] {
+        counter!(CREDENTIAL_REFRESHES, "provider" => provider, "outcome" => outcome)
+            .absolute(fetches);
+    }
+}
+
 /// Something was heard about changes, and dealt with.
 pub fn heard(what: &'static str) {
     counter!(CHANGES_HEARD, "what" => what).increment(1);
@@ -121,7 +182,8 @@ pub fn provider_answered(provider: Provider, outcome: &Outcome, took: Duration) 
     }
 }
 
-const fn outcome_label(outcome: &Outcome) -> &'static str {
+/// An outcome as a label.
+pub const fn outcome_label(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Accepted(_) => "accepted",
         Outcome::TokenDead(_) => "token_dead",
@@ -153,6 +215,35 @@ pub fn postponed(provider: Provider, barrier: Barrier) {
     counter!(POSTPONED, "provider" => provider.as_str(), "reason" => barrier.as_str()).increment(1);
 }
 
+/// A part of a notification's way through this program.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    /// From its acceptance until a worker took its first round.
+    Queue,
+    /// From there until it was known whether, and to which devices, it goes.
+    Admit,
+    /// From there until all targets of the round had their answers.
+    Deliver,
+    /// From there until that was committed.
+    Settle,
+}
+
+/// A job has come so far.
+pub fn stage(stage: Stage, took: Duration) {
+    let stage = match stage {
+        Stage::Queue => "queue",
+        Stage::Admit => "admit",
+        Stage::Deliver => "deliver",
+        Stage::Settle => "settle",
+    };
+    histogram!(STAGE_DURATION, "stage" => stage).record(took);
+}
+
+/// A provider accepted a push that had been on its way for so long.
+pub fn delivered(provider: Provider, on_its_way: Duration) {
+    histogram!(DELIVERY_DURATION, "provider" => provider.as_str()).record(on_its_way);
+}
+
 /// A lane broke.
 pub fn breaker_opened(provider: Provider) {
     counter!(BREAKER_OPENINGS, "provider" => provider.as_str()).increment(1);
@@ -161,18 +252,29 @@ pub fn breaker_opened(provider: Provider) {
 /// A round was recorded.
 pub fn settled(settlement: &Settlement) {
     match &settlement.next {
-        Next::Done(ending) => counter!(SETTLED, "status" => ending.status().as_str()).increment(1),
+        Next::Done(ending) => ended(*ending),
         Next::Wait(rung, _) => counter!(RETRIES, "rung" => rung.to_string()).increment(1),
         // Counted as settled when it ends, by whom ends it.
         Next::Later(..) | Next::DeadLetter(_) => {}
     }
 }
 
-/// Notifications were ended where they waited.
-pub fn ended(statuses: &[Status]) {
-    for status in statuses {
-        counter!(SETTLED, "status" => status.as_str()).increment(1);
+/// What follows a round, in a word.
+pub const fn next_label(next: &Next) -> &'static str {
+    match next {
+        Next::Done(ending) => ending.status().as_str(),
+        Next::Wait(..) => "retry",
+        Next::Later(..) => "later",
+        Next::DeadLetter(_) => "dead_letter",
     }
+}
+
+/// A notification has ended.
+pub fn ended(ending: Ending) {
+    let status = ending.status().as_str();
+    let reason = ending.reason().map_or("none", Reason::as_str);
+    counter!(SETTLED, "status" => status).increment(1);
+    counter!(ENDED, "status" => status, "reason" => reason).increment(1);
 }
 
 /// A dead letter was recorded; a copy of one that was recorded before does not count again.
@@ -180,7 +282,7 @@ pub fn dead_lettered(record: &DeadLetterRecord, kept: Kept) {
     match kept {
         Kept::Not => return,
         Kept::Only => {}
-        Kept::AndEnded(status) => counter!(SETTLED, "status" => status.as_str()).increment(1),
+        Kept::AndEnded(ending) => ended(ending),
     }
     let count =
         |reason: GiveUpReason| counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
@@ -219,7 +321,9 @@ pub fn receipt(answer: &Answer, noted: Noted) {
 
 /// Notifications had been sent, and have failed.
 pub fn failed_by_receipt(notifications: u64) {
-    counter!(SETTLED, "status" => Status::Failed.as_str()).increment(notifications);
+    let failed = Status::Failed.as_str();
+    counter!(SETTLED, "status" => failed).increment(notifications);
+    counter!(ENDED, "status" => failed, "reason" => "receipt").increment(notifications);
     counter!(TAKEN_BACK, "status" => Status::Sent.as_str()).increment(notifications);
 }
 

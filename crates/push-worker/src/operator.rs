@@ -120,7 +120,7 @@ impl Operator<'_> {
         };
         self.waited.insert(running.id, taken.waited);
         metrics::operation(running.kind(), taken.done, taken.failed);
-        metrics::ended(&taken.ended);
+        taken.ended.iter().copied().for_each(metrics::ended);
         if taken.finished {
             self.waited.remove(&running.id);
             tracing::info!(operation.id = %running.id.0, kind = running.kind(), "an operation is done");

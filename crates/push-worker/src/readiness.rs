@@ -1,11 +1,19 @@
 //! Whether the worker can do its work: it needs the database, migrated, and the broker.
 
+use std::time::Duration;
+
+use push_core::provider::Provider;
 use push_queue::BrokerState;
 use push_runtime::probes::{Check, Readiness};
 use push_store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::database::trouble;
+use crate::metrics;
 use crate::run::Worker;
+
+/// How often the metrics say how it is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// What stands between the worker and its work.
 pub async fn readiness(worker: &Worker) -> Readiness {
@@ -15,6 +23,23 @@ pub async fn readiness(worker: &Worker) -> Readiness {
             ("database", database(&worker.store).await),
         ],
     }
+}
+
+/// Tells of it in the metrics, and of what else stands between the worker and its work, until `stop`.
+pub async fn watch(worker: &Worker, stop: &CancellationToken) {
+    let watch = async {
+        loop {
+            for (name, check) in readiness(worker).await.checks {
+                metrics::ready(name, check == Check::Ok);
+            }
+            metrics::connections(&worker.store.pool_state());
+            if let Some(fcm) = &worker.providers.fcm {
+                metrics::credential(Provider::Fcm, &fcm.credential());
+            }
+            tokio::time::sleep(TELL_EVERY).await;
+        }
+    };
+    let _stopped = stop.run_until_cancelled(watch).await;
 }
 
 /// How the broker stands.

@@ -33,6 +33,12 @@ use crate::{
     timer,
 };
 
+/// Whose spans they are.
+const PROGRAM: push_trace::Program = push_trace::Program {
+    name: "push-worker",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
 /// All that the stages share.
 pub struct Worker {
     pub store: Store,
@@ -99,11 +105,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let receipt_delays = settings.broker.topology.receipt_delays.clone();
     let Settings {
         log,
+        trace,
         probes: probes_address,
         shutdown_grace,
         ..
     } = settings;
     telemetry::install_logs(log);
+    push_trace::install(&trace, PROGRAM)?;
     let metrics = Metrics::install().context("installing metrics")?;
     crate::metrics::started();
     let shutdown = Shutdown::on_signals(shutdown_grace).context("listening for signals")?;
@@ -157,6 +165,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         .join(",");
     tracing::info!(%address, providers, policy = worker.reach.policy.as_str(), prefetch = worker.prefetch, "listening");
 
+    let (watched, until) = (Arc::clone(&worker), ended.clone());
+    tokio::spawn(async move { readiness::watch(&watched, &until).await });
+
     let worked = if schema_is_there(&worker).await && keeper::know_switches(&worker).await? {
         work(&worker).await
     } else {
@@ -164,6 +175,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     ended.cancel();
     worker.broker.clone().close().await;
+    push_trace::flush().await;
     tracing::info!("stopped");
     worked
 }

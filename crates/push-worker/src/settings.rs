@@ -15,6 +15,7 @@ use push_runtime::env::{Env, Setting, parse};
 use push_runtime::telemetry::LogSettings;
 use push_seal::Keyring;
 use push_store::StoreSettings;
+use push_trace::TraceSettings;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -64,6 +65,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Settings {
     pub log: LogSettings,
+    pub trace: TraceSettings,
     pub store: StoreSettings,
     pub broker: BrokerSettings,
     pub probes: SocketAddr,
@@ -95,6 +97,7 @@ impl Settings {
         ]
         .join(",");
         let log = LogSettings::read(env, &always);
+        let trace = TraceSettings::read(env);
         let database_url = env.required(DATABASE_URL, push_store::parse_url);
         let database_connections = env.or_default(DATABASE_CONNECTIONS, parse::number(1_000));
         let keys = env.or_default(ENCRYPTION_KEYS, Keyring::parse);
@@ -121,6 +124,7 @@ impl Settings {
         let receipts = receipts?;
         Some(Self {
             log: log?,
+            trace: trace?,
             store: StoreSettings {
                 url: database_url?,
                 connections_max: database_connections?.get(),

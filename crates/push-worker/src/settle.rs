@@ -12,14 +12,16 @@ use chrono::Utc;
 use push_core::id::NotificationId;
 use push_core::receipt::Ticket;
 use push_core::settle::{Next, Settlement};
+use push_core::trace::TraceContext;
 use push_queue::{Delivery, Message, Route};
 use push_store::{ClaimedRound, Recording};
+use push_trace::{Span, SpanKind};
 use tokio::sync::mpsc;
 
 use crate::admit::{acknowledge, dead_letter};
 use crate::database::{NoResult, away_for, in_time, until_available};
 use crate::hand::InHand;
-use crate::metrics;
+use crate::metrics::{self, Stage};
 use crate::receipts::remind;
 use crate::run::Worker;
 
@@ -29,16 +31,28 @@ const BATCH_MAX: usize = 200;
 /// A job whose round is over.
 pub struct Worked {
     message: Option<Delivery>,
-    trace_parent: Option<String>,
+    spans: Spans,
     settlement: Settlement,
     in_hand: InHand,
 }
 
+/// Where its time went.
+#[derive(Clone, Copy)]
+struct Spans {
+    /// From the queue to the record.
+    job: Span,
+    /// From the end of its round to the record.
+    settle: Span,
+}
+
 impl Worked {
-    /// What came of the job in `message`.
-    pub fn new(message: Delivery, settlement: Settlement, in_hand: InHand) -> Self {
+    /// What came of the job in `message`, which has been in hand for as long as `job` tells.
+    pub fn new(message: Delivery, job: Span, settlement: Settlement, in_hand: InHand) -> Self {
         Self {
-            trace_parent: message.trace_parent.clone(),
+            spans: Spans {
+                job,
+                settle: Span::within(job.context()),
+            },
             message: Some(message),
             settlement,
             in_hand,
@@ -51,7 +65,7 @@ impl Worked {
 /// record first.
 struct Waiting {
     message: Option<Delivery>,
-    trace_parent: Option<String>,
+    spans: Spans,
     in_hand: InHand,
 }
 
@@ -106,7 +120,7 @@ async fn settle_batch(worker: &Worker, batch: Vec<Worked>, inbox: &mut Inbox) {
         });
         waiting.push(Waiting {
             message: worked.message,
-            trace_parent: worked.trace_parent,
+            spans: worked.spans,
             in_hand: worked.in_hand,
         });
     }
@@ -183,10 +197,12 @@ async fn follow_up(
         waiting.in_hand.recorded();
         if *recording == Recording::Recorded {
             let settlement = &round.settlement;
-            next.extend(next_message(settlement, waiting.trace_parent));
+            let trace = waiting.spans.job.context();
+            next.extend(next_message(settlement, trace));
             tickets.extend(Ticket::of(settlement));
             metrics::settled(settlement);
-            log(settlement);
+            waiting.spans.end(settlement);
+            log(settlement, trace);
         }
         messages.extend(waiting.message);
     }
@@ -198,9 +214,26 @@ async fn follow_up(
     acknowledge(messages).await;
 }
 
+impl Spans {
+    /// The round is recorded. By OpenTelemetry's names ("Semantic conventions for RabbitMQ").
+    fn end(&self, settlement: &Settlement) {
+        metrics::stage(Stage::Settle, self.settle.elapsed());
+        self.settle.end(SpanKind::Internal, "settle", |_| {});
+        self.job
+            .end(SpanKind::Consumer, "process push.jobs", |about| {
+                about.set("messaging.system", "rabbitmq");
+                about.set("messaging.operation.type", "process");
+                about.set("messaging.destination.name", "push.jobs");
+                about.set("messaging.message.id", settlement.notification.to_string());
+                about.set("push.round", i64::from(settlement.round));
+                about.set("push.next", metrics::next_label(&settlement.next));
+            });
+    }
+}
+
 type NextMessage = (NotificationId, (Route, Message));
 
-fn next_message(settlement: &Settlement, trace_parent: Option<String>) -> Option<NextMessage> {
+fn next_message(settlement: &Settlement, trace: TraceContext) -> Option<NextMessage> {
     let (route, job) = match &settlement.next {
         Next::Done(_) | Next::Later(..) => return None,
         Next::Wait(rung, job) => (Route::Retry(*rung), job),
@@ -208,7 +241,7 @@ fn next_message(settlement: &Settlement, trace_parent: Option<String>) -> Option
     };
     Some((
         settlement.notification,
-        (route, Message::job(job, trace_parent)),
+        (route, Message::job(job, Some(trace))),
     ))
 }
 
@@ -246,21 +279,21 @@ async fn publish_next(worker: &Worker, next: Vec<NextMessage>) {
     }
 }
 
-fn log(settlement: &Settlement) {
-    let (id, round) = (settlement.notification, settlement.round);
+fn log(settlement: &Settlement, trace: TraceContext) {
+    let (id, round, trace) = (settlement.notification, settlement.round, trace.trace_id());
     match &settlement.next {
         Next::Done(ending) => {
             let reason = ending.reason().map_or("", |reason| reason.as_str());
-            tracing::info!(notification.id = %id, round, status = ending.status().as_str(), reason, "settled");
+            tracing::info!(notification.id = %id, trace.id = %trace, round, status = ending.status().as_str(), reason, "settled");
         }
         Next::Wait(rung, _) => {
-            tracing::info!(notification.id = %id, round, %rung, "waits for its next attempt")
+            tracing::info!(notification.id = %id, trace.id = %trace, round, %rung, "waits for its next attempt")
         }
         Next::Later(until, _) => {
-            tracing::info!(notification.id = %id, round, %until, "waits in the database")
+            tracing::info!(notification.id = %id, trace.id = %trace, round, %until, "waits in the database")
         }
         Next::DeadLetter(_) => {
-            tracing::warn!(notification.id = %id, round, "given up: on its way to the dead letters")
+            tracing::warn!(notification.id = %id, trace.id = %trace, round, "given up: on its way to the dead letters")
         }
     }
 }

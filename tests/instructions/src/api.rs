@@ -7,6 +7,7 @@ use push_api::keys::ApiKeys;
 use push_api::privacy::{Guard, PrivacyGuard};
 use push_api::request::Problems;
 use push_core::job::Job;
+use push_core::trace::TraceContext;
 use push_queue::Message;
 use push_seal::{Keyring, Place};
 use push_store::counted::accepted;
@@ -71,7 +72,7 @@ fn message() -> anyhow::Result<Case> {
     let notification = notification()?;
     Case::new("api: job", move || {
         let job = Job::first(notification.clone());
-        Ok::<_, Infallible>(Message::job(&job, Some(TRACE.to_owned())))
+        Ok::<_, Infallible>(Message::job(&job, TraceContext::parse(TRACE)))
     })
 }
 

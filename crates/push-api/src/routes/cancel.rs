@@ -64,7 +64,7 @@ pub async fn cancel(
         let cancelling = state.ask(|store| async move { store.cancel(id, &by, now()).await });
         match cancelling.await? {
             Cancelling::Now(ended) => {
-                metrics::settled(ended.status);
+                metrics::settled(ended.status, ended.reason);
                 return Ok(Json(SendAnswer::cancelled(id, ended)));
             }
             Cancelling::Before(ended) => return Ok(Json(SendAnswer::cancelled(id, ended))),

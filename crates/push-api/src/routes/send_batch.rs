@@ -29,7 +29,7 @@ use crate::privacy::Guard;
 use crate::ready_made::ReadyMade;
 use crate::request::{BATCH_BYTES_MAX, BatchPlace, Field, FromJson as _, Problems, typed};
 use crate::state::{AppState, now};
-use crate::trace::TraceContext;
+use push_core::trace::TraceContext;
 
 /// Elements of a batch.
 const ITEMS_MAX: usize = 1_000;

@@ -27,7 +27,7 @@ use crate::privacy::Guard;
 use crate::ready_made::ReadyMade;
 use crate::request::{Field, Problems};
 use crate::state::{AppState, now};
-use crate::trace::TraceContext;
+use push_core::trace::TraceContext;
 
 /// The words of both endpoints that send what somebody asks for.
 pub(crate) const WORDING: Wording = Wording {

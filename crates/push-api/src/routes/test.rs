@@ -20,7 +20,7 @@ use crate::observe::Seen;
 use crate::prefer::Wait;
 use crate::request::{Field, Problems, at_once};
 use crate::state::{AppState, now};
-use crate::trace::TraceContext;
+use push_core::trace::TraceContext;
 
 /// The guide says so of a test that is on its way, too.
 const WORDING: Wording = Wording {

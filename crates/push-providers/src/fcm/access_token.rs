@@ -93,6 +93,19 @@ impl AccessToken {
     }
 }
 
+/// How access to a provider stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// Until when the access token in use serves; `None` while there is none.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// How often a new one was given,
+    pub granted: u64,
+    /// how often nobody answered in a way that makes sense,
+    pub unreachable: u64,
+    /// and how often the account was refused.
+    pub refused: u64,
+}
+
 type Fetch = Shared<BoxFuture<'static, Result<AccessToken, Trouble>>>;
 
 #[derive(Debug, Default)]
@@ -103,6 +116,8 @@ struct State {
     generation: u64,
     /// Tokens that FCM refused, one after the other.
     refused: u32,
+    /// What came of the fetches.
+    fetches: Credential,
 }
 
 /// The access tokens of one service account.
@@ -157,6 +172,15 @@ impl AccessTokens {
             state.refused = state.refused.saturating_add(1);
             state.failed = (state.refused > 1)
                 .then(|| (Instant::now(), Trouble::Refused(access_token_refused())));
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn credential(&self) -> Credential {
+        let state = lock(&self.state);
+        Credential {
+            expires_at: state.held.as_ref().map(|held| held.expires_at),
+            ..state.fetches
         }
     }
 
@@ -217,6 +241,7 @@ impl State {
         match fetched {
             Ok(Fetched { token, expires_at }) => {
                 self.generation += 1;
+                self.fetches.granted += 1;
                 let token = AccessToken {
                     token,
                     expires_at,
@@ -237,6 +262,10 @@ impl State {
                     "no new access token: {}",
                     cause.text
                 );
+                match trouble {
+                    Trouble::Unreachable(_) => self.fetches.unreachable += 1,
+                    Trouble::Refused(_) => self.fetches.refused += 1,
+                }
                 self.failed = Some((Instant::now(), trouble.clone()));
                 Err(trouble)
             }

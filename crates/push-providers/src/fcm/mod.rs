@@ -16,6 +16,7 @@ use push_core::outcome::{Outcome, Withheld};
 use push_core::provider::Provider;
 use secrecy::SecretString;
 
+pub use crate::fcm::access_token::Credential;
 use crate::fcm::client::FcmClient;
 use crate::{CheckError, Look, Push, PushProvider, SetupError, TrialError};
 
@@ -88,6 +89,12 @@ impl Fcm {
     pub async fn check(&self) -> Result<(), CheckError> {
         self.client.access_tokens.get().await?;
         Ok(())
+    }
+
+    /// How the access token stands.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        self.client.access_tokens.credential()
     }
 
     /// Has FCM judge a message without delivering it: a test of the credentials and the project, all the way.

@@ -1,6 +1,7 @@
 //! How a message looks on the broker, and how a foreign one is received.
 
 use push_core::job::Job;
+use push_core::trace::TraceContext;
 use push_queue::{ConsumeFrom, Message, Route};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ async fn a_job_has_the_contracts_properties() {
     let stand = Stand::new();
     let broker = stand.broker().await;
     let job = job();
-    let message = Message::job(&job, Some(TRACE.to_owned()));
+    let message = Message::job(&job, TraceContext::parse(TRACE));
     broker.publish(Route::Jobs, message).await.unwrap();
 
     let mut found = stand.management.get_message(&stand.vhost, "push.jobs");
@@ -53,7 +54,7 @@ async fn a_job_comes_out_as_it_went_in() {
     let broker = stand.broker().await;
     let job = job();
     broker
-        .publish(Route::Jobs, Message::job(&job, Some(TRACE.to_owned())))
+        .publish(Route::Jobs, Message::job(&job, TraceContext::parse(TRACE)))
         .await
         .unwrap();
 
@@ -66,7 +67,7 @@ async fn a_job_comes_out_as_it_went_in() {
         delivery.timestamp,
         u64::try_from(job.notification.created_at.timestamp()).ok()
     );
-    assert_eq!(delivery.trace_parent.as_deref(), Some(TRACE));
+    assert_eq!(delivery.trace_parent, TraceContext::parse(TRACE));
     assert_eq!((delivery.redelivered, delivery.delivery_count), (false, 0));
     assert_eq!(delivery.death, None);
     delivery.ack().await.unwrap();

@@ -23,7 +23,7 @@ use push_core::outcome::Cause;
 use push_core::provider::{Platform, Provider};
 use push_core::replay::LetterState;
 use push_core::settle::DeliveryOutcome;
-use push_core::status::Status;
+use push_core::status::{Ending, Status};
 use push_core::token::MaskedToken;
 
 use crate::State;
@@ -233,7 +233,7 @@ pub enum DeadLetterRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// It is kept, and its notification has ended.
-    AndEnded(Status),
+    AndEnded(Ending),
     /// It is kept; it belongs to no notification of ours.
     Only,
     /// It is a copy of a job whose round has been recorded, or whose notification has ended: nothing was changed.

@@ -200,7 +200,7 @@ async fn end(
             .await?;
     }
     write_end(connection, job, ending, reason, now).await?;
-    Ok(Kept::AndEnded(ending.status()))
+    Ok(Kept::AndEnded(ending))
 }
 
 async fn write_end(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use push_core::status::Status;
+use push_core::status::Ending;
 use push_seal::Keyring;
 use sqlx::types::Json;
 use sqlx::{FromRow, MySqlConnection};
@@ -185,7 +185,7 @@ pub struct Taken {
     /// Letters that could not be.
     pub failed: u64,
     /// How notifications ended that had been waiting.
-    pub ended: Vec<Status>,
+    pub ended: Vec<Ending>,
     /// Whether that was the last.
     pub finished: bool,
     /// For the next step.

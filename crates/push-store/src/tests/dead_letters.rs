@@ -4,7 +4,7 @@ use push_core::id::RegistrationId;
 use push_core::job::{GiveUpReason, Job};
 use push_core::provider::Provider;
 use push_core::settle::DeliveryOutcome;
-use push_core::status::{ProviderResult, Reason, Status};
+use push_core::status::{Ending, ProviderResult, Reason, Status};
 use push_core::timeline::Step;
 
 use super::Db;
@@ -51,7 +51,13 @@ async fn a_dead_letter_ends_its_notification_once() {
         .record_dead_letters(&batch, later(500))
         .await
         .unwrap();
-    assert_eq!(answers, [Kept::AndEnded(Status::Failed), Kept::Not]);
+    assert_eq!(
+        answers,
+        [
+            Kept::AndEnded(Ending::Failed(Reason::DeadLettered)),
+            Kept::Not
+        ]
+    );
     let view = db.store.notification(n.id).await.unwrap().unwrap();
     assert_eq!(
         db.store
@@ -281,7 +287,10 @@ async fn a_replay_that_fails_again_is_a_new_dead_letter() {
         .store
         .record_dead_letters(&[letter(&second, GiveUpReason::Unprocessable)], later(0))
         .await;
-    assert_eq!(answers.unwrap(), [Kept::AndEnded(Status::Failed)]);
+    assert_eq!(
+        answers.unwrap(),
+        [Kept::AndEnded(Ending::Failed(Reason::DeadLettered))]
+    );
     assert_eq!(db.one("SELECT COUNT(*) FROM dead_letters").await, 2);
     db.done().await;
 }

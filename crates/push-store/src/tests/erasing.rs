@@ -6,7 +6,7 @@ use push_core::id::NotificationId;
 use push_core::job::GiveUpReason;
 use push_core::notification::{CollapseKey, Notification};
 use push_core::settle::{Settlement, suppress};
-use push_core::status::{ProviderResult, Reason, Status};
+use push_core::status::{Ending, ProviderResult, Reason, Status};
 use push_core::timeline::Step as Told;
 use push_core::wanted::Suppression;
 use sqlx::Row;
@@ -71,7 +71,7 @@ impl Db {
     }
 
     /// How those ended that had been waiting.
-    async fn erases_again(&self, now: DateTime<Utc>) -> Vec<Status> {
+    async fn erases_again(&self, now: DateTime<Utc>) -> Vec<Ending> {
         let mut all = Vec::new();
         for mut again in self.store.to_look_at_again(now).await.unwrap() {
             while let Some(ended) = self.store.erase_again(&mut again, now).await.unwrap() {
@@ -153,7 +153,10 @@ async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
     }
     let letter = [given_up(gone)];
     let kept = db.store.record_dead_letters(&letter, later(10));
-    assert_eq!(kept.await.unwrap(), [Kept::AndEnded(Status::Failed)]);
+    assert_eq!(
+        kept.await.unwrap(),
+        [Kept::AndEnded(Ending::Failed(Reason::DeadLettered))]
+    );
     let mut scheduled = notification(1);
     scheduled.send_at = Some(later(3_600_000));
     scheduled.collapse_key = Some(CollapseKey::parse("booking-77").unwrap());
@@ -204,7 +207,10 @@ async fn whatever_state_it_is_in_it_ends_and_nothing_of_it_is_left() {
         .store
         .record_dead_letters(&[given_up(to_be_recorded)], later(700))
         .await;
-    assert_eq!(kept.unwrap(), [Kept::AndEnded(Status::Suppressed)]);
+    assert_eq!(
+        kept.unwrap(),
+        [Kept::AndEnded(Ending::Suppressed(Reason::Erased))]
+    );
 
     let view = db.empties(id, 1).await;
     assert_eq!((view.state, view.total), (OperationState::Done, 6));
@@ -374,12 +380,18 @@ async fn looking_again_goes_on_with_others_and_comes_back() {
         looked.push(db.store.erase_again(&mut again, now).await);
     }
     assert!(looked[0].as_ref().unwrap_err().is_out_of_order());
-    assert_eq!(looked[1], Ok(Some(vec![Status::Suppressed])));
+    assert_eq!(
+        looked[1],
+        Ok(Some(vec![Ending::Suppressed(Reason::Erased)]))
+    );
     assert_eq!(db.erases_again(now).await, [], "it is not due at once");
     db.execute("UPDATE notification_history SET next_job = NULL")
         .await;
     let now = now + TimeDelta::minutes(6);
-    assert_eq!(db.erases_again(now).await, [Status::Suppressed]);
+    assert_eq!(
+        db.erases_again(now).await,
+        [Ending::Suppressed(Reason::Erased)]
+    );
     let again = "SELECT COUNT(*) FROM customer_erasures WHERE look_again_at IS NOT NULL";
     assert_eq!(db.one(again).await, 0);
     db.done().await;
@@ -412,14 +424,20 @@ async fn what_is_being_accepted_at_that_moment_is_before_it() {
         reason: GiveUpReason::Unprocessable,
     };
     let kept = db.store.record_dead_letters(&[letter], later(800)).await;
-    assert_eq!(kept.unwrap(), [Kept::AndEnded(Status::Suppressed)]);
+    assert_eq!(
+        kept.unwrap(),
+        [Kept::AndEnded(Ending::Suppressed(Reason::Erased))]
+    );
     assert_eq!(db.standing(n[2].id).await, erased);
     let full = "SELECT COUNT(*) FROM dead_letters WHERE job IS NOT NULL";
     assert_eq!(db.one(full).await, 0);
     // The other one is found a while later.
     assert_eq!(db.erases_again(later(0)).await, []);
     let now = chrono::Utc::now() + TimeDelta::minutes(6);
-    assert_eq!(db.erases_again(now).await, [Status::Suppressed]);
+    assert_eq!(
+        db.erases_again(now).await,
+        [Ending::Suppressed(Reason::Erased)]
+    );
     assert_eq!(db.standing(n[1].id).await, erased);
     let again = "SELECT COUNT(*) FROM customer_erasures WHERE look_again_at IS NOT NULL";
     assert_eq!(db.one(again).await, 0);

@@ -23,7 +23,7 @@ use crate::idempotency::Nameable;
 use crate::observe::Seen;
 use crate::prefer::Wait;
 use crate::state::{AppState, now};
-use crate::trace::TraceContext;
+use push_core::trace::TraceContext;
 
 /// Tells a customer what happened to a booking, in the words of the catalogue of texts.
 ///

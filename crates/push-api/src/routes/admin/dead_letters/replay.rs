@@ -14,7 +14,7 @@ use crate::caller::{Admin, Caller};
 use crate::error::{ApiError, BodyErrors, CallErrors, DeadLetterErrors, ReplayErrors};
 use crate::request::{Field, OptionalJsonBody, Problems};
 use crate::state::AppState;
-use crate::trace::TraceContext;
+use push_core::trace::TraceContext;
 
 /// How to replay. The body may be missing.
 #[derive(Debug, Default, Deserialize, ToSchema)]
