@@ -1,8 +1,9 @@
 //! Traces: from the caller's request through the queue to the provider's answer and its record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use push_tests::{Collector, Device, Provider, Span, Stack, eventually};
+use push_tests::signals::undocumented_spans;
+use push_tests::{Collector, Device, Log, Provider, Span, Stack, eventually};
 use serde_json::json;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -148,6 +149,7 @@ async fn one_trace_tells_the_way_from_the_request_to_the_record() {
             .all(|value| value == "Bearer collectors-s3cret")
     );
     assert!(!authorized.is_empty());
+    assert_eq!(undocumented_spans(&spans), BTreeSet::new());
     let told = stack.gives_away(&format!("{spans:?}"));
     assert!(told.is_empty(), "{told:?}");
 }
@@ -155,6 +157,7 @@ async fn one_trace_tells_the_way_from_the_request_to_the_record() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_nobody_wants_recorded_is_not_and_what_is_left_is_sent_at_the_end() {
     let collector = Collector::start().await;
+    collector.hangs();
     let mut stack = traced(&collector, "0").await;
     stack.counters_restart();
     stack.register(1, Device::android_fcm("pixel")).await;
@@ -168,9 +171,21 @@ async fn what_nobody_wants_recorded_is_not_and_what_is_left_is_sent_at_the_end()
     for id in ids {
         assert_eq!(stack.settled(&id).await.status, "sent");
     }
-    // Nothing is left behind when a program stops.
-    assert_eq!(stack.terminate_worker().await, Some(0));
-    assert_eq!(stack.terminate_api().await, Some(0));
+    // Nothing is left behind when a program stops, though the collector wakes up only then.
+    let stopped = async |log: Log| {
+        eventually("the program has stopped its work", async || {
+            log.says("\"message\":\"stopped\"").then_some(())
+        })
+        .await;
+        collector.takes();
+    };
+    let log = stack.workers[0].log.clone();
+    let (code, ()) = tokio::join!(stack.terminate_worker(), stopped(log));
+    assert_eq!(code, Some(0));
+    collector.hangs();
+    let log = stack.apis[0].log.clone();
+    let (code, ()) = tokio::join!(stack.terminate_api(), stopped(log));
+    assert_eq!(code, Some(0));
     let spans = collector.spans();
     assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
     let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();

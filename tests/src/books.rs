@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::metrics::Metrics;
+use crate::signals;
 use crate::stack::{Announced, Stack};
 use crate::wait::within;
 
@@ -78,7 +79,13 @@ pub(crate) async fn check_while_running(stack: &Stack, announced: &Announced) ->
     }
     problems.extend(check_metrics(stack, announced).await);
     problems.extend(repeated(stack, announced).await);
-    let told = stack.secrets.found_in(&stack.metrics_text().await);
+    let metrics = stack.metrics_text().await;
+    problems.extend(
+        signals::undocumented_metrics(&metrics)
+            .into_iter()
+            .map(|metric| format!("{metric} is a metric that signals.md does not have so")),
+    );
+    let told = stack.secrets.found_in(&metrics);
     problems.extend(
         told.into_iter()
             .map(|secret| format!("the metrics tell {secret:?}")),
@@ -143,6 +150,12 @@ pub(crate) async fn check_at_rest(stack: &Stack, announced: &Announced) -> Vec<S
                     log.name
                 ));
             }
+        }
+        for field in signals::undocumented_fields(log) {
+            problems.push(format!(
+                "{} logs the field {field}, which signals.md does not have",
+                log.name
+            ));
         }
         for line in log.lines() {
             for secret in stack.secrets.found_in(&line) {

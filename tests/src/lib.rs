@@ -34,6 +34,7 @@ mod python;
 mod running;
 mod secrets;
 mod servers;
+pub mod signals;
 mod sim;
 mod stack;
 mod token;

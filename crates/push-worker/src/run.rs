@@ -175,8 +175,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     ended.cancel();
     worker.broker.clone().close().await;
-    push_trace::flush().await;
     tracing::info!("stopped");
+    push_trace::flush().await;
     worked
 }
 

@@ -9,6 +9,10 @@ const ALERTS: &str = "deploy/monitoring/alerts.yml";
 const ALERTS_TEST: &str = "deploy/monitoring/alerts_test.yml";
 /// Whoever asks for metrics.
 const ASKING: [&str; 2] = ["deploy/monitoring/", "deploy/helm/"];
+/// What operators read about what the programs tell.
+const SIGNALS: &str = "deploy/monitoring/signals.md";
+/// Whoever imports these tells metrics.
+const TELLING: [&str; 3] = ["counter!(", "gauge!(", "histogram!("];
 const RUNBOOKS: &str = "deploy/monitoring/runbooks/";
 
 /// Compares what is asked for with what the sources name, and the alerts with their pages and tests.
@@ -31,7 +35,84 @@ pub fn check(root: &Path, files: &[String]) -> Vec<Finding> {
         tested: after(&read(ALERTS_TEST), "alertname: "),
         pages: pages.map(str::to_owned).collect(),
     };
-    unknown.chain(alerts.check()).collect()
+    let sources = files
+        .iter()
+        .filter(|file| file.starts_with("crates/push-") && file.ends_with(".rs"))
+        .map(|file| read(file));
+    unknown
+        .chain(alerts.check())
+        .chain(untold(&read(SIGNALS), &sources.collect::<Vec<_>>()))
+        .collect()
+}
+
+/// Metrics that the table does not have, and log fields and metrics in the table that no source has. That each line and
+/// each series is in the table, the black-box tests see.
+fn untold(signals: &str, sources: &[String]) -> Vec<Finding> {
+    let (metrics, fields) = signals
+        .split_once("\n## Log fields")
+        .unwrap_or((signals, ""));
+    let first_cells = |text: &str| -> BTreeSet<String> {
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.filter_map(|row| row.split('|').next());
+        cells
+            .flat_map(|cell| cell.split('`').step_by(2))
+            .filter(|name| !name.trim().is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let documented: BTreeSet<String> = first_cells(metrics)
+        .into_iter()
+        .filter(|name| name.starts_with("push_"))
+        .collect();
+    let tells = |source: &&String| TELLING.iter().any(|tells| source.contains(tells));
+    let told: BTreeSet<String> = sources
+        .iter()
+        .filter(tells)
+        .flat_map(|source| quoted(source))
+        .collect();
+    let is_field = |name: &String| {
+        let short = name.rsplit('.').next().unwrap_or(name);
+        let spellings = [
+            format!("{name} = "),
+            format!("%{name}"),
+            format!("?{name}"),
+            format!(" {short},"),
+        ];
+        sources
+            .iter()
+            .any(|source| spellings.iter().any(|spelling| source.contains(spelling)))
+    };
+    let finding = |name: String, wrong: &str, mend: &str| Finding::new(name, wrong, mend);
+    let mut found: Vec<_> = told
+        .difference(&documented)
+        .map(|name| {
+            finding(
+                name.clone(),
+                "is a metric without a line in signals.md",
+                "say there what it means",
+            )
+        })
+        .collect();
+    found.extend(documented.difference(&told).map(|name| {
+        finding(
+            name.clone(),
+            "is in signals.md, and no program tells it",
+            "take the line away",
+        )
+    }));
+    found.extend(
+        first_cells(fields)
+            .into_iter()
+            .filter(|name| !is_field(name))
+            .map(|name| {
+                finding(
+                    name,
+                    "is a log field in signals.md that no line has",
+                    "take it away",
+                )
+            }),
+    );
+    found
 }
 
 /// The names of metrics in a text.
@@ -152,6 +233,20 @@ mod tests {
                 "asks for push_c_total_count, which no program tells"
             ]
         );
+    }
+
+    #[test]
+    fn a_metric_has_its_line_and_a_line_its_metric() {
+        let signals = "| `push_a_total` | `x` |\n| `push_gone_total` |\n| `settle` | internal |\n## Log fields\n\
+                       | `trace.id`, `gone` | what |\n";
+        let signals = signals.replace("## Log", "\n## Log");
+        let source = "counter!(\"push_a_total\"); gauge!(\"push_new\"); info!(trace.id = %trace)";
+        let found = untold(&signals, &[source.to_owned()]);
+        let told: Vec<_> = found
+            .iter()
+            .map(|finding| finding.offender.as_str())
+            .collect();
+        assert_eq!(told, ["push_new", "push_gone_total", "gone"]);
     }
 
     #[test]
