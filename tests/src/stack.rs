@@ -525,6 +525,7 @@ impl Stack {
                 .get(format!("{}/metrics", program.url()))
                 .send()
                 .await
+                && answer.status().is_success()
             {
                 text += &answer.text().await.unwrap_or_default();
                 text.push('\n');
