@@ -70,9 +70,10 @@ fn row(name: &'static str, keys: Keyring) -> anyhow::Result<Case> {
 
 fn message() -> anyhow::Result<Case> {
     let notification = notification()?;
+    let trace = TraceContext::parse(TRACE);
     Case::new("api: job", move || {
         let job = Job::first(notification.clone());
-        Ok::<_, Infallible>(Message::job(&job, TraceContext::parse(TRACE)))
+        Ok::<_, Infallible>(Message::job(&job, trace))
     })
 }
 
