@@ -1,6 +1,6 @@
 //! Settings: what is wrong is told together, before anything starts; and several replicas start at once.
 
-use push_tests::{Device, Stack, eventually, run_to_end};
+use push_tests::{Collector, Device, Stack, eventually, run_to_end};
 
 fn pairs(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     settings
@@ -8,6 +8,8 @@ fn pairs(settings: &[(&str, &str)]) -> Vec<(String, String)> {
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
 }
+
+const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn wrong_settings_are_named_together_and_nothing_starts() {
@@ -136,11 +138,18 @@ async fn a_program_whose_address_is_taken_says_so_and_ends_with_1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn check_tries_everything_without_starting() {
     let stack = Stack::start().await;
-    for (program, settings) in [
+    let collector = Collector::start().await;
+    for (program, mut settings) in [
         ("push-api", stack.api_settings()),
         ("push-worker", stack.worker_settings()),
     ] {
+        settings.push((COLLECTOR.to_owned(), collector.url.clone()));
         let ended = run_to_end(program, &["check"], &settings).await;
+        assert!(
+            ended.stdout.contains("ok      traces: "),
+            "{}",
+            ended.stdout
+        );
         assert_eq!(
             ended.code,
             Some(0),
@@ -154,6 +163,7 @@ async fn check_tries_everything_without_starting() {
             match name.as_str() {
                 "DATABASE_URL" => "mysql://root:s3cret-password@127.0.0.1:1/push".clone_into(value),
                 "AMQP_URL" => "amqp://guest:s3cret-password@127.0.0.1:1".clone_into(value),
+                COLLECTOR => "http://127.0.0.1:1".clone_into(value),
                 "FIREBASE_TOKEN_URI" => "http://127.0.0.1:1/token".clone_into(value),
                 _ => {}
             }
@@ -167,7 +177,7 @@ async fn check_tries_everything_without_starting() {
             ended.stderr
         );
         let told = format!("{}{}", ended.stdout, ended.stderr).to_lowercase();
-        for what in ["database", "broker"] {
+        for what in ["database", "broker", "failed  traces: "] {
             assert!(told.contains(what), "{program} names the {what}: {told}");
         }
         assert!(program == "push-api" || told.contains("fcm"), "{told}");

@@ -3,14 +3,20 @@
 use chrono::Utc;
 use push_queue::Broker;
 use push_store::Store;
+use push_trace::TraceSettings;
 
-use crate::settings::ApiSettings;
+use crate::settings::{ApiSettings, Settings};
 
 /// A line for each thing that was tried. `Err` when any of them failed.
 ///
 /// # Errors
 /// The same lines.
-pub async fn check(settings: &ApiSettings) -> Result<String, String> {
+pub async fn check(settings: &Settings) -> Result<String, String> {
+    let Settings {
+        trace,
+        api: settings,
+        ..
+    } = settings;
     let database = database(settings).await;
     let broker = Broker::check(&settings.broker)
         .await
@@ -20,19 +26,29 @@ pub async fn check(settings: &ApiSettings) -> Result<String, String> {
         || Ok("plain: whoever is between us and the callers can listen".to_owned()),
         |tls| tls.told(Utc::now()),
     );
-    let failed = database.is_err() || broker.is_err() || http.is_err();
-    let tried = [
+    let mut tried = vec![
         ("settings", Ok("read".to_owned())),
         ("http", http),
         ("database", database),
         ("broker", broker),
     ];
-    let lines = tried.map(|(name, result)| match result {
+    tried.extend(traces(trace).await.map(|traces| ("traces", traces)));
+    let failed = tried.iter().any(|(_, result)| result.is_err());
+    let lines = tried.into_iter().map(|(name, result)| match result {
         Ok(how) => format!("ok      {name}: {how}"),
         Err(why) => format!("FAILED  {name}: {why}"),
     });
-    let report = lines.join("\n");
+    let report = lines.collect::<Vec<_>>().join("\n");
     if failed { Err(report) } else { Ok(report) }
+}
+
+/// Whether the collector takes them, if there is one.
+async fn traces(settings: &TraceSettings) -> Option<Result<String, String>> {
+    let tried = push_trace::check(settings).await?;
+    Some(match tried {
+        Ok(()) => Ok("the collector takes them".to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 /// How the bytes travel.

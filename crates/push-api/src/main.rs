@@ -82,7 +82,7 @@ async fn carry_out(command: Command) -> anyhow::Result<Option<String>> {
         Command::Migrate => migrate().await.map(Some),
         Command::Recount => recount().await.map(Some),
         Command::Check => {
-            let report = check::check(&read(Settings::read)?.api).await;
+            let report = check::check(&read(Settings::read)?).await;
             report.map(Some).map_err(anyhow::Error::msg)
         }
         Command::Key { name, scopes } => {

@@ -131,6 +131,12 @@ fn exporter(settings: &CollectorSettings) -> Result<OtlpExporter, CollectorError
         .map_err(|error| wrong(&error))
 }
 
+/// Sends no spans at all.
+pub(crate) async fn try_out(settings: &CollectorSettings) -> Result<(), CollectorError> {
+    let tried = exporter(settings)?.export(Vec::new()).await;
+    tried.map_err(|error| CollectorError(error.to_string()))
+}
+
 /// Our client, for a thread that has no runtime.
 #[derive(Debug)]
 struct OnRuntime {

@@ -62,6 +62,14 @@ pub fn install(settings: &TraceSettings, program: Program) -> Result<(), Collect
     Ok(())
 }
 
+/// Whether the collector takes traces, tried with none; `None` where there is no collector.
+///
+/// # Errors
+/// [`CollectorError`] says what it answered, or why it did not.
+pub async fn check(settings: &TraceSettings) -> Option<Result<(), CollectorError>> {
+    Some(collector::try_out(settings.collector.as_ref()?).await)
+}
+
 /// Sends what is not sent yet, for two seconds at most. Spans that end later are lost.
 pub async fn flush() {
     if let Some(collector) = collector() {

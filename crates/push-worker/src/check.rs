@@ -19,6 +19,9 @@ pub async fn check(settings: Settings) -> Result<String, String> {
     };
     tell("database", database(&settings).await);
     tell("broker", broker(&settings).await);
+    if let Some(tried) = push_trace::check(&settings.trace).await {
+        tell("traces", told(tried, "the collector takes them"));
+    }
     let has_access_token = settings
         .expo
         .as_ref()
