@@ -1,6 +1,8 @@
 //! What an operator watches: metrics, probes and books.
 
-use push_tests::{Answer, Device, Metrics, Provider, Stack, eventually};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use push_tests::{Answer, Device, Metrics, Program, Provider, Stack, eventually};
 use reqwest::Method;
 use serde_json::json;
 
@@ -72,6 +74,65 @@ async fn the_books_balance_and_the_contracts_metrics_are_there() {
     assert_eq!(stack.settled(&id).await.status, "sent");
 }
 
+/// Where time goes, why notifications end, and what is about to run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn stages_endings_credentials_and_connections_are_measured() {
+    let stack = Stack::with().env_worker("RETRY_DELAYS", "1s").start().await;
+    stack.all_ready().await;
+    let phone = stack.register(1, Device::android_fcm("pixel")).await;
+    stack.know_customer(2).await;
+    let answers = json!([{"case": "unavailable"}, {"case": "ok"}]);
+    stack.sim.script(Provider::Fcm, phone.fcm(), answers).await;
+    for (customer, status) in [(1, "sent"), (1, "sent"), (2, "suppressed")] {
+        let id = stack.send(customer).accepted().await;
+        assert_eq!(stack.settled(&id).await.status, status);
+    }
+    let counted = async |program: &Program, name: &str, label: &str, expected: f64| {
+        eventually(&format!("{name}{{{label}}} is {expected}"), async || {
+            let metrics = stack.metrics_of(program).await;
+            (metrics.sum(name, label) == Some(expected)).then_some(())
+        })
+        .await;
+    };
+    // Two rounds of the first notification, one of each other.
+    let (api, worker) = (&stack.apis[0], &stack.workers[0]);
+    for (program, stage, times) in [
+        (api, "commit", 3.0),
+        (api, "publish", 3.0),
+        (worker, "queue", 3.0),
+        (worker, "admit", 4.0),
+        (worker, "deliver", 4.0),
+        (worker, "settle", 4.0),
+    ] {
+        let label = format!("stage=\"{stage}\"");
+        counted(program, "push_stage_duration_seconds_count", &label, times).await;
+    }
+    let of_fcm = "provider=\"fcm\"";
+    counted(worker, "push_delivery_duration_seconds_count", of_fcm, 2.0).await;
+    for (reason, times) in [("none", 2.0), ("no_active_device", 1.0)] {
+        let label = format!("reason=\"{reason}\"");
+        counted(worker, "push_notifications_ended_total", &label, times).await;
+    }
+    let outcome = "outcome=\"granted\"";
+    counted(worker, "push_credential_refreshes_total", outcome, 1.0).await;
+    let metrics = stack.metrics_of(worker).await;
+    let expires = metrics.sum("push_credential_expires_timestamp_seconds", of_fcm);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    assert!(
+        expires.is_some_and(|at| at > now && at < now + 7_200.0),
+        "{expires:?}"
+    );
+    for program in [api, worker] {
+        let metrics = stack.metrics_of(program).await;
+        let open = metrics.sum("push_database_connections", "").unwrap();
+        let most = metrics.sum("push_database_connections_max", "").unwrap();
+        assert!(open >= 1.0 && open <= most, "{open} of {most}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn probes_tell_what_is_missing() {
     let stack = Stack::with().through_links().start().await;
@@ -91,6 +152,16 @@ async fn probes_tell_what_is_missing() {
         .await
     };
     // Without the broker: the API is degraded and takes on, the worker has nothing to do.
+    let gauges = async |check: &str, there: bool| {
+        for program in [&stack.apis[0], &stack.workers[0]] {
+            eventually("the metrics tell it, too", async || {
+                let metrics = stack.metrics_of(program).await;
+                let told = metrics.sum("push_ready", &format!("check=\"{check}\""));
+                (told == Some(f64::from(u8::from(there)))).then_some(())
+            })
+            .await;
+        }
+    };
     stack.links().cut_broker();
     let api = says(&stack.apis[0], 200, "broker").await;
     assert_eq!(
@@ -99,12 +170,15 @@ async fn probes_tell_what_is_missing() {
     );
     let worker = says(&stack.workers[0], 503, "broker").await;
     assert_eq!(worker.json["success"], false);
+    gauges("broker", false).await;
     stack.links().restore();
     stack.all_ready().await;
+    gauges("broker", true).await;
     // Without the database: neither works. Liveness is another question.
     stack.links().cut_database();
     says(&stack.apis[0], 503, "database").await;
     says(&stack.workers[0], 503, "database").await;
+    gauges("database", false).await;
     let alive = stack
         .api()
         .get("/healthz")
