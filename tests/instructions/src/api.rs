@@ -11,6 +11,7 @@ use push_core::trace::TraceContext;
 use push_queue::Message;
 use push_seal::{Keyring, Place};
 use push_store::counted::accepted;
+use push_trace::{Span, SpanKind};
 use serde_json::Value;
 
 use crate::Case;
@@ -30,6 +31,7 @@ pub fn cases() -> anyhow::Result<Vec<Case>> {
         row("api: row", Keyring::default())?,
         row("api: row sealed", keys()?)?,
         message()?,
+        spans()?,
         sealing()?,
         answering()?,
     ])
@@ -74,6 +76,19 @@ fn message() -> anyhow::Result<Case> {
     Case::new("api: job", move || {
         let job = Job::first(notification.clone());
         Ok::<_, Infallible>(Message::job(&job, trace))
+    })
+}
+
+/// Without a collector, in a trace that its caller records.
+fn spans() -> anyhow::Result<Case> {
+    let caller = TraceContext::parse(TRACE);
+    Case::new("api: spans sent nowhere", move || {
+        let request = Span::of_request(caller);
+        let [commit, publish] = [(); 2].map(|()| Span::within(request.context()));
+        for span in [&commit, &publish, &request] {
+            span.end(SpanKind::Internal, "span", |_| {});
+        }
+        Ok::<_, Infallible>(publish.context())
     })
 }
 

@@ -99,6 +99,7 @@ const ROOMS: &[Room] = &[
             "push-queue",
             "push-store",
             "push-providers",
+            "push-trace",
             "push-api",
         ],
         why: "what a function costs is counted by calling it, alone",
