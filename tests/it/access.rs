@@ -141,10 +141,10 @@ async fn a_customers_token_touches_what_is_the_customers_own() {
 }
 
 /// A directory as Kubernetes mounts a secret: what is read is a link to a link, which is swapped.
-struct Mount(std::path::PathBuf);
+pub(crate) struct Mount(std::path::PathBuf);
 
 impl Mount {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("push-access-{}-{name}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).unwrap();
@@ -152,11 +152,11 @@ impl Mount {
         Self(path)
     }
 
-    fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         self.0.join("value").to_str().unwrap().to_owned()
     }
 
-    fn say(&self, version: &str, content: &str) {
+    pub(crate) fn say(&self, version: &str, content: &str) {
         let directory = self.0.join(version);
         std::fs::create_dir(&directory).unwrap();
         std::fs::write(directory.join("value"), content).unwrap();

@@ -3,20 +3,24 @@
 use std::io::Write as _;
 
 use push_tests::{Browser, Device, Key, Look, Phone, Provider, Stack, environment, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What finds out whether everybody can read a page.
 const AXE: &str = "axe-core-python==0.1.0";
 
-async fn sign_in(page: &Browser, stack: &Stack) {
+pub(crate) async fn sign_in(page: &Browser, stack: &Stack) {
+    sign_in_with(page, stack, Key::All.secret()).await;
+}
+
+pub(crate) async fn sign_in_with(page: &Browser, stack: &Stack, secret: &str) {
     page.open(&format!("{}/admin", stack.apis[0].url())).await;
-    page.fill("#key", Key::All.secret()).await;
+    page.fill("#key", secret).await;
     page.press("\u{e007}").await;
     page.sees("h1", "Overview").await;
 }
 
 /// What an operator can mend: one try, then a dead letter.
-async fn dead_letter(stack: &Stack, customer: i64, phone: &Phone) -> String {
+pub(crate) async fn dead_letter(stack: &Stack, customer: i64, phone: &Phone) -> String {
     stack.expect_errors("an operator must act");
     let script = json!([{"case": "sender_id_mismatch"}]);
     stack.sim.script(Provider::Fcm, phone.fcm(), script).await;
@@ -36,7 +40,7 @@ async fn dead_letter(stack: &Stack, customer: i64, phone: &Phone) -> String {
 }
 
 /// Goes to a page of the console.
-async fn go(page: &Browser, hash: &str) {
+pub(crate) async fn go(page: &Browser, hash: &str) {
     page.run("location.hash = arguments[0]", vec![json!(hash)])
         .await;
 }
@@ -284,79 +288,4 @@ async fn judge(page: &Browser, axe: &str, look: Look, what: &str) {
                  .map(e => e.outerHTML.slice(0, 200))";
     let wide = page.run(wider, Vec::new()).await;
     assert_eq!(wide, json!([]), "{what}, {look:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_cookie_is_good_for_our_own_pages_on_every_replica_until_it_is_given_back() {
-    let stack = Stack::with().apis(2).start().await;
-    let session = "/api/Push/admin/session";
-    let begun = stack
-        .api()
-        .post(session, &json!({}))
-        .answer()
-        .await
-        .expect(200);
-    let set = begun.header("set-cookie").to_owned();
-    for part in ["HttpOnly", "SameSite=Strict", "Max-Age=43200"] {
-        assert!(set.contains(part), "{set}");
-    }
-    let cookie = set.split(';').next().unwrap().to_owned();
-    let ask = |api: usize, path: &str, headers: &[(&str, &str)]| {
-        let call = stack.api_at(api).get(path).anonymous();
-        let own = [("cookie", cookie.as_str())];
-        let all = headers.iter().chain(&own);
-        all.fold(call, |call, (name, value)| call.header(name, value))
-            .answer()
-    };
-    let ours = ("x-push-console", "1");
-    // On the other replica, too.
-    for api in 0..2 {
-        let who = ask(api, session, &[ours]).await.expect(200);
-        assert_eq!(who.json["name"], "all");
-        assert_eq!(
-            who.json["scopes"],
-            json!(["register", "send", "read", "admin"])
-        );
-        let history = ask(api, "/api/Push/history", &[ours]).await.expect(200);
-        assert_eq!(history.json["items"], json!([]));
-    }
-    // Another site's page cannot add the header.
-    assert_eq!(
-        ask(0, session, &[]).await.expect(401).error_code(),
-        "unauthorized"
-    );
-    // Nor does a cookie make wrong credentials good.
-    let wrong = ask(0, session, &[ours, ("x-api-key", "wrong")]).await;
-    assert_eq!(wrong.expect(401).error_code(), "unauthorized");
-    // The page itself has no data, and lets nothing else run.
-    let page = stack.api().get("/admin/").anonymous().answer().await;
-    let page = page.expect(200);
-    let policy = page.header("content-security-policy");
-    assert!(
-        policy.contains("default-src 'none'") && !policy.contains("unsafe"),
-        "{policy}"
-    );
-    for missing in ["/admin/nothing.js", "/admin/../Cargo.toml", "/admin/a/b"] {
-        let none = stack.api().get(missing).anonymous().answer().await;
-        assert_eq!(none.expect(404).error_code(), "not_found");
-    }
-    // Nobody can sign in without the scope.
-    let refused = stack
-        .api()
-        .post(session, &json!({}))
-        .key(Key::Read)
-        .answer()
-        .await;
-    assert_eq!(refused.expect(403).header("set-cookie"), "");
-    let out = stack
-        .api_at(1)
-        .call(reqwest::Method::DELETE, session)
-        .anonymous();
-    let out = out.header("cookie", &cookie).header("x-push-console", "1");
-    let gone = out.answer().await.expect(200);
-    assert!(gone.header("set-cookie").contains("Max-Age=0"));
-    let over = ask(0, session, &[ours]).await.expect(401);
-    assert_eq!(over.error_code(), "unauthorized");
-    let kept: Value = json!(stack.database.count("console_sessions").await);
-    assert_eq!(kept, json!(0));
 }

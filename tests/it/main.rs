@@ -18,6 +18,8 @@ mod chaos;
 mod claims;
 mod clients;
 mod console;
+mod console_access;
+mod console_letters;
 mod crash_points;
 mod crash_points_api;
 mod dead_letters;

@@ -98,6 +98,24 @@ impl Browser {
         .await;
     }
 
+    /// Waits until there is no such element.
+    pub async fn misses(&self, css: &str) {
+        eventually(&format!("{css} is not there"), async || {
+            let script = "return document.querySelector(arguments[0]) === null";
+            (self.run(script, vec![json!(css)]).await == json!(true)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until such an element has the focus.
+    pub async fn focuses(&self, css: &str) {
+        eventually(&format!("{css} has the focus"), async || {
+            let script = "return document.activeElement?.matches(arguments[0]) ?? false";
+            (self.run(script, vec![json!(css)]).await == json!(true)).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until an element says nothing any more.
     pub async fn hears_nothing_of(&self, css: &str) {
         eventually(&format!("{css} is silent"), async || {

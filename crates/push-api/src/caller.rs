@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use chrono::{DateTime, Utc};
 use push_core::id::CustomerId;
 use push_store::{Owner, Session};
 
@@ -67,7 +68,7 @@ impl Access {
     ) -> Result<Who, ApiError> {
         let who = match (self, keyed) {
             (Self::Open, _) => return Ok(Who::anybody()),
-            (Self::Known(_), Some(keyed)) => keyed.0.clone(),
+            (Self::Known(_), Some(keyed)) => keyed.who.clone(),
             (Self::Known(credentials), None) => {
                 let token = bearer(headers).and_then(|token| credentials.jwts.bearer(token));
                 token.map(Who::from).ok_or(ApiError::Unauthorized)?
@@ -85,8 +86,8 @@ impl Access {
     #[must_use]
     pub fn keyed(&self, headers: &HeaderMap) -> Option<Keyed> {
         match self {
-            Self::Open => Some(Keyed(Who::anybody())),
-            Self::Known(_) => self.key(headers).as_ref().map(Keyed::of),
+            Self::Open => Some(Keyed::always(Who::anybody())),
+            Self::Known(_) => self.key(headers).as_ref().map(Who::of).map(Keyed::always),
         }
     }
 
@@ -107,32 +108,44 @@ impl Access {
             return None;
         };
         let keys = credentials.keys.get();
-        keys.with_fingerprint(&session.key_name, &session.key_hash)
-            .map(Keyed::of)
+        let key = keys.with_fingerprint(&session.key_name, &session.key_hash)?;
+        Some(Keyed {
+            who: Who::of(key),
+            until: Some(session.expires_at),
+        })
     }
 }
 
-/// Marks a request with a valid API key. It is looked for once, before anything else is done.
+/// Marks a request with a valid API key, or with the session of one. It is looked for once, before anything else is done.
 #[derive(Clone, Debug)]
-pub struct Keyed(Who);
+pub struct Keyed {
+    who: Who,
+    /// The end of the session.
+    until: Option<DateTime<Utc>>,
+}
 
 impl Keyed {
-    fn of(key: &ApiKey) -> Self {
-        Self(Who {
-            name: Arc::clone(key.name()),
-            scopes: key.scopes(),
-            owner: Owner::Anyone,
-        })
+    /// Who brings the key itself.
+    fn always(who: Who) -> Self {
+        Self { who, until: None }
     }
 
     /// The key's name.
     #[must_use]
     pub fn name(&self) -> Arc<str> {
-        Arc::clone(&self.0.name)
+        Arc::clone(&self.who.name)
     }
 }
 
 impl Who {
+    fn of(key: &ApiKey) -> Self {
+        Self {
+            name: Arc::clone(key.name()),
+            scopes: key.scopes(),
+            owner: Owner::Anyone,
+        }
+    }
+
     /// Whoever calls where nobody is asked.
     fn anybody() -> Self {
         Self {
@@ -201,6 +214,7 @@ needed! {
 #[derive(Debug)]
 pub struct Caller<S: Needed> {
     who: Who,
+    until: Option<DateTime<Utc>>,
     scope: PhantomData<S>,
 }
 
@@ -215,6 +229,12 @@ impl<S: Needed> Caller<S> {
     #[must_use]
     pub fn scopes(&self) -> Scopes {
         self.who.scopes
+    }
+
+    /// The end of the session, where it is one that lets the caller in.
+    #[must_use]
+    pub fn session_ends_at(&self) -> Option<DateTime<Utc>> {
+        self.until
     }
 }
 
@@ -248,6 +268,7 @@ impl<S: Needed> FromRequestParts<AppState> for Caller<S> {
         let who = state.access.admit(keyed, &parts.headers, S::SCOPE, &seen)?;
         Ok(Self {
             who,
+            until: keyed.and_then(|keyed| keyed.until),
             scope: PhantomData,
         })
     }

@@ -26,9 +26,6 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("PURGE_SESSIONS", PURGE_SESSIONS),
 ];
 
-/// Sessions that are over, of which so many go with each that begins: there are never many more than people who sign in.
-const PURGED_AT_ONCE: u32 = 100;
-
 /// SHA-256 of the secret that a browser keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionHash(pub [u8; 32]);
@@ -45,7 +42,7 @@ pub struct Session {
 }
 
 impl Store {
-    /// Begins a session, and forgets some that are over.
+    /// Begins a session.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -53,9 +50,7 @@ impl Store {
         &self,
         hash: SessionHash,
         session: &Session,
-        now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        self.purge(PURGE_SESSIONS, now, PURGED_AT_ONCE).await?;
         sqlx::query(BEGIN_SESSION)
             .bind(hash.0.as_slice())
             .bind(&session.key_name)
@@ -91,5 +86,17 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Forgets sessions that were over by `until`, `limit` at most. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn purge_sessions(
+        &self,
+        until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.purge(PURGE_SESSIONS, until, limit).await
     }
 }

@@ -144,6 +144,7 @@ async fn purge_all(store: &Store, kept_for: TimeDelta) -> Result<(), StoreError>
     let waits = Utc::now() - TimeDelta::days(1);
     // A full budget needs no row. Those that are asked for often keep theirs.
     let full = Utc::now() - MARGIN;
+    let sessions = Utc::now() - MARGIN;
     let purged = [
         purge("idempotency_keys", || {
             store.purge_idempotency_keys(keys, BATCH_MAX)
@@ -164,6 +165,10 @@ async fn purge_all(store: &Store, kept_for: TimeDelta) -> Result<(), StoreError>
         .await,
         purge("customer_rate_limits", || {
             store.purge_full_budgets(full, BATCH_MAX)
+        })
+        .await,
+        purge("console_sessions", || {
+            store.purge_sessions(sessions, BATCH_MAX)
         })
         .await,
     ];

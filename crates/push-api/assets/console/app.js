@@ -110,9 +110,11 @@ async function begin() {
 }
 
 document.addEventListener("signed-out", () => {
+  if (!session) return;
+  const why = Date.parse(session.expiresAt) <= Date.now() ? "it lasts 12 hours" : "its key was taken back, or it was ended elsewhere";
   session = null;
   leave();
-  signIn(new ApiError("Your session is over: sign in again"));
+  signIn(new ApiError(`Your session is over: ${why}. Sign in again`));
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();

@@ -24,7 +24,9 @@ export async function page(main, { signal, place: id, session, go }) {
     details.append(problem(error));
     return;
   }
-  if (may("read")) {
+  if (!may("read")) {
+    main.append(h("p", { class: "dim" }, "The latest notifications need the scope read."));
+  } else {
     main.append(h("section", { class: "card" },
       h("div", { class: "row between" }, h("h2", {}, "Latest notifications"), h("a", { href: `#/search${query({ customerId: id, go: 1 })}` }, "Search among them")),
       results({ customerId: id }, signal, { withCustomer: false })));

@@ -25,7 +25,14 @@ export function update(place, children) {
   const now = h("div", {}, [children]);
   const [wanted, there] = [[...now.childNodes], [...place.childNodes]];
   const same = wanted.length === there.length && wanted.every((node, at) => node.isEqualNode(there[at]));
-  if (!same) place.replaceChildren(...wanted);
+  if (!same) renew(place, wanted);
+}
+
+/** Shows these in a place, whatever stood there. Whoever had the focus there is not sent to the top of the page. */
+export function renew(place, children) {
+  const focused = place.contains(document.activeElement);
+  place.replaceChildren(...children);
+  if (focused && document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
 }
 
 const UTC = { timeZone: "UTC", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
@@ -139,7 +146,9 @@ export function ask(title, body, { yes = "OK", danger = false } = {}) {
     dialog.addEventListener("close", () => {
       resolve(dialog.returnValue === "yes" ? Object.fromEntries(new FormData(form)) : null);
       dialog.remove();
-      before?.focus?.();
+      // What was focused may be gone meanwhile. Whoever left the page is elsewhere already.
+      if (before?.isConnected) before.focus();
+      if (document.activeElement === document.body) document.getElementById("main").focus();
     });
     document.body.append(dialog);
     dialog.showModal();

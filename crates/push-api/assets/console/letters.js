@@ -180,7 +180,7 @@ class Selection {
   async many(verb) {
     const { state: _open, ...filter } = Object.fromEntries(Object.entries(this.filter).filter(([, value]) => value));
     try {
-      const { count } = await post(`/admin/deadLetters/${verb}`, { filter, dryRun: true });
+      const { count } = await post(`/admin/deadLetters/${verb}`, { filter, dryRun: true }, { signal: this.signal });
       if (count === 0) { toast("No open dead letter matches"); return; }
       const [word, fields] = verb === "replay" ? ["Replay", extension()] : ["Discard", why()];
       const perSecond = field("At most so many a second", h("input", { name: "perSecond", type: "number", min: 1, max: 1000, value: PER_SECOND, required: true }));
@@ -191,7 +191,8 @@ class Selection {
       if (!given) return;
       const more = verb === "replay" ? extended(given) : { reason: given.reason };
       const { operationId } = await post(`/admin/deadLetters/${verb}`, { filter, perSecond: Number(given.perSecond), ...more });
-      this.go(`#/operations/${operationId}`);
+      if (this.signal.aborted) toast("Operation started");
+      else this.go(`#/operations/${operationId}`);
     } catch (error) {
       this.progress.replaceChildren(problem(error));
     }

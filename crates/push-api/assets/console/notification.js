@@ -1,7 +1,7 @@
 // One notification: what it says, where it went, and every decision on its way.
 
 import { call, get, poll } from "./api.js";
-import { ask, facts, h, number, problem, table, tag, time, toast } from "./dom.js";
+import { ask, facts, h, number, problem, renew, table, tag, time, toast } from "./dom.js";
 
 export const title = () => "Notification";
 
@@ -13,7 +13,8 @@ export function page(main, { signal, place: id, session }) {
     return;
   }
   const content = h("div", {}, h("p", { class: "dim" }, "Looking …"));
-  main.append(content);
+  const wrong = h("div");
+  main.append(wrong, content);
   let shown = "";
   const over = new AbortController();
   signal.addEventListener("abort", () => over.abort());
@@ -21,7 +22,7 @@ export function page(main, { signal, place: id, session }) {
     try {
       const found = await get(`/notifications/${encodeURIComponent(id)}`, { signal });
       const now = JSON.stringify(found);
-      if (now !== shown) content.replaceChildren(...show(found, session));
+      if (now !== shown) renew(content, show(found, session, wrong));
       shown = now;
     } catch (error) {
       if (error.status !== 404) throw error;
@@ -31,11 +32,11 @@ export function page(main, { signal, place: id, session }) {
   });
 }
 
-function show(found, session) {
+function show(found, session, wrong) {
   const data = Object.entries(found.data ?? {});
   return [
     h("section", { class: "card" },
-      h("div", { class: "row between" }, h("h2", {}, found.title || "(no content kept)"), cancel(found, session)),
+      h("div", { class: "row between" }, h("h2", {}, found.title || "(no content kept)"), cancel(found, session, wrong)),
       h("p", {}, found.body),
       facts([
         ["Status", h("span", { class: "row" }, tag(found.status), found.reason?.replaceAll("_", " "))],
@@ -78,15 +79,16 @@ function told(value) {
   return Object.values(value).filter((part) => part !== null).join(": ");
 }
 
-function cancel(found, session) {
+/** `wrong`: where it is told what went wrong; the button goes when the notification changes. */
+function cancel(found, session, wrong) {
   if (found.status !== "pending" || !session.scopes.includes("send")) return null;
   return h("button", {
-    class: "danger", onclick: async ({ target }) => {
+    class: "danger", onclick: async () => {
       if (!await ask("Cancel this notification?", h("p", {}, "Devices that have not got it will not get it."), { yes: "Cancel it", danger: true })) return;
       try {
         toast((await call("DELETE", `/notifications/${found.notificationId}`)).message);
       } catch (error) {
-        target.after(problem(error));
+        wrong.replaceChildren(problem(error));
       }
     },
   }, "Cancel");

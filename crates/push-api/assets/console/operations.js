@@ -1,7 +1,7 @@
 // What is done with many dead letters, or with all that a customer has: how far it is, and stopping it.
 
 import { get, poll, post } from "./api.js";
-import { ask, facts, h, number, problem, span, table, tag, time, toast, update } from "./dom.js";
+import { ask, facts, h, number, problem, renew, span, table, tag, time, toast, update } from "./dom.js";
 
 export const title = (place) => place ? "Operation" : "Operations";
 
@@ -32,9 +32,9 @@ function one(main, id, signal) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
   const told = h("p", {}, "Looking …");
   const ended = h("p", { class: "visually-hidden", role: "status" });
-  const stop = h("div");
+  const [stop, wrong] = [h("div"), h("div")];
   const details = h("div");
-  main.append(h("section", { class: "card" }, bar, told, ended, stop), h("section", { class: "card" }, details));
+  main.append(h("section", { class: "card" }, bar, told, ended, stop, wrong), h("section", { class: "card" }, details));
   const over = new AbortController();
   signal.addEventListener("abort", () => over.abort());
   let cancellable = false;
@@ -46,7 +46,7 @@ function one(main, id, signal) {
     const text = `${number(handled)} of ${number(found.total)}, ${found.state}${found.waiting > 0 ? `, ${number(found.waiting)} wait for another replay` : ""}`;
     if (told.textContent !== text) told.textContent = text;
     const running = found.state === "running" && found.kind !== "erase_customer";
-    if (running !== cancellable) stop.replaceChildren(...(running ? [cancel(id)] : []));
+    if (running !== cancellable) renew(stop, running ? [cancel(id, wrong)] : []);
     cancellable = running;
     const failures = Object.entries(found.failures).map(([why, count]) => `${number(count)} ${why.replaceAll("_", " ")}`);
     const filter = Object.entries(found.filter).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`);
@@ -70,14 +70,15 @@ function one(main, id, signal) {
   });
 }
 
-function cancel(id) {
+/** `wrong`: where it is told what went wrong; the button goes when the operation ends. */
+function cancel(id, wrong) {
   return h("button", {
-    class: "danger", onclick: async ({ target }) => {
+    class: "danger", onclick: async () => {
       if (!await ask("Stop this operation?", h("p", {}, "What is done stays done."), { yes: "Stop it", danger: true })) return;
       try {
         toast((await post(`/admin/operations/${id}/cancel`)).message);
       } catch (error) {
-        target.after(problem(error));
+        wrong.replaceChildren(problem(error));
       }
     },
   }, "Stop");

@@ -2,7 +2,7 @@
 
 import { get, poll, post } from "./api.js";
 import { lines } from "./chart.js";
-import { ask, h, milliseconds, number, percent, problem, span, table, tag, time, toast, update } from "./dom.js";
+import { ask, h, milliseconds, number, percent, problem, renew, span, table, tag, time, toast, update } from "./dom.js";
 
 const EVERY = 3_000;
 /** Points of a live chart: six minutes. */
@@ -161,7 +161,7 @@ function showLanes(place, providers) {
     update(name, [lane.provider.toUpperCase(), " ", lane.state ? tag(lane.state) : h("span", { class: "dim" }, "no worker tells of it")]);
     if (button.dataset.paused !== String(lane.paused)) {
       button.dataset.paused = lane.paused;
-      button.replaceChildren(lever(lane, wrong));
+      renew(button, [lever(lane, wrong)]);
     }
     update(more, [
       lane.paused && h("p", { class: "dim" }, `Paused by ${lane.pausedBy ?? "somebody"} `, time(lane.pausedAt)),

@@ -130,7 +130,7 @@ where
         }
     };
     // The database is asked for a session, so its requests count for their address: whoever tries some is bounded.
-    if keyed.is_none() && session::is_brought(request.headers()) {
+    if keyed.is_none() && session::is_brought(state, request.headers()) {
         keyed = match Box::pin(session::keyed(state, request.headers())).await {
             Ok(keyed) => keyed,
             Err(error) => return error.into_response(),

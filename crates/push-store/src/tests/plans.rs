@@ -342,6 +342,12 @@ async fn what_a_user_can_trigger_is_served_by_an_index() {
             "collapse_heads",
             "raised",
         ),
+        (
+            "PURGE_SESSIONS",
+            &["'2020-01-01 00:00:00.000'", "9"],
+            "console_sessions",
+            "expires",
+        ),
     ];
     for &(name, parameters, table, keys) in cases {
         let plan = db.plan(name, parameters).await;

@@ -70,7 +70,7 @@ impl Answer {
 ///
 /// With an API key that has the scope `admin` the answer sets a cookie that no script can read. For 12 hours, or until the
 /// key is taken back, it stands for the key in requests that have the header `X-Push-Console` as well, which no other site's
-/// page can send. A token gets no cookie: it has an end of its own.
+/// page can send. A session that the request brings is over. A token gets no cookie: it has an end of its own.
 #[utoipa::path(
     post,
     path = "/api/Push/admin/session",
@@ -112,14 +112,9 @@ pub async fn sign_in(
         CallErrors,
     ),
 )]
-pub async fn session(
-    caller: Caller<Admin>,
-    State(state): State<AppState>,
-    headers: HeaderMap,
-) -> Result<Json<Answer>, ApiError> {
-    let session = session::of(&state, &headers).await?;
-    let expires_at = session.map(|session| session.expires_at);
-    Ok(Json(Answer::new("Signed in", &caller, expires_at)))
+pub async fn session(caller: Caller<Admin>) -> Json<Answer> {
+    let expires_at = caller.session_ends_at();
+    Json(Answer::new("Signed in", &caller, expires_at))
 }
 
 /// Signs out of the console, on every replica.
