@@ -105,7 +105,7 @@ fn age(queue: &Queue, findings: &mut Findings) {
         queue.name,
         length(Duration::from_secs(seconds))
     );
-    let mend = "do workers run, is a lane broken or paused, are there too few workers? See the alert PushNotificationsOverdue \
+    let mend = "do workers run, is a lane broken or paused, are there too few workers? See the alert PushBacklogOld \
                 and its runbook";
     if seconds >= STUCK_SECONDS {
         findings.problem(CHECK, found, mend);

@@ -149,7 +149,7 @@ async fn ready(client: &Client, findings: &mut Findings) {
         _ => findings.problem(
             CHECK,
             readiness.message,
-            "nothing is accepted: mend what is named, see the alert PushApiNotReady and its runbook",
+            "nothing is accepted: mend what is named, see the alert PushDatabaseAway and its runbook",
         ),
     }
 }
