@@ -123,7 +123,9 @@ def check_cluster():
     expect([list(peer.values()) for peer in peers] == [["push-database"], ["push-broker"]], f"the programs reach both: {peers}")
     keda = one(manifests, "ScaledObject", "push-worker")["spec"]
     expect([trigger["type"] for trigger in keda["triggers"]] == ["rabbitmq", "prometheus"], "KEDA scales by depth and by age")
-    expect("push_notifications_overdue" in keda["triggers"][1]["metadata"]["query"], "the age is that of notifications")
+    age = keda["triggers"][1]["metadata"]
+    expect(age["query"] == 'max(push_oldest_job_age_seconds{queue="push.jobs"})', f"the age is that of the oldest job: {age}")
+    expect(0 < int(age["threshold"]) < 120, f"workers come before PushBacklogOld fires: {age}")
     needs = [need["parameter"] for need in one(manifests, "TriggerAuthentication", "push-worker")["spec"]["secretTargetRef"]]
     expect(needs == ["host", "tls", "ca"], f"KEDA believes the authority: {needs}")
     labels = one(manifests, "PodMonitor", "push")["metadata"]["labels"]

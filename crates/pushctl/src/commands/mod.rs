@@ -131,6 +131,9 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -153,20 +156,42 @@ mod tests {
         words
     }
 
+    /// The commands in a page, on lines of their own and in sentences, with something for what is to be filled in.
+    fn commands(page: &str) -> Vec<String> {
+        const UUID: &str = "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11";
+        let lines = page.lines().map(str::trim);
+        let lines = lines.filter_map(|line| line.split(" #").next());
+        let spans = page.split('`').skip(1).step_by(2);
+        let commands = lines.chain(spans).filter(|command| {
+            command.starts_with("pushctl ") && !command.contains(['|', '`', '\n'])
+        });
+        commands
+            .map(|command| {
+                command
+                    .replace("NOTIFICATION_ID", UUID)
+                    .replace("OPERATION_ID", UUID)
+                    .replace("CUSTOMER", "123")
+                    .replace(" ID", " 17")
+            })
+            .collect()
+    }
+
     #[test]
-    fn the_readmes_examples_are_taken() {
-        let readme = include_str!("../../../../README.md");
-        let lines = readme.lines().filter(|line| line.starts_with("pushctl "));
-        let lines: Vec<_> = lines
-            .filter_map(|line| line.split(" #").next())
-            .map(|line| line.replace("NOTIFICATION_ID", "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11"))
-            .collect();
-        assert!(lines.len() > 10, "{lines:?}");
-        for line in lines {
-            if let Err(error) = Cli::try_parse_from(words(&line)) {
-                panic!("{line}: {error}");
+    fn what_readmes_and_runbooks_show_is_taken() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let runbooks = fs::read_dir(root.join("deploy/monitoring/runbooks")).unwrap();
+        let pages = ["README.md", "deploy/README.md"].map(|page| root.join(page));
+        let pages = runbooks.map(|page| page.unwrap().path()).chain(pages);
+        let mut taken = 0;
+        for page in pages {
+            for command in commands(&fs::read_to_string(&page).unwrap()) {
+                if let Err(error) = Cli::try_parse_from(words(&command)) {
+                    panic!("{}: {command}: {error}", page.display());
+                }
+                taken += 1;
             }
         }
+        assert!(taken > 50, "{taken}");
     }
 
     #[test]
