@@ -159,8 +159,8 @@ mod tests {
     /// The commands in a page, on lines of their own and in sentences, with something for what is to be filled in.
     fn commands(page: &str) -> Vec<String> {
         const UUID: &str = "0198c5a1-7c3e-7d0a-b7a5-3f6f4f0e9c11";
-        let lines = page.lines().map(str::trim);
-        let lines = lines.filter_map(|line| line.split(" #").next());
+        let lines = page.lines().flat_map(|line| line.trim().split(" && "));
+        let lines = lines.filter_map(|line| line.split(" #").next()?.split(" > ").next());
         let spans = page.split('`').skip(1).step_by(2);
         let commands = lines.chain(spans).filter(|command| {
             command.starts_with("pushctl ") && !command.contains(['|', '`', '\n'])
