@@ -13,7 +13,7 @@ use crate::decode::millis;
 pub struct HistoryFilter {
     /// Whom they are for.
     pub customer: Option<CustomerId>,
-    /// Which booking they tell of. Without a customer it is found as far as an event told whose it is.
+    /// Which booking they tell of.
     pub booking: Option<BookingId>,
     /// Where they stand.
     pub status: Option<Status>,
@@ -41,6 +41,8 @@ pub struct HistoryPlace {
 pub(super) enum Shape<'a> {
     /// By time alone.
     Any,
+    /// Along the rows of a booking.
+    Booking(&'a BookingId),
     /// Along the rows of a customer.
     Customer(CustomerId),
     /// The ranges of these outcomes.
@@ -54,6 +56,9 @@ pub(super) type Outcome = (Status, Option<Reason>);
 
 impl HistoryFilter {
     pub(super) fn shape(&self) -> Shape<'_> {
+        if let Some(booking) = &self.booking {
+            return Shape::Booking(booking);
+        }
         match (self.customer, &self.kind) {
             (Some(customer), _) => Shape::Customer(customer),
             (None, Some(kind)) => Shape::TypeOutcomes(kind, self.outcomes()),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use push_core::booking::BookingId;
 use push_core::id::CustomerId;
 use push_core::notification::CollapseKey;
 use push_core::status::{Reason, Status};
@@ -52,13 +51,19 @@ const HISTORY_ANY: &str = items!(
 const HISTORY_CUSTOMER: &str = items!(
     "FROM notification_history AS history FORCE INDEX (by_customer) \
      WHERE customer_id = ? AND (? IS NULL OR status = ?) AND (? IS NULL OR reason = ?) \
-        AND (? IS NULL OR notification_type = ?) AND (? IS NULL OR collapse_key = ?) \
+        AND (? IS NULL OR notification_type = ?) \
         AND created_at >= ? AND created_at <= ? AND (created_at < ? OR id < ?) \
      ORDER BY created_at DESC, id DESC LIMIT ?"
 );
 
-/// Whose a booking is. All its notifications have its collapse key.
-const CUSTOMER_OF_BOOKING: &str = "SELECT customer_id FROM booking_status WHERE booking_id = ?";
+/// All notifications of a booking have its collapse key.
+const HISTORY_BOOKING: &str = items!(
+    "FROM notification_history AS history FORCE INDEX (by_collapse_key) \
+     WHERE collapse_key = ? AND (? IS NULL OR customer_id = ?) AND (? IS NULL OR status = ?) \
+        AND (? IS NULL OR reason = ?) AND (? IS NULL OR notification_type = ?) \
+        AND created_at >= ? AND created_at <= ? AND (created_at < ? OR id < ?) \
+     ORDER BY created_at DESC, id DESC LIMIT ?"
+);
 
 /// Only the index is read.
 const PLACES_OF_OUTCOME: &str = newest!(
@@ -84,7 +89,7 @@ const AT_ONE_MOMENT: &str =
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("HISTORY_ANY", HISTORY_ANY),
     ("HISTORY_CUSTOMER", HISTORY_CUSTOMER),
-    ("CUSTOMER_OF_BOOKING", CUSTOMER_OF_BOOKING),
+    ("HISTORY_BOOKING", HISTORY_BOOKING),
     ("PLACES_OF_OUTCOME", PLACES_OF_OUTCOME),
     ("PLACES_OF_TYPE", PLACES_OF_TYPE),
     ("HISTORY_AT", HISTORY_AT),
@@ -101,23 +106,8 @@ impl Store {
         after: Option<HistoryPlace>,
         limit: u32,
     ) -> Result<Vec<HistoryItem>, StoreError> {
-        let mut filter = filter.clone();
-        if let (Some(booking), None) = (&filter.booking, filter.customer) {
-            filter.customer = self.customer_of(booking).await?;
-            if filter.customer.is_none() {
-                return Ok(Vec::new());
-            }
-        }
-        self.opening(|keys| self.history_with(keys, &filter, after, limit))
+        self.opening(|keys| self.history_with(keys, filter, after, limit))
             .await
-    }
-
-    async fn customer_of(&self, booking: &BookingId) -> Result<Option<CustomerId>, StoreError> {
-        let found: Option<i64> = sqlx::query_scalar(CUSTOMER_OF_BOOKING)
-            .bind(booking.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(found.and_then(|id| CustomerId::try_from(id).ok()))
     }
 
     async fn history_with(
@@ -133,23 +123,20 @@ impl Store {
                 let asked = part.bind(sqlx::query_as(HISTORY_ANY));
                 asked.fetch_all(&self.pool).await?
             }
+            Shape::Booking(booking) => {
+                let key = CollapseKey::of_booking(booking);
+                let customer = filter.customer.map(CustomerId::get);
+                let asked = sqlx::query_as(HISTORY_BOOKING)
+                    .bind(key.as_str())
+                    .bind(customer)
+                    .bind(customer);
+                let asked = part.bind(bind_rest(asked, filter));
+                asked.fetch_all(&self.pool).await?
+            }
             Shape::Customer(customer) => {
-                let status = filter.status.map(Status::as_str);
-                let reason = filter.reason.map(Reason::as_str);
-                let kind = filter.kind.as_ref().map(|kind| kind.as_str());
-                let key = filter.booking.as_ref().map(CollapseKey::of_booking);
-                let key = key.as_ref().map(CollapseKey::as_str);
-                let asked = sqlx::query_as(HISTORY_CUSTOMER)
-                    .bind(customer.get())
-                    .bind(status)
-                    .bind(status)
-                    .bind(reason)
-                    .bind(reason)
-                    .bind(kind)
-                    .bind(kind)
-                    .bind(key)
-                    .bind(key);
-                part.bind(asked).fetch_all(&self.pool).await?
+                let asked = sqlx::query_as(HISTORY_CUSTOMER).bind(customer.get());
+                let asked = part.bind(bind_rest(asked, filter));
+                asked.fetch_all(&self.pool).await?
             }
             Shape::Outcomes(outcomes) => self.page_of(None, &outcomes, &part).await?,
             Shape::TypeOutcomes(kind, outcomes) => {
@@ -185,6 +172,23 @@ impl Store {
         rows.sort_unstable_by_key(|row| std::cmp::Reverse((row.view.created_at, row.id)));
         Ok(rows)
     }
+}
+
+/// What is looked at row by row.
+fn bind_rest<'q>(
+    query: QueryAs<'q, MySql, ItemRow, MySqlArguments>,
+    filter: &'q HistoryFilter,
+) -> QueryAs<'q, MySql, ItemRow, MySqlArguments> {
+    let status = filter.status.map(Status::as_str);
+    let reason = filter.reason.map(Reason::as_str);
+    let kind = filter.kind.as_ref().map(|kind| kind.as_str());
+    query
+        .bind(status)
+        .bind(status)
+        .bind(reason)
+        .bind(reason)
+        .bind(kind)
+        .bind(kind)
 }
 
 async fn places_of(

@@ -1,4 +1,5 @@
 use chrono::{DateTime, TimeDelta, Utc};
+use push_core::booking::BookingId;
 use push_core::id::NotificationId;
 use push_core::notification::NotificationType;
 use push_core::status::{Ending, Reason, Status};
@@ -9,16 +10,17 @@ use super::{Db, at};
 use crate::{HistoryFilter, HistoryItem, Opened, Owner, UnknownCustomer};
 
 impl Db {
-    /// 300 of 10 customers: every outcome and three types, two at each millisecond from `at(0)` on.
+    /// 300 of 10 customers: every outcome and three types, two at each millisecond from `at(0)` on; some of them of three bookings.
     async fn history_of_300(&self) {
         self.execute(
             "INSERT INTO notification_history (notification_id, customer_id, notification_type, title, body, status, \
-                 reason, created_at) \
+                 reason, created_at, collapse_key) \
              WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300) \
              SELECT UNHEX(LEFT(SHA2(n, 256), 32)), 1 + n % 10, ELT(1 + n % 3, 'test', 'reached', 'a-b.c'), 't', 'b', \
                  ELT(1 + n DIV 2 % 5, 'sent', 'pending', 'failed', 'failed', 'suppressed'), \
                  ELT(1 + n DIV 2 % 5, NULL, NULL, 'refused', 'dead_lettered', ELT(1 + n % 2, 'expired', 'superseded')), \
-                 '2026-09-21 14:13:20.000' + INTERVAL (n DIV 2) * 1000 MICROSECOND FROM numbers",
+                 '2026-09-21 14:13:20.000' + INTERVAL (n DIV 2) * 1000 MICROSECOND, \
+                 ELT(1 + n % 4, 'booking-1', 'booking-10', 'booking-a') FROM numbers",
         )
         .await;
         self.execute("ANALYZE TABLE notification_history").await;
@@ -27,7 +29,7 @@ impl Db {
     /// The rows that a condition of ours means, newest first.
     async fn rows_where(&self, condition: &str) -> Vec<u64> {
         let sql = format!(
-            "SELECT id FROM notification_history IGNORE INDEX (by_outcome, by_type, by_customer) WHERE {condition} \
+            "SELECT id FROM notification_history IGNORE INDEX (by_outcome, by_type, by_customer, by_collapse_key) WHERE {condition} \
              ORDER BY created_at DESC, id DESC"
         );
         sqlx::query_scalar(AssertSqlSafe(sql))
@@ -84,7 +86,17 @@ async fn every_combination_of_filters_lists_what_it_means_page_by_page() {
             "notification_type = 'a-b.c'",
         ),
     ];
-    let customers = [(None, "1"), (Some(customer(5)), "customer_id = 5")];
+    let whose = [
+        (None, None, "1"),
+        (None, Some(customer(5)), "customer_id = 5"),
+        (Some("1"), None, "collapse_key = 'booking-1'"),
+        (
+            Some("a"),
+            Some(customer(5)),
+            "collapse_key = 'booking-a' AND customer_id = 5",
+        ),
+        (Some("nobody's"), None, "0"),
+    ];
     let step = TimeDelta::milliseconds(50);
     let times = [
         (None, None, "1"),
@@ -97,10 +109,10 @@ async fn every_combination_of_filters_lists_what_it_means_page_by_page() {
     for (status, s) in statuses {
         for (reason, r) in reasons {
             for (kind, k) in &kinds {
-                for (customer, c) in customers {
+                for (booking, customer, c) in whose {
                     for (from, to, t) in times {
                         let filter = HistoryFilter {
-                            booking: None,
+                            booking: booking.map(|id| BookingId::parse(id).unwrap()),
                             customer,
                             status,
                             kind: kind.clone(),
@@ -150,6 +162,13 @@ async fn a_page_stays_where_it_is_whatever_comes_meanwhile() {
                 ..HistoryFilter::default()
             },
             "customer_id = 5",
+        ),
+        (
+            HistoryFilter {
+                booking: BookingId::parse("1").ok(),
+                ..HistoryFilter::default()
+            },
+            "collapse_key = 'booking-1'",
         ),
     ];
     for (number, (filter, condition)) in filters.into_iter().enumerate() {

@@ -113,17 +113,24 @@ impl Db {
     /// As one range each, that is read no further than to the limit: nothing is sorted.
     async fn history_is_read_from_its_indexes(&self) {
         let (from, n) = ("'2020-01-01 00:00:00.000'", "NULL");
-        let cases: [(&str, &[&str], &str); 6] = [
+        let cases: [(&str, &[&str], &str); 8] = [
             ("HISTORY_ANY", &[], "by_time"),
+            ("HISTORY_CUSTOMER", &["25", n, n, n, n, n, n], "by_customer"),
             (
                 "HISTORY_CUSTOMER",
-                &["25", n, n, n, n, n, n, n, n],
+                &["25", "'sent'", "'sent'", n, n, "'a'", "'a'"],
                 "by_customer",
             ),
+            // However many the customer had.
             (
-                "HISTORY_CUSTOMER",
-                &["25", "'sent'", "'sent'", n, n, "'a'", "'a'", "'k'", "'k'"],
-                "by_customer",
+                "HISTORY_BOOKING",
+                &["'booking-7'", n, n, n, n, n, n, n, n],
+                "by_collapse_key",
+            ),
+            (
+                "HISTORY_BOOKING",
+                &["'booking-7'", "25", "25", "'sent'", "'sent'", n, n, n, n],
+                "by_collapse_key",
             ),
             ("PLACES_OF_OUTCOME", &["'sent'", n], "by_outcome"),
             (
