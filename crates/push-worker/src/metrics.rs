@@ -142,16 +142,15 @@ pub fn connections(pool: &PoolState) {
     gauge!(CONNECTIONS_MAX).set(f64::from(pool.max));
 }
 
-/// How a provider's credential stands.
+/// How a provider's credential stands; not a number: there is none.
 #[expect(
     clippy::cast_precision_loss,
     reason = "gauges are f64, exact far beyond these seconds"
 )]
 pub fn credential(provider: Provider, credential: &Credential) {
     let provider = provider.as_str();
-    if let Some(expires_at) = credential.expires_at {
-        gauge!(CREDENTIAL_EXPIRES, "provider" => provider).set(expires_at.timestamp() as f64);
-    }
+    let expires_at = credential.expires_at.map(|at| at.timestamp() as f64);
+    gauge!(CREDENTIAL_EXPIRES, "provider" => provider).set(expires_at.unwrap_or(f64::NAN));
     for (outcome, fetches) in [
         ("granted", credential.granted),
         ("unreachable", credential.unreachable),

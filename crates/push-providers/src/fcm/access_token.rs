@@ -419,6 +419,29 @@ mod tests {
         assert_eq!(endpoint.seen().len(), 2 * asked);
     }
 
+    #[tokio::test]
+    async fn what_came_of_the_fetches_is_told_and_a_refused_token_is_none() {
+        let answers = |asked: usize| match asked {
+            0 => Reply::json(200, &json!({"access_token": "new", "expires_in": 3599})),
+            _ => Reply::json(400, &json!({"error": "invalid_grant"})),
+        };
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let endpoint = Server::start(move |_| {
+            answers(asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        })
+        .await;
+        let tokens = tokens(&endpoint.url);
+        assert_eq!(tokens.credential(), Credential::default());
+        let token = tokens.get().await.unwrap();
+        let credential = tokens.credential();
+        assert_eq!(credential.expires_at, Some(token.expires_at));
+        assert_eq!((credential.granted, credential.refused), (1, 0));
+        tokens.refused(&token);
+        assert!(tokens.get().await.is_err());
+        let told = tokens.credential();
+        assert_eq!((told.expires_at, told.granted, told.refused), (None, 1, 1));
+    }
+
     #[test]
     fn a_token_that_lives_for_seconds_only_is_not_renewed_all_the_time() {
         let now = Utc::now();
