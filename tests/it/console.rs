@@ -13,7 +13,11 @@ pub(crate) async fn sign_in(page: &Browser, stack: &Stack) {
 }
 
 pub(crate) async fn sign_in_with(page: &Browser, stack: &Stack, secret: &str) {
-    page.open(&format!("{}/admin", stack.apis[0].url())).await;
+    sign_in_at(page, &stack.apis[0].url(), secret).await;
+}
+
+pub(crate) async fn sign_in_at(page: &Browser, address: &str, secret: &str) {
+    page.open(&format!("{address}/admin")).await;
     page.fill("#key", secret).await;
     page.press("\u{e007}").await;
     page.sees("h1", "Overview").await;

@@ -1,11 +1,14 @@
 //! Who gets into the console, with what rights, and until when.
 
-use push_tests::{Answer, Browser, Call, Device, Key, Look, Stack, eventually};
+use push_tests::{
+    Age, Answer, Authority, Browser, Call, Device, Key, Look, Program, Stack, eventually,
+};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::access::Mount;
-use crate::console::{dead_letter, go, sign_in_with};
+use crate::console::{dead_letter, go, sign_in_at, sign_in_with};
+use crate::tls_of_callers;
 
 const SESSION: &str = "/api/Push/admin/session";
 /// What our pages add to each request.
@@ -122,6 +125,55 @@ async fn a_cookie_that_a_sibling_domain_planted_keeps_nobody_out() {
     let gone = gone.header("set-cookie");
     assert!(gone.starts_with("__Host-push_console=;"), "{gone}");
     assert!(gone.contains("Max-Age=0"), "{gone}");
+}
+
+/// As browsers do it, which send the one with the longer path first: over plain HTTP, and over TLS of our own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_stays_signed_in_beside_a_planted_cookie() {
+    let stack = Stack::with().workers(0).start().await;
+    let folder = tls_of_callers::Folder::new("console");
+    let authority = Authority::new();
+    authority
+        .certify("localhost", Age::Fresh)
+        .write_to(&folder.0);
+    let files = [
+        ("HTTP_TLS_CERT_FILE", folder.file("cert.pem")),
+        ("HTTP_TLS_KEY_FILE", folder.file("key.pem")),
+    ];
+    let settings = tls_of_callers::with(&stack.api_settings(), &files);
+    let mut over_tls = Program::start("push-api", "push-api over TLS", &settings).await;
+    let url = over_tls.url();
+    let (_, port) = url.rsplit_once(':').unwrap();
+    let addresses = [
+        (stack.apis[0].url(), "push_console"),
+        (format!("https://localhost:{port}"), "__Host-push_console"),
+    ];
+    Browser::with(Look::DESK, async |page| {
+        for (address, name) in addresses {
+            page.open(&format!("{address}/admin/")).await;
+            page.sees("h1", "Sign in").await;
+            let planted = format!("push_console={}; path=/api/", "ab".repeat(32));
+            let plant = "document.cookie = arguments[0]";
+            page.run(plant, vec![json!(planted)]).await;
+            sign_in_at(page, &address, Key::All.secret()).await;
+            let cookies = page.cookies().await;
+            let [cookie] = &cookies.as_array().unwrap()[..] else {
+                panic!("not one cookie: {cookies}");
+            };
+            let told = [&cookie["name"], &cookie["secure"], &cookie["httpOnly"]];
+            let secure = address.starts_with("https");
+            assert_eq!(told, [&json!(name), &json!(secure), &json!(true)]);
+            page.open(&format!("{address}/admin/#/operations")).await;
+            page.sees("p", "There was no operation").await;
+            page.click("button", "Sign out").await;
+            page.sees("h1", "Sign in").await;
+            page.open(&format!("{address}/admin/")).await;
+            page.sees("h1", "Sign in").await;
+        }
+    })
+    .await;
+    assert_eq!(stack.database.count("console_sessions").await, 0);
+    assert_eq!(over_tls.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

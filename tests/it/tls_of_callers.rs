@@ -8,16 +8,17 @@ use reqwest::{Client, Response, Version};
 type Settings = Vec<(String, String)>;
 
 /// `cert.pem` and `key.pem`.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("push-tests-tls-{}", std::process::id()));
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("push-tests-tls-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
@@ -42,7 +43,7 @@ async fn ask(port: &str, authority: &Path, version: Version) -> reqwest::Result<
     request.send().await
 }
 
-fn with(settings: &Settings, own: &[(&str, String)]) -> Settings {
+pub(crate) fn with(settings: &Settings, own: &[(&str, String)]) -> Settings {
     let mut all = settings.clone();
     for (name, value) in own {
         all.retain(|(other, _)| other != name);
@@ -55,7 +56,7 @@ fn with(settings: &Settings, own: &[(&str, String)]) -> Settings {
 async fn callers_who_believe_the_certificate_are_answered_and_it_is_renewed_while_it_runs() {
     let stack = Stack::with().workers(0).start().await;
     let (first, second) = (Authority::new(), Authority::new());
-    let folder = Folder::new();
+    let folder = Folder::new("renewed");
     first.certify("localhost", Age::Fresh).write_to(&folder.0);
     let settings = with(
         &stack.api_settings(),

@@ -160,6 +160,12 @@ impl Browser {
         pressed.expect("it takes keys");
     }
 
+    /// The cookies that go with the page that is open.
+    pub async fn cookies(&self) -> Value {
+        let told = self.command(Method::GET, "/cookie", json!({})).await;
+        told.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// What a script returns.
     pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
         let script = json!({"script": script, "args": arguments});
@@ -243,7 +249,7 @@ async fn connect(port: u16, look: Look) -> Result<Browser, String> {
         // A window cannot be as small as a phone.
         "mobileEmulation": {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": false, "mobile": false}},
     });
-    let wanted = json!({"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}});
+    let wanted = json!({"capabilities": {"alwaysMatch": {"browserName": "chrome", "acceptInsecureCerts": true, "goog:chromeOptions": options}}});
     let (http, driver) = (Client::new(), format!("http://127.0.0.1:{port}/session"));
     let session = command(&http, Method::POST, &driver, wanted).await?;
     let id = session["sessionId"].as_str().unwrap_or_default();
