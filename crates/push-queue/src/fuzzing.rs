@@ -3,10 +3,11 @@
 
 use lapin::types::{AMQPValue, FieldTable};
 use push_core::job::GiveUpReason;
+use push_core::trace::{TRACE_PARENT, TraceContext};
 use push_seal::Keyring;
 
 use crate::delivery::{death, delivery_count, text};
-use crate::message::{GIVEN_UP, TRACE_PARENT};
+use crate::message::GIVEN_UP;
 use crate::sealed;
 
 /// A key that anybody may know.
@@ -65,7 +66,10 @@ pub fn headers(bytes: &[u8]) {
     if let Some(death) = death(&headers) {
         assert!(headers.contains_key("x-death"), "{death:?}");
     }
-    let _ = text(&headers, TRACE_PARENT);
+    let trace = text(&headers, TRACE_PARENT).and_then(|text| TraceContext::parse(&text));
+    if let Some(trace) = trace {
+        assert_eq!(TraceContext::parse(&trace.to_string()), Some(trace));
+    }
     let given_up = text(&headers, GIVEN_UP);
     let _ = given_up.and_then(|reason| GiveUpReason::from_spelling(&reason));
 }
