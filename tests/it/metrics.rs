@@ -94,14 +94,14 @@ async fn stages_endings_credentials_and_connections_are_measured() {
         })
         .await;
     };
-    // Two rounds of the first notification, one of each other.
+    // Two rounds of the first notification, one of each other; for the last one nobody is asked.
     let (api, worker) = (&stack.apis[0], &stack.workers[0]);
     for (program, stage, times) in [
         (api, "commit", 3.0),
         (api, "publish", 3.0),
         (worker, "queue", 3.0),
         (worker, "admit", 4.0),
-        (worker, "deliver", 4.0),
+        (worker, "deliver", 3.0),
         (worker, "settle", 4.0),
     ] {
         let label = format!("stage=\"{stage}\"");

@@ -293,7 +293,9 @@ where
 
 /// What the database made of a request.
 fn committed(span: &Span, judged: &Result<Acceptance, StoreError>, requests: usize) {
-    metrics::stage(Stage::Commit, span.elapsed());
+    if let Ok(Acceptance::Now(_)) = judged {
+        metrics::stage(Stage::Commit, span.elapsed());
+    }
     span.end(SpanKind::Internal, "commit", |about| {
         about.set(
             "push.batch.requests",

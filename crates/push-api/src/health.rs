@@ -17,6 +17,9 @@ use crate::state::AppState;
 /// How often the metrics say how it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
+/// The process itself, which is there until it stops.
+const PROCESS: &str = "process";
+
 /// What readiness looks at. Cheap to clone; clones share what they found out.
 #[derive(Clone)]
 pub struct Health {
@@ -61,6 +64,7 @@ impl Health {
     /// From now on this process is not ready: it is about to close its doors.
     pub fn stopping(&self) {
         self.stopping.cancel();
+        metrics::ready(PROCESS, false);
     }
 
     /// Whether it is about to close its doors.
@@ -85,7 +89,7 @@ impl Health {
         let mut checks = vec![("database", database), ("broker", broker)];
         if self.is_stopping() {
             let stopping = "is stopping; send requests elsewhere".to_owned();
-            checks.push(("process", Check::Down(stopping)));
+            checks.push((PROCESS, Check::Down(stopping)));
         }
         Readiness { checks }
     }
@@ -94,6 +98,7 @@ impl Health {
     pub async fn watch(self, stop: CancellationToken) {
         let watch = async {
             loop {
+                metrics::ready(PROCESS, !self.is_stopping());
                 for (name, check) in self.readiness().await.checks {
                     metrics::ready(name, check == Check::Ok);
                 }

@@ -124,8 +124,8 @@ fn read<T>(read: impl FnOnce(&mut Env) -> Option<T>) -> Result<T, WrongSettings>
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let Settings { log, trace, api } = settings;
     telemetry::install_logs(log);
-    push_trace::install(&trace, PROGRAM)?;
     let metrics = Metrics::install().context("installing metrics")?;
+    push_trace::install(&trace, PROGRAM)?;
     let shutdown = Shutdown::on_signals(api.shutdown_grace).context("listening for signals")?;
     let served = serve::run(api, metrics, shutdown).await;
     push_trace::flush().await;

@@ -2,6 +2,8 @@
 //!
 //! No body, no token and no query enters a log line (P7); the path is told by its template.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -9,7 +11,6 @@ use push_core::id::NotificationId;
 use push_core::trace::{TRACE_PARENT, TraceContext};
 use push_runtime::guarded::guard;
 use push_trace::{Span, SpanKind};
-use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use crate::error::Cause;
@@ -58,11 +59,19 @@ where
     let seen = Seen::default();
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
+    let mut unanswered = Unanswered {
+        span,
+        method: method.clone(),
+        route: matched
+            .clone()
+            .filter(|route| route.as_str().starts_with("/api/")),
+    };
     request.extensions_mut().insert(seen.clone());
     request.extensions_mut().insert(span.context());
 
     let mut response = answer(request).await;
 
+    unanswered.route = None;
     response
         .headers_mut()
         .insert(REQUEST_ID, request_id.clone());
@@ -85,10 +94,34 @@ where
     };
     metrics::answered(&line.method, line.route, line.status, line.duration);
     line.write();
-    if !line.is_quiet() {
+    // What was refused unseen has no caller, and nothing was done within it.
+    if !line.is_quiet() || line.seen.caller.get().is_some() {
         line.describe(&span);
     }
     response
+}
+
+/// A request whose caller may be gone before it is answered: what was done for it goes on, and belongs to its span.
+struct Unanswered {
+    span: Span,
+    method: Method,
+    /// `None`: it is answered, or nobody wants to know.
+    route: Option<MatchedPath>,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let Some(route) = self.route.take().filter(|_| self.span.is_recorded()) else {
+            return;
+        };
+        let method = metrics::known(&self.method);
+        let name = format!("{method} {}", route.as_str());
+        self.span.end(SpanKind::Server, name, |about| {
+            about.set("http.request.method", method.to_owned());
+            about.set("http.route", route.as_str().to_owned());
+            about.failed("caller_gone");
+        });
+    }
 }
 
 /// The caller's span. More than one is as good as none.
@@ -133,6 +166,9 @@ impl Line<'_> {
 
     /// The request's span, by OpenTelemetry's names for it ("Semantic conventions for HTTP spans").
     fn describe(&self, span: &Span) {
+        if !span.is_recorded() {
+            return;
+        }
         let method = metrics::known(&self.method);
         let name = format!("{method} {}", self.route);
         span.end(SpanKind::Server, name, |about| {

@@ -102,7 +102,9 @@ impl Publisher {
 
 /// By OpenTelemetry's names ("Semantic conventions for RabbitMQ").
 fn describe(span: &Span, job: &Job, published: &Result<(), PublishError>) {
-    metrics::stage(Stage::Publish, span.elapsed());
+    if published.is_ok() {
+        metrics::stage(Stage::Publish, span.elapsed());
+    }
     span.end(SpanKind::Producer, "publish push.jobs", |about| {
         about.set("messaging.system", "rabbitmq");
         about.set("messaging.operation.type", "send");

@@ -197,9 +197,8 @@ pub async fn run(
     background
         .tasks
         .spawn(backlog::watch(state.clone(), closing.clone()));
-    background
-        .tasks
-        .spawn(health.clone().watch(closing.clone()));
+    // Until the very end, and waited for by nobody.
+    tokio::spawn(health.clone().watch(background.broker_stop.clone()));
     let broker = background.broker.clone();
     let parting = middleware::from_fn_with_state(health, drain::part_with_callers);
     let app = router::build(state).layer(parting);

@@ -107,6 +107,9 @@ pub struct Progress {
     /// not one that was never tried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// Whether it waited in the database on purpose: then how long it was on its way says nothing about us.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_off: bool,
     /// Devices given up for a reason that an operator can mend; dead-lettered when the rest is settled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_up: Vec<GivenUp>,

@@ -84,7 +84,8 @@ impl TraceContext {
         valid.then_some(Self {
             trace,
             span: NonZeroU64::new(u64::try_from(span).ok()?)?,
-            flags: u8::try_from(flags).ok()?,
+            // The others are not ours to hand on: their meaning may belong to that span only.
+            flags: u8::try_from(flags).ok()? & SAMPLED,
         })
     }
 

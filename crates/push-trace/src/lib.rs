@@ -88,6 +88,8 @@ pub struct Span {
     parent: Option<TraceContext>,
     parent_is_remote: bool,
     started: Instant,
+    /// The same by the wall's clock: read once, so that a part does not begin before the whole.
+    began: SystemTime,
 }
 
 impl Span {
@@ -104,6 +106,7 @@ impl Span {
             parent: caller,
             parent_is_remote: true,
             started: Instant::now(),
+            began: SystemTime::now(),
         }
     }
 
@@ -115,6 +118,7 @@ impl Span {
             parent: Some(parent),
             parent_is_remote: false,
             started: Instant::now(),
+            began: SystemTime::now(),
         }
     }
 
@@ -123,6 +127,7 @@ impl Span {
     pub fn first_part(&self) -> Self {
         Self {
             started: self.started,
+            began: self.began,
             ..Self::within(self.context)
         }
     }
@@ -139,6 +144,17 @@ impl Span {
         self.started.elapsed()
     }
 
+    /// Whether anybody will see it.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.recorder().is_some()
+    }
+
+    fn recorder(&self) -> Option<(&'static Collector, &'static InstrumentationScope)> {
+        let recorder = RECORDER.get().filter(|_| self.context.is_sampled())?;
+        Some((recorder.collector.as_ref()?, &recorder.scope))
+    }
+
     /// It is over. `describe` is asked only if it is recorded.
     pub fn end(
         &self,
@@ -146,19 +162,11 @@ impl Span {
         name: impl Into<Cow<'static, str>>,
         describe: impl FnOnce(&mut Description),
     ) {
-        if !self.context.is_sampled() {
-            return;
-        }
-        let Some((collector, scope)) = RECORDER
-            .get()
-            .and_then(|recorder| Some((recorder.collector.as_ref()?, &recorder.scope)))
-        else {
+        let Some((collector, scope)) = self.recorder() else {
             return;
         };
         let mut description = Description::default();
         describe(&mut description);
-        let end_time = SystemTime::now();
-        let start_time = end_time.checked_sub(self.elapsed()).unwrap_or(end_time);
         let span_id = |context: TraceContext| SpanId::from(context.span().get());
         collector.take(SpanData {
             span_context: SpanContext::new(
@@ -172,8 +180,8 @@ impl Span {
             parent_span_is_remote: self.parent.is_some() && self.parent_is_remote,
             span_kind: kind,
             name: name.into(),
-            start_time,
-            end_time,
+            start_time: self.began,
+            end_time: self.began + self.elapsed(),
             attributes: description.attributes,
             dropped_attributes_count: 0,
             events: SpanEvents::default(),

@@ -278,8 +278,10 @@ async fn admit_known(worker: &Worker, jobs: Vec<Taken>, known: &Known) -> Batch 
                 job.interrupted = admission == Admission::DeliverInterrupted;
                 if job.round == 1 {
                     worker.watermark.taken(job.notification.created_at);
-                    let waited = since_due(&job.notification, Utc::now());
-                    metrics::stage(Stage::Queue, waited.saturating_sub(span.elapsed()));
+                    if !job.interrupted {
+                        let waited = since_due(&job.notification, Utc::now());
+                        metrics::stage(Stage::Queue, waited.saturating_sub(span.elapsed()));
+                    }
                 }
                 metrics::stage(Stage::Admit, span.elapsed());
                 span.first_part().end(SpanKind::Internal, "admit", |_| {});

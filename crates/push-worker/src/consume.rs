@@ -8,7 +8,7 @@ use std::time::Instant;
 use chrono::Utc;
 use futures::FutureExt;
 use push_core::left_out;
-use push_core::settle::{put_off, settle, suppress};
+use push_core::settle::{Fate, put_off, settle, suppress};
 use push_queue::ConsumeFrom;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -19,7 +19,7 @@ use crate::behind;
 use crate::deliver::deliver;
 use crate::metrics::{self, Stage};
 use crate::run::Worker;
-use crate::settle::{self, Worked};
+use crate::settle::{self, Worked, end_job};
 use crate::subscription::Subscription;
 
 /// Jobs looked up with one query at most. Never more than there is room for.
@@ -87,7 +87,12 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
             What::Deliver(targets, left_out) => {
                 let delivering = Instant::now();
                 let reports = deliver(&worker, &job, &in_hand, span.context(), targets).await;
-                metrics::stage(Stage::Deliver, delivering.elapsed());
+                if reports
+                    .iter()
+                    .any(|report| matches!(report.fate, Fate::Tried(_)))
+                {
+                    metrics::stage(Stage::Deliver, delivering.elapsed());
+                }
                 let mut settlement = settle(&job, &reports, &worker.ladder, Utc::now());
                 if let Some(left_out) = left_out {
                     left_out::tell(&mut settlement, left_out);
@@ -100,12 +105,16 @@ async fn work(worker: Arc<Worker>, admitted: Admitted, worked: mpsc::Sender<Work
     });
     let settlement = tokio::select! {
         settlement = round.catch_unwind() => settlement,
-        () = worker.shutdown.hard.cancelled() => return worker.abandoned.keep(delivery),
+        () = worker.shutdown.hard.cancelled() => {
+            end_job(&span, (job.notification.id, job.round), Err("given_back"));
+            return worker.abandoned.keep(delivery);
+        }
     };
     let Ok(settlement) = settlement else {
         // It would happen again, here and on every other worker.
         tracing::error!(notification.id = %job.notification.id, round = job.round, "the job makes the worker panic: dead-lettered");
         metrics::job("panic");
+        end_job(&span, (job.notification.id, job.round), Err("panic"));
         return dead_letter(delivery).await;
     };
     // The settler ends only after the last sender is gone.

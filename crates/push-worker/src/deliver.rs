@@ -54,7 +54,7 @@ struct Round<'a> {
 
 /// It waited because somebody wanted that: its customer, or who replayed it.
 fn was_put_off(job: &Job) -> bool {
-    job.progress.replayed || (job.round > 1 && job.targets.is_none())
+    job.progress.replayed || job.progress.put_off
 }
 
 impl Round<'_> {

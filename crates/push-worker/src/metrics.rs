@@ -18,6 +18,8 @@ use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted, PoolState};
 const SETTLED: &str = "push_notifications_settled_total";
 /// The same, with the reason. The same name as the API's.
 const ENDED: &str = "push_notifications_ended_total";
+/// No reason of the history: sent, and failed by Expo's receipt.
+const BY_RECEIPT: &str = "receipt";
 /// How long a stage of a notification's way took. The same name as the API's.
 const STAGE_DURATION: &str = "push_stage_duration_seconds";
 /// From the acceptance of a notification, or the time that it was to be sent at, until its provider accepted it for a device.
@@ -100,7 +102,23 @@ pub fn started() {
     for reason in GiveUpReason::ALL {
         counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(0);
     }
+    let endings = Reason::ALL
+        .iter()
+        .map(|reason| (reason.status(), reason.as_str()));
+    let others = [(Status::Sent, "none"), (Status::Failed, BY_RECEIPT)];
+    for (status, reason) in endings.chain(others) {
+        counter!(ENDED, "status" => status.as_str(), "reason" => reason).increment(0);
+    }
     for provider in Provider::ALL.iter().map(|provider| provider.as_str()) {
+        for outcome in [
+            "accepted",
+            "token_dead",
+            "retry",
+            "operator_must_act",
+            "refused",
+        ] {
+            counter!(PROVIDER_REQUESTS, "provider" => provider, "outcome" => outcome).increment(0);
+        }
         counter!(MAYBE_DELIVERED, "provider" => provider).increment(0);
         counter!(BREAKER_OPENINGS, "provider" => provider).increment(0);
     }
@@ -322,7 +340,7 @@ pub fn receipt(answer: &Answer, noted: Noted) {
 pub fn failed_by_receipt(notifications: u64) {
     let failed = Status::Failed.as_str();
     counter!(SETTLED, "status" => failed).increment(notifications);
-    counter!(ENDED, "status" => failed, "reason" => "receipt").increment(notifications);
+    counter!(ENDED, "status" => failed, "reason" => BY_RECEIPT).increment(notifications);
     counter!(TAKEN_BACK, "status" => Status::Sent.as_str()).increment(notifications);
 }
 

@@ -111,8 +111,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         ..
     } = settings;
     telemetry::install_logs(log);
-    push_trace::install(&trace, PROGRAM)?;
     let metrics = Metrics::install().context("installing metrics")?;
+    push_trace::install(&trace, PROGRAM)?;
     crate::metrics::started();
     let shutdown = Shutdown::on_signals(shutdown_grace).context("listening for signals")?;
     // Its own token: the broker and the probes outlive the soft stop, so that what is in flight can

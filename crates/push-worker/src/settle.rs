@@ -147,6 +147,10 @@ async fn settle_one(worker: &Worker, round: ClaimedRound, waiting: Waiting, inbo
             let notification = round.settlement.notification;
             tracing::error!(%error, notification.id = %notification, "the round cannot be recorded: dead-lettered");
             metrics::job("unprocessable");
+            for waiting in &waiting {
+                let round = (notification, round.settlement.round);
+                end_job(&waiting.spans.job, round, Err("unprocessable"));
+            }
             for message in waiting.into_iter().filter_map(|waiting| waiting.message) {
                 dead_letter(message).await;
             }
@@ -203,6 +207,9 @@ async fn follow_up(
             metrics::settled(settlement);
             waiting.spans.end(settlement);
             log(settlement, trace);
+        } else {
+            let round = (round.settlement.notification, round.settlement.round);
+            end_job(&waiting.spans.job, round, Err("recorded_before"));
         }
         messages.extend(waiting.message);
     }
@@ -215,20 +222,33 @@ async fn follow_up(
 }
 
 impl Spans {
-    /// The round is recorded. By OpenTelemetry's names ("Semantic conventions for RabbitMQ").
+    /// The round is recorded.
     fn end(&self, settlement: &Settlement) {
         metrics::stage(Stage::Settle, self.settle.elapsed());
         self.settle.end(SpanKind::Internal, "settle", |_| {});
-        self.job
-            .end(SpanKind::Consumer, "process push.jobs", |about| {
-                about.set("messaging.system", "rabbitmq");
-                about.set("messaging.operation.type", "process");
-                about.set("messaging.destination.name", "push.jobs");
-                about.set("messaging.message.id", settlement.notification.to_string());
-                about.set("push.round", i64::from(settlement.round));
-                about.set("push.next", metrics::next_label(&settlement.next));
-            });
+        let next = Ok(metrics::next_label(&settlement.next));
+        end_job(&self.job, (settlement.notification, settlement.round), next);
     }
+}
+
+/// A round is over: what comes next, or why nobody recorded that. By OpenTelemetry's names ("Semantic conventions for
+/// RabbitMQ").
+pub fn end_job(
+    span: &Span,
+    round: (NotificationId, u32),
+    next: Result<&'static str, &'static str>,
+) {
+    span.end(SpanKind::Consumer, "process push.jobs", |about| {
+        about.set("messaging.system", "rabbitmq");
+        about.set("messaging.operation.type", "process");
+        about.set("messaging.destination.name", "push.jobs");
+        about.set("messaging.message.id", round.0.to_string());
+        about.set("push.round", i64::from(round.1));
+        match next {
+            Ok(next) => about.set("push.next", next),
+            Err(why) => about.failed(why),
+        }
+    });
 }
 
 type NextMessage = (NotificationId, (Route, Message));

@@ -55,11 +55,9 @@ fn ended(progress: &mut Progress, reason: Reason) -> Ending {
 /// Lets a job wait in the database. That spends no attempt.
 #[must_use]
 pub fn put_off(job: &Job, until: DateTime<Utc>, now: DateTime<Utc>) -> Settlement {
-    let next = Next::Later(
-        until,
-        follow_up(job, job.targets.clone(), job.progress.clone()),
-    );
-    let progress = job.progress.clone();
+    let mut progress = job.progress.clone();
+    progress.put_off = true;
+    let next = Next::Later(until, follow_up(job, job.targets.clone(), progress.clone()));
     settlement(job, progress, story::put_off(until, now), next, now)
 }
 

@@ -124,6 +124,7 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("opentelemetry", &["push-trace"]),
     ("opentelemetry_sdk", &["push-trace"]),
     ("opentelemetry-otlp", &["push-trace"]),
+    ("opentelemetry-http", &["push-trace"]),
     ("indicatif", &["pushctl"]),
     ("console", &["pushctl"]),
     ("comfy-table", &["pushctl"]),
