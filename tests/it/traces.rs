@@ -1,9 +1,10 @@
 //! Traces: from the caller's request through the queue to the provider's answer and its record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use push_tests::signals::undocumented_spans;
-use push_tests::{Collector, Device, Log, Provider, Span, Stack, eventually};
+use push_tests::{Collector, Device, Key, Log, Provider, Span, Stack, eventually};
 use serde_json::json;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -233,4 +234,54 @@ async fn a_collector_that_is_away_is_nobodys_trouble() {
         assert_eq!(told.count(), 1, "{lines:#?}");
     }
     stack.all_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_request_that_is_refused_or_whose_caller_is_gone_keeps_the_root_of_its_trace() {
+    let collector = Collector::start().await;
+    let stack = Stack::with()
+        .env_api("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+        .env_api("RATE_LIMIT_PER_CUSTOMER", "1/1m")
+        .workers(0)
+        .start()
+        .await;
+    stack.leaves_pending();
+    stack.register(1, Device::android_fcm("pixel")).await;
+    // Nobody delivers: the caller gives up.
+    let impatient = reqwest::Client::builder()
+        .timeout(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    let body = json!({"id": 1, "title": "t", "body": "b"});
+    let asked = impatient
+        .post(format!("{}/api/Push/sendToCustomer", stack.apis[0].url()))
+        .bearer_auth(Key::All.secret())
+        .header("prefer", "wait=30")
+        .header("traceparent", parent(TRACE, true))
+        .json(&body)
+        .send()
+        .await;
+    assert!(asked.is_err_and(|error| error.is_timeout()));
+    let refused = stack
+        .send(1)
+        .header("traceparent", &parent(TRACE, true))
+        .answer()
+        .await;
+    assert_eq!(refused.status, 429);
+    let ends = eventually("both requests have their spans", async || {
+        let spans = collector.spans().into_iter();
+        let roots = spans.filter(|span| span.kind == 2 && span.parent == CALLER);
+        let ends = roots.map(|root| {
+            let status = root.attributes.get("http.response.status_code");
+            (root.failed, status.cloned())
+        });
+        let ends: Vec<_> = ends.collect();
+        (ends.len() == 2).then_some(ends)
+    })
+    .await;
+    assert!(
+        ends.contains(&(Some("caller_gone".to_owned()), None)),
+        "{ends:?}"
+    );
+    assert!(ends.contains(&(None, Some("429".to_owned()))), "{ends:?}");
 }
