@@ -977,6 +977,11 @@ fn what_is_put_off_comes_back_as_it_was() {
         panic!("{settled:?}");
     };
     assert_eq!((&next.targets, settled.attempts), (&waits.targets, 1));
+    // Nobody is to take that wait for ours, however often it is tried afterwards.
+    assert!(next.progress.put_off && !waits.progress.put_off);
+    let again = play(next, &[device(1, true, false)], Failover, &[(Fcm, later())]);
+    let sent = Job::decode(&waiting(&again).1.encode()).unwrap();
+    assert!(sent.progress.put_off);
 }
 
 #[test]
