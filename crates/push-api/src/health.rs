@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use push_queue::{Broker, BrokerState};
+use push_runtime::measures;
 use push_runtime::probes::{Check, Readiness};
 use push_runtime::shared_answer::SharedAnswer;
 use push_runtime::telemetry::Metrics;
 use push_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics;
 use crate::schema::Schema;
 use crate::state::AppState;
 
@@ -64,7 +64,7 @@ impl Health {
     /// From now on this process is not ready: it is about to close its doors.
     pub fn stopping(&self) {
         self.stopping.cancel();
-        metrics::ready(PROCESS, false);
+        measures::ready(PROCESS, false);
     }
 
     /// Whether it is about to close its doors.
@@ -98,11 +98,12 @@ impl Health {
     pub async fn watch(self, stop: CancellationToken) {
         let watch = async {
             loop {
-                metrics::ready(PROCESS, !self.is_stopping());
+                measures::ready(PROCESS, !self.is_stopping());
                 for (name, check) in self.readiness().await.checks {
-                    metrics::ready(name, check == Check::Ok);
+                    measures::ready(name, check == Check::Ok);
                 }
-                metrics::connections(&self.database.pool_state());
+                let pool = self.database.pool_state();
+                measures::connections(pool.used, pool.idle, pool.max);
                 tokio::time::sleep(TELL_EVERY).await;
             }
         };

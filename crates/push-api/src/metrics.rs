@@ -10,7 +10,8 @@ use push_core::job::GiveUpReason;
 use push_core::replay::LetterState;
 use push_core::status::{Reason, Status};
 use push_queue::PublishError;
-use push_store::{Books, LetterCounts, PoolState};
+use push_runtime::measures;
+use push_store::{Books, LetterCounts};
 
 use crate::limits::policy::Limit;
 
@@ -35,12 +36,6 @@ const RATE_LIMITED: &str = "push_rate_limited_total";
 const RELOAD_FAILED: &str = "push_settings_reload_failed";
 const CERTIFICATE_EXPIRES: &str = "push_http_certificate_expires_timestamp_seconds";
 const TRANSACTIONS: &str = "push_accept_transactions_total";
-
-/// The same names as the workers'.
-const STAGE_DURATION: &str = "push_stage_duration_seconds";
-const READY: &str = "push_ready";
-const CONNECTIONS: &str = "push_database_connections";
-const CONNECTIONS_MAX: &str = "push_database_connections_max";
 
 const BUILD_INFO: &str = "push_build_info";
 const QUEUE_MESSAGES: &str = "push_queue_messages";
@@ -102,17 +97,7 @@ pub fn describe() {
         QUEUE_AGE,
         "How long the oldest in a queue has been waiting that workers could take now, by the database"
     );
-    metrics::describe_histogram!(
-        STAGE_DURATION,
-        metrics::Unit::Seconds,
-        "How long a stage of a notification's way took: commit, publish"
-    );
-    metrics::describe_gauge!(READY, "1 while what the program needs is there");
-    metrics::describe_gauge!(CONNECTIONS, "Connections to the database, used or idle");
-    metrics::describe_gauge!(
-        CONNECTIONS_MAX,
-        "How many connections to the database there may be (DATABASE_CONNECTIONS)"
-    );
+    measures::describe();
     metrics::describe_counter!(
         ENDED,
         "Notifications that have ended here, by status and reason"
@@ -215,19 +200,7 @@ pub fn stage(stage: Stage, took: Duration) {
         Stage::Commit => "commit",
         Stage::Publish => "publish",
     };
-    histogram!(STAGE_DURATION, "stage" => stage).record(took);
-}
-
-/// Whether something is there that this program needs.
-pub fn ready(check: &'static str, is_there: bool) {
-    gauge!(READY, "check" => check).set(f64::from(u8::from(is_there)));
-}
-
-/// The connections to the database.
-pub fn connections(pool: &PoolState) {
-    gauge!(CONNECTIONS, "state" => "used").set(f64::from(pool.used));
-    gauge!(CONNECTIONS, "state" => "idle").set(f64::from(pool.idle));
-    gauge!(CONNECTIONS_MAX).set(f64::from(pool.max));
+    measures::stage(stage, took);
 }
 
 /// A notification that had ended is pending again. It will be counted as settled once more.

@@ -10,7 +10,7 @@ use axum::response::Response;
 use push_core::id::NotificationId;
 use push_core::trace::{TRACE_PARENT, TraceContext};
 use push_runtime::guarded::guard;
-use push_trace::{Span, SpanKind};
+use push_trace::{Description, Span, SpanKind};
 use uuid::Uuid;
 
 use crate::error::Cause;
@@ -114,14 +114,20 @@ impl Drop for Unanswered {
         let Some(route) = self.route.take().filter(|_| self.span.is_recorded()) else {
             return;
         };
-        let method = metrics::known(&self.method);
-        let name = format!("{method} {}", route.as_str());
-        self.span.end(SpanKind::Server, name, |about| {
-            about.set("http.request.method", method.to_owned());
-            about.set("http.route", route.as_str().to_owned());
+        end_request(&self.span, &self.method, route.as_str(), |about| {
             about.failed("caller_gone");
         });
     }
+}
+
+/// By OpenTelemetry's names ("Semantic conventions for HTTP spans"). Only if it is recorded: its name is made for that.
+fn end_request(span: &Span, method: &Method, route: &str, outcome: impl FnOnce(&mut Description)) {
+    let method = metrics::known(method);
+    span.end(SpanKind::Server, format!("{method} {route}"), |about| {
+        about.set("http.request.method", method.to_owned());
+        about.set("http.route", route.to_owned());
+        outcome(about);
+    });
 }
 
 /// The caller's span. More than one is as good as none.
@@ -164,16 +170,12 @@ impl Line<'_> {
         !self.route.starts_with("/api/") || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
-    /// The request's span, by OpenTelemetry's names for it ("Semantic conventions for HTTP spans").
+    /// The request's span.
     fn describe(&self, span: &Span) {
         if !span.is_recorded() {
             return;
         }
-        let method = metrics::known(&self.method);
-        let name = format!("{method} {}", self.route);
-        span.end(SpanKind::Server, name, |about| {
-            about.set("http.request.method", method.to_owned());
-            about.set("http.route", self.route.to_owned());
+        end_request(span, &self.method, self.route, |about| {
             about.set("http.response.status_code", i64::from(self.status.as_u16()));
             if let Some(id) = self.seen.notification.get() {
                 about.set("push.notification.id", id.to_string());

@@ -3,6 +3,7 @@
 
 pub mod env;
 pub mod guarded;
+pub mod measures;
 pub mod probes;
 pub mod shared_answer;
 pub mod shutdown;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
 use crate::env::{Env, Setting};
+use crate::measures;
 
 const LOG_FORMAT: Setting = Setting {
     name: "LOG_FORMAT",
@@ -86,10 +87,7 @@ const WAY_BUCKETS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0,
     1800.0,
 ];
-const WAYS: [&str; 2] = [
-    "push_stage_duration_seconds",
-    "push_delivery_duration_seconds",
-];
+const WAYS: [&str; 2] = [measures::STAGE_DURATION, measures::DELIVERY_DURATION];
 
 /// What was measured is added up so often: until then every duration is kept by itself.
 const ADDED_UP_EVERY: Duration = Duration::from_secs(5);

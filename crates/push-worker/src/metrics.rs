@@ -11,8 +11,9 @@ use push_core::receipt::{Answer, Receipt};
 use push_core::settle::{Next, Settlement};
 use push_core::status::{Ending, Reason, Status};
 use push_providers::Credential;
+use push_runtime::measures;
 use push_seal::{KeyId, Keyring};
-use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted, PoolState};
+use push_store::{DeadLetterRecord, EmptiedRows, Kept, Noted};
 
 /// Notifications that have ended, by status. The same name as in the contract.
 const SETTLED: &str = "push_notifications_settled_total";
@@ -20,10 +21,6 @@ const SETTLED: &str = "push_notifications_settled_total";
 const ENDED: &str = "push_notifications_ended_total";
 /// No reason of the history: sent, and failed by Expo's receipt.
 const BY_RECEIPT: &str = "receipt";
-/// How long a stage of a notification's way took. The same name as the API's.
-const STAGE_DURATION: &str = "push_stage_duration_seconds";
-/// From the acceptance of a notification, or the time that it was to be sent at, until its provider accepted it for a device.
-const DELIVERY_DURATION: &str = "push_delivery_duration_seconds";
 /// Messages taken from the work queue, by what was decided about them.
 const JOBS: &str = "push_jobs_total";
 /// Requests to providers, by outcome.
@@ -81,10 +78,6 @@ const CACHE_CUSTOMERS: &str = "push_cache_customers";
 /// Messages about changes that were heard and dealt with; and gaps, after which the database was asked instead.
 const CHANGES_HEARD: &str = "push_changes_heard_total";
 
-/// Whether something is there that this program needs. The same names as the API's.
-const READY: &str = "push_ready";
-const CONNECTIONS: &str = "push_database_connections";
-const CONNECTIONS_MAX: &str = "push_database_connections_max";
 /// Until when the credential in use serves, in seconds since 1970.
 const CREDENTIAL_EXPIRES: &str = "push_credential_expires_timestamp_seconds";
 /// How often a new one was asked for, by what came of it.
@@ -95,6 +88,7 @@ const BUILD_INFO: &str = "push_build_info";
 
 /// The program has started: an increase is seen from the first time on.
 pub fn started() {
+    measures::describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     for ended in [Status::Sent, Status::Failed, Status::Suppressed] {
         counter!(SETTLED, "status" => ended.as_str()).increment(0);
@@ -146,18 +140,6 @@ pub fn cache(asked: &CacheAsked, size: u64) {
     count("miss", asked.misses);
     count("stale", asked.stale);
     gauge!(CACHE_CUSTOMERS).set(size as f64);
-}
-
-/// Whether something is there that this program needs.
-pub fn ready(check: &'static str, is_there: bool) {
-    gauge!(READY, "check" => check).set(f64::from(u8::from(is_there)));
-}
-
-/// The connections to the database.
-pub fn connections(pool: &PoolState) {
-    gauge!(CONNECTIONS, "state" => "used").set(f64::from(pool.used));
-    gauge!(CONNECTIONS, "state" => "idle").set(f64::from(pool.idle));
-    gauge!(CONNECTIONS_MAX).set(f64::from(pool.max));
 }
 
 /// How a provider's credential stands; not a number: there is none.
@@ -253,12 +235,12 @@ pub fn stage(stage: Stage, took: Duration) {
         Stage::Deliver => "deliver",
         Stage::Settle => "settle",
     };
-    histogram!(STAGE_DURATION, "stage" => stage).record(took);
+    measures::stage(stage, took);
 }
 
 /// A provider accepted a push that had been on its way for so long.
 pub fn delivered(provider: Provider, on_its_way: Duration) {
-    histogram!(DELIVERY_DURATION, "provider" => provider.as_str()).record(on_its_way);
+    histogram!(measures::DELIVERY_DURATION, "provider" => provider.as_str()).record(on_its_way);
 }
 
 /// A lane broke.

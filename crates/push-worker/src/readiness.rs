@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use push_core::provider::Provider;
 use push_queue::BrokerState;
+use push_runtime::measures;
 use push_runtime::probes::{Check, Readiness};
 use push_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +31,10 @@ pub async fn watch(worker: &Worker, stop: &CancellationToken) {
     let watch = async {
         loop {
             for (name, check) in readiness(worker).await.checks {
-                metrics::ready(name, check == Check::Ok);
+                measures::ready(name, check == Check::Ok);
             }
-            metrics::connections(&worker.store.pool_state());
+            let pool = worker.store.pool_state();
+            measures::connections(pool.used, pool.idle, pool.max);
             if let Some(fcm) = &worker.providers.fcm {
                 metrics::credential(Provider::Fcm, &fcm.credential());
             }
